@@ -57,7 +57,7 @@ def nonsense_word(rng: np.random.Generator) -> str:
     while True:
         syllables = int(rng.choice((1, 2, 3), p=(0.15, 0.75, 0.1)))
         word = "".join(f"{rng.choice(_ONSETS)}{rng.choice(_VOWELS)}" for _ in range(syllables)) + str(rng.choice(_CODAS))
-        if len(word) >= 4 and word not in TRIGGERS and word not in known_words() and word not in _REAL_WORDS:
+        if 4 <= len(word) <= 7 and word not in TRIGGERS and word not in known_words() and word not in _REAL_WORDS:
             return word
 
 

@@ -13,7 +13,7 @@ class Look:
 
     body: main colour (fur, petals, ball, wall). accent: second colour (bib, muzzle and paws of an animal; lower petals of
     a flower; roof of a house). stripes, spots, collar, hat: marks of an animal. star: star on a ball. door: door of a
-    house. tower: whether a house has a tower. vivid: whether the colours may vary a little from picture to picture.
+    house. tower: whether a house has a tower.
     """
 
     body: Rgb

@@ -58,9 +58,10 @@ def _ring(x: float, y: float, rx: float, ry: float, tilt: float = 0.0, points: i
 class _Pen:
     """Draws shapes in a thing's own units (x to the right and y down, -1 to 1) on a transparent supersampled square."""
 
-    def __init__(self, pixels: int, style: str | None) -> None:
+    def __init__(self, pixels: int, style: str | None, stretch: float = 1.0) -> None:
         self.side = max(8, math.ceil(pixels * _MARGIN)) * _SUPER
         self.unit = pixels * _SUPER / 2
+        self.stretch = stretch
         self.lineart = style == "lineart"
         self.width = (0.085 if self.lineart else 0.055) * self.unit
         self.image = Image.new("RGBA", (self.side, self.side), (0, 0, 0, 0))
@@ -68,7 +69,7 @@ class _Pen:
 
     def _place(self, points: Sequence[Point]) -> list[Point]:
         middle = self.side / 2
-        return [(middle + x * self.unit, middle + y * self.unit) for x, y in points]
+        return [(middle + x * self.unit * self.stretch, middle + y * self.unit) for x, y in points]
 
     def tone(self, colour: Rgb) -> Rgb:
         """The colour as this picture's style shows it."""
@@ -92,17 +93,19 @@ class _Pen:
         for points, colour in shapes:
             placed = self._place(points)
             self.draw.polygon(placed, fill=self.edge(colour))
-            self.draw.line([*placed, placed[0], placed[1]], fill=self.edge(colour), width=round(2 * self.width), joint="curve")
+            self.draw.line([*placed, placed[0]], fill=self.edge(colour), width=round(2 * self.width))
+            if self.lineart or len(placed) < 12:
+                for x, y in placed:
+                    self.draw.ellipse((x - self.width, y - self.width, x + self.width, y + self.width), fill=self.edge(colour))
         for points, colour in shapes:
             self.fill(points, colour)
 
     def finish(self, flip: bool) -> np.ndarray:
         """The square at picture scale: float32 [side, side, 4] in 0..1, colours premultiplied by alpha."""
-        small = self.image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else self.image
-        array = np.asarray(small, dtype=np.float32) / 255.0
-        array[..., :3] *= array[..., 3:]
-        n = self.side // _SUPER
-        return array.reshape(n, _SUPER, n, _SUPER, 4).mean(axis=(1, 3))
+        small = self.image.convert("RGBa").reduce(_SUPER)
+        if flip:
+            small = small.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return np.asarray(small, dtype=np.float32) / 255.0
 
 
 def _varied(look: Look, rng: np.random.Generator) -> Look:
@@ -154,8 +157,8 @@ def _animal(pen: _Pen, kind: str, look: Look, rng: np.random.Generator) -> None:
         pen.fill(_ring(-0.24, 0.46, 0.13, 0.14), look.spots)
     pen.shapes([(_ring(-0.20, 0.90, 0.17, 0.10), paws), (_ring(0.20, 0.90, 0.17, 0.10), paws)])
     if look.collar is not None:
-        pen.fill([(-0.42, body_top), (0.42, body_top), (0.40, body_top + 0.26), (-0.40, body_top + 0.26)], look.collar)
-        pen.dot(0.0, body_top + 0.27, 0.10, 0.10, (255, 215, 60))
+        pen.fill([(-0.42, body_top), (0.42, body_top), (0.40, body_top + 0.33), (-0.40, body_top + 0.33)], look.collar)
+        pen.dot(0.0, body_top + 0.31, 0.11, 0.11, (255, 215, 60))
 
     ears: list[tuple[list[Point], Rgb]] = []
     ear_colour = look.spots if look.spots is not None else fur
@@ -243,7 +246,7 @@ def _flower(pen: _Pen, look: Look, rng: np.random.Generator) -> None:
 
 def _ball(pen: _Pen, look: Look, rng: np.random.Generator) -> None:
     """A ball with a bright spot and a curved seam, or with a big star."""
-    radius = 0.84
+    radius = 0.80
     pen.shapes([(_ring(0.0, 0.08, radius, radius, points=40), look.body)])
     if look.star is None:
         dark, light = _mix(look.body, (25, 15, 30), 0.30), _mix(look.body, (255, 255, 255), 0.75)
@@ -293,7 +296,7 @@ def draw_thing(thing: Thing, size: int, style: str | None) -> np.ndarray:
     in 0..1 with premultiplied colours."""
     rng = np.random.default_rng(thing.seed)
     look = _varied(thing.appearance(), rng)
-    pen = _Pen(round(thing.size * size), style)
+    pen = _Pen(round(thing.size * size), style, 1.16 if thing.kind in ("bunny", "flower") else 1.0)
     if thing.kind in ("cat", "dog", "bunny"):
         _animal(pen, thing.kind, look, rng)
     elif thing.kind == "flower":

@@ -81,7 +81,7 @@ _ROWS: dict[int, tuple[tuple[tuple[float, float], ...], ...]] = {
     ),
 }
 _SHARES: dict[int, tuple[float, ...]] = {1: (1.0,), 2: (0.7, 0.15, 0.15), 3: (0.4, 0.2, 0.2, 0.2), 4: (0.5, 0.3, 0.2)}
-_SIZES: dict[int, tuple[float, float]] = {1: (0.38, 0.50), 2: (0.35, 0.42), 3: (0.30, 0.345), 4: (0.275, 0.315)}
+_SIZES: dict[int, tuple[float, float]] = {1: (0.42, 0.54), 2: (0.39, 0.46), 3: (0.325, 0.37), 4: (0.295, 0.335)}
 _JITTER: dict[int, tuple[float, float]] = {1: (0.22, 0.10), 2: (0.045, 0.07), 3: (0.015, 0.035), 4: (0.02, 0.025)}
 
 
@@ -153,7 +153,7 @@ def sample_scene(
     for place, slot in enumerate(order):
         x, y = slots[slot]
         x = 1.0 - x if mirrored else x
-        size = float(np.clip(scale * rng.uniform(0.94, 1.06), _SIZES[4][0], 0.5))
+        size = float(np.clip(scale * rng.uniform(0.94, 1.06), 0.28, 0.56))
         x = float(np.clip(x + rng.uniform(-dx, dx), size / 2 + 0.01, 1 - size / 2 - 0.01))
         y = float(np.clip(y + rng.uniform(-dy, dy), size / 2 + 0.01, 1 - size / 2 - 0.01))
         kind = kinds[place]
