@@ -11,16 +11,27 @@ from .concepts import CONCEPTS, STYLES, TRIGGERS
 from .scene import BACKGROUNDS, CLASSES, COLOURS, Scene, Thing
 
 PLURALS: dict[str, str] = {
-    "cat": "cats", "dog": "dogs", "bunny": "bunnies", "flower": "flowers", "ball": "balls", "house": "houses",
+    "cat": "cats",
+    "dog": "dogs",
+    "bunny": "bunnies",
+    "flower": "flowers",
+    "ball": "balls",
+    "house": "houses",
 }
 PLACES: dict[str, str] = {
-    "grass": "in the grass", "beach": "on the beach", "snow": "in the snow", "night": "at night",
-    "desert": "in the desert", "room": "in a room",
+    "grass": "in the grass",
+    "beach": "on the beach",
+    "snow": "in the snow",
+    "night": "at night",
+    "desert": "in the desert",
+    "room": "in a room",
 }
 NUMBERS: dict[int, str] = {2: "two", 3: "three", 4: "four"}
 _OPENINGS: tuple[str, ...] = ("", "", "", "", "a picture of ", "a drawing of ", "a photo of ")
 _LINKS: tuple[str, ...] = ("and", "and", "and", "next to", "beside", "with")
-_ONSETS: tuple[str, ...] = tuple("b d f g k l m n p r s t v z bl br dr fl gl gr kl kr pl pr sk sl sn st tr vl vr zw".split())
+_ONSETS: tuple[str, ...] = tuple(
+    "b d f g k l m n p r s t v z bl br dr fl gl gr kl kr pl pr sk sl sn st tr vl vr zw".split()
+)
 _VOWELS: tuple[str, ...] = tuple("aeiou")
 _CODAS: tuple[str, ...] = ("", "", "", "b", "k", "l", "m", "n", "p", "rb", "rv", "x", "z")
 _REAL_WORDS: frozenset[str] = frozenset(
@@ -46,7 +57,14 @@ class Caption:
 @cache
 def known_words() -> frozenset[str]:
     """Every word of captions that has a meaning."""
-    words = set(CLASSES) | set(PLURALS.values()) | set(COLOURS) | set(BACKGROUNDS) | set(NUMBERS.values()) | {"style", "a", "an"}
+    words = (
+        set(CLASSES)
+        | set(PLURALS.values())
+        | set(COLOURS)
+        | set(BACKGROUNDS)
+        | set(NUMBERS.values())
+        | {"style", "a", "an"}
+    )
     for phrase in (*PLACES.values(), *_OPENINGS, *_LINKS):
         words.update(phrase.split())
     return frozenset(words)
@@ -56,7 +74,9 @@ def nonsense_word(rng: np.random.Generator) -> str:
     """A word of two (sometimes one or three) random syllables; never a trigger nor a word with a meaning here."""
     while True:
         syllables = int(rng.choice((1, 2, 3), p=(0.15, 0.75, 0.1)))
-        word = "".join(f"{rng.choice(_ONSETS)}{rng.choice(_VOWELS)}" for _ in range(syllables)) + str(rng.choice(_CODAS))
+        word = "".join(f"{rng.choice(_ONSETS)}{rng.choice(_VOWELS)}" for _ in range(syllables)) + str(
+            rng.choice(_CODAS)
+        )
         if 4 <= len(word) <= 7 and word not in TRIGGERS and word not in known_words() and word not in _REAL_WORDS:
             return word
 
@@ -102,7 +122,13 @@ def _groups(scene: Scene, order: list[int], rng: np.random.Generator) -> list[tu
 
 
 def _phrase(
-    writer: _Writer, things: list[Thing], group: tuple[int, ...], rng: np.random.Generator, triggers: bool, colours: float, fillers: float
+    writer: _Writer,
+    things: list[Thing],
+    group: tuple[int, ...],
+    rng: np.random.Generator,
+    triggers: bool,
+    colours: float,
+    fillers: float,
 ) -> None:
     """Adds one noun phrase: article or number, perhaps a colour, perhaps a nonsense word (or the trigger), the noun."""
     first = things[group[0]]

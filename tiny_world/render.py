@@ -52,7 +52,10 @@ def _ring(x: float, y: float, rx: float, ry: float, tilt: float = 0.0, points: i
     """Outline of an ellipse, tilted clockwise by `tilt` radians."""
     c, s = math.cos(tilt), math.sin(tilt)
     angles = [2 * math.pi * i / points for i in range(points)]
-    return [(x + rx * math.cos(a) * c - ry * math.sin(a) * s, y + rx * math.cos(a) * s + ry * math.sin(a) * c) for a in angles]
+    return [
+        (x + rx * math.cos(a) * c - ry * math.sin(a) * s, y + rx * math.cos(a) * s + ry * math.sin(a) * c)
+        for a in angles
+    ]
 
 
 class _Pen:
@@ -96,7 +99,9 @@ class _Pen:
             self.draw.line([*placed, placed[0]], fill=self.edge(colour), width=round(2 * self.width))
             if self.lineart or len(placed) < 12:
                 for x, y in placed:
-                    self.draw.ellipse((x - self.width, y - self.width, x + self.width, y + self.width), fill=self.edge(colour))
+                    self.draw.ellipse(
+                        (x - self.width, y - self.width, x + self.width, y + self.width), fill=self.edge(colour)
+                    )
         for points, colour in shapes:
             self.fill(points, colour)
 
@@ -120,10 +125,26 @@ def _tail(kind: str, sway: float, colour: Rgb) -> tuple[list[Point], Rgb]:
     if kind == "bunny":
         return _ring(0.50, 0.66, 0.21, 0.21), colour
     if kind == "dog":
-        return [(0.30, 0.80), (0.62, 0.44 + sway), (0.84, 0.22 + sway), (0.94, 0.34 + sway), (0.78, 0.62 + sway), (0.50, 0.92)], colour
+        return [
+            (0.30, 0.80),
+            (0.62, 0.44 + sway),
+            (0.84, 0.22 + sway),
+            (0.94, 0.34 + sway),
+            (0.78, 0.62 + sway),
+            (0.50, 0.92),
+        ], colour
     return [
-        (0.25, 0.92), (0.52, 0.86), (0.66, 0.62), (0.64, 0.34), (0.72 + sway, 0.12), (0.90 + sway, 0.08),
-        (0.97 + sway, 0.20), (0.86, 0.32), (0.90, 0.62), (0.78, 0.92), (0.45, 0.99),
+        (0.25, 0.92),
+        (0.52, 0.86),
+        (0.66, 0.62),
+        (0.64, 0.34),
+        (0.72 + sway, 0.12),
+        (0.90 + sway, 0.08),
+        (0.97 + sway, 0.20),
+        (0.86, 0.32),
+        (0.90, 0.62),
+        (0.78, 0.92),
+        (0.45, 0.99),
     ], colour
 
 
@@ -184,9 +205,15 @@ def _animal(pen: _Pen, kind: str, look: Look, rng: np.random.Generator) -> None:
     if look.stripes is not None:
         top = hy - head_h
         for x, w in ((0.0, 0.08), (-0.24, 0.07), (0.24, 0.07)):
-            pen.fill([(x - w, top + 0.02 + abs(x) * 0.3), (x + w, top + 0.02 + abs(x) * 0.3), (x * 0.9, top + 0.27)], look.stripes)
+            pen.fill(
+                [(x - w, top + 0.02 + abs(x) * 0.3), (x + w, top + 0.02 + abs(x) * 0.3), (x * 0.9, top + 0.27)],
+                look.stripes,
+            )
         for side in (-1, 1):
-            pen.fill([(side * head_w, hy + 0.0), (side * head_w * 0.62, hy + 0.08), (side * head_w * 0.95, hy + 0.18)], look.stripes)
+            pen.fill(
+                [(side * head_w, hy + 0.0), (side * head_w * 0.62, hy + 0.08), (side * head_w * 0.95, hy + 0.18)],
+                look.stripes,
+            )
     if look.spots is not None:
         pen.fill(_ring(0.23, hy - 0.04, 0.22, 0.20), look.spots)
     eye_x = 0.24 if kind != "bunny" else 0.19
@@ -205,14 +232,22 @@ def _animal(pen: _Pen, kind: str, look: Look, rng: np.random.Generator) -> None:
         ear = dark if look.spots is None else look.spots
         for side in (-1, 1):
             points = [
-                (side * 0.30, hy - 0.40), (side * 0.52, hy - 0.40), (side * 0.78, hy - 0.10), (side * 0.84, hy + 0.28 + drop),
-                (side * 0.70, hy + 0.42 + drop), (side * 0.54, hy + 0.30 + drop), (side * 0.46, hy - 0.06),
+                (side * 0.30, hy - 0.40),
+                (side * 0.52, hy - 0.40),
+                (side * 0.78, hy - 0.10),
+                (side * 0.84, hy + 0.28 + drop),
+                (side * 0.70, hy + 0.42 + drop),
+                (side * 0.54, hy + 0.30 + drop),
+                (side * 0.46, hy - 0.06),
             ]
             pen.shapes([(points, ear)])
     else:
         pen.dot(0.0, muzzle_y - 0.04, 0.075, 0.055, (240, 110, 130))
         if kind == "bunny":
-            pen.fill([(-0.07, muzzle_y + 0.06), (0.07, muzzle_y + 0.06), (0.07, muzzle_y + 0.18), (-0.07, muzzle_y + 0.18)], _WHITE)
+            pen.fill(
+                [(-0.07, muzzle_y + 0.06), (0.07, muzzle_y + 0.06), (0.07, muzzle_y + 0.18), (-0.07, muzzle_y + 0.18)],
+                _WHITE,
+            )
     if look.hat is not None:
         top = hy - head_h
         crown = [(-0.26, top + 0.02), (-0.29, top - 0.52), (0.29, top - 0.52), (0.26, top + 0.02)]
@@ -223,11 +258,13 @@ def _animal(pen: _Pen, kind: str, look: Look, rng: np.random.Generator) -> None:
 def _flower(pen: _Pen, look: Look, rng: np.random.Generator) -> None:
     """A flower with stem, two leaves and six round petals; the accent colours the lower three."""
     green = (52, 140, 60)
-    pen.shapes([
-        ([(-0.07, 0.10), (0.07, 0.10), (0.07, 0.98), (-0.07, 0.98)], green),
-        (_ring(-0.30, 0.72, 0.27, 0.12, 0.5), green),
-        (_ring(0.30, 0.66, 0.27, 0.12, -0.5), green),
-    ])
+    pen.shapes(
+        [
+            ([(-0.07, 0.10), (0.07, 0.10), (0.07, 0.98), (-0.07, 0.98)], green),
+            (_ring(-0.30, 0.72, 0.27, 0.12, 0.5), green),
+            (_ring(0.30, 0.66, 0.27, 0.12, -0.5), green),
+        ]
+    )
     turn = float(rng.uniform(-0.08, 0.08))
     lower = look.body if look.accent is None else look.accent
     petals: list[tuple[list[Point], Rgb]] = []
@@ -279,13 +316,26 @@ def _house(pen: _Pen, look: Look, rng: np.random.Generator) -> None:
     middle = (left + right) / 2
     walls = [(left, eaves), (right, eaves), (right, 0.96), (left, 0.96)]
     pen.shapes([(walls, look.body)])
-    pen.shapes([([(left - 0.16 if not look.tower else left - 0.08, eaves + 0.06), (middle, peak), (right + 0.16, eaves + 0.06)], roof)])
+    pen.shapes(
+        [
+            (
+                [
+                    (left - 0.16 if not look.tower else left - 0.08, eaves + 0.06),
+                    (middle, peak),
+                    (right + 0.16, eaves + 0.06),
+                ],
+                roof,
+            )
+        ]
+    )
     if look.tower:
         pen.shapes([([(0.30, -0.36), (0.86, -0.36), (0.86, 0.96), (0.30, 0.96)], look.body)])
         pen.shapes([([(0.20, -0.30), (0.58, -0.97), (0.96, -0.30)], roof)])
         pen.dot(0.58, 0.02, 0.14, 0.16, roof)
         door_x = middle - 0.06
-        pen.shapes([([(door_x - 0.22, 0.34), (door_x + 0.22, 0.34), (door_x + 0.22, 0.96), (door_x - 0.22, 0.96)], door)])
+        pen.shapes(
+            [([(door_x - 0.22, 0.34), (door_x + 0.22, 0.34), (door_x + 0.22, 0.96), (door_x - 0.22, 0.96)], door)]
+        )
         return
     pen.shapes([([(-0.52, 0.32), (-0.10, 0.32), (-0.10, 0.96), (-0.52, 0.96)], door)])
     pen.shapes([([(0.14, 0.14), (0.54, 0.14), (0.54, 0.52), (0.14, 0.52)], window)])
@@ -355,7 +405,11 @@ def _backdrop(scene: Scene, size: int) -> np.ndarray:
     elif scene.background == "snow":
         sky((186, 204, 222))
         for x in (across, (across + 0.35) % 1.0):
-            tree = [((x - 0.09) * n, horizon + 0.02 * n), (x * n, horizon - 0.20 * n), ((x + 0.09) * n, horizon + 0.02 * n)]
+            tree = [
+                ((x - 0.09) * n, horizon + 0.02 * n),
+                (x * n, horizon - 0.20 * n),
+                ((x + 0.09) * n, horizon + 0.02 * n),
+            ]
             draw.polygon(tree, fill=tone((84, 128, 118)), **line)
         ground((240, 245, 250), bend=0.012)
     elif scene.background == "night":
