@@ -35,19 +35,25 @@ _ONSETS: tuple[str, ...] = tuple(
 _VOWELS: tuple[str, ...] = tuple("aeiou")
 _CODAS: tuple[str, ...] = ("", "", "", "b", "k", "l", "m", "n", "p", "rb", "rv", "x", "z")
 _REAL_WORDS: frozenset[str] = frozenset(
-    "baby body pony tiny tuna sofa soda solo zero menu baton bonus camel dose drama demon dragon dinner gala lemon logo limo "
-    "lion melon motel metal model medal motor mama papa panda pizza polo photo piano pilot planet robot ruby salad silo taco tofu tomato "
-    "tulip tuba trio visa veto bikini human robin raven rabbit kitten puppy bunny kitten puma zebra hotel pole stone store "
-    "metal total local vital final moral rural level novel gravel travel marvel panel pedal petal denim venom basin bacon "
-    "salon talon salami banana solar polar dolar tribal global floral blue grey dry snow slow glow grow flow blow".split()
+    """
+    baby bacon banana basin baton bikini blow blue body bonus bunny camel demon denim dinner dolar dose dragon
+    drama dry final floral flow gala global glow gravel grey grow hotel human kitten lemon level limo lion local
+    logo mama marvel medal melon menu metal model moral motel motor novel panda panel papa pedal petal photo piano
+    pilot pizza planet polar pole polo pony puma puppy rabbit raven robin robot ruby rural salad salami salon silo
+    slow snow soda sofa solar solo stone store taco talon tiny tofu tomato total travel tribal trio tuba tulip
+    tuna venom veto visa vital zebra zero
+    """.split()
 )
 Span = tuple[int, int, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption. nouns: (start, end, things) in characters for each class word, with the indexes in Scene.things of all
-    things that it names. slots: the same for each nonsense word that stands right before a noun."""
+    """A caption.
+
+    nouns: (start, end, things) in characters for each class word, with the indexes in Scene.things of all things that
+    it names. slots: the same for each nonsense word (or trigger) that stands right before a noun.
+    """
 
     text: str
     nouns: tuple[Span, ...]
@@ -152,9 +158,9 @@ def caption(
 ) -> Caption:
     """Writes a caption of the scene in one of several sentence forms.
 
-    Things are named from left to right, in a third of the captions in another order. colours: probability that a generic
-    thing's colour is said. fillers: probability of a nonsense word right before a noun. triggers: put each personal
-    concept's trigger there, and the style's at the end, for training a LoRA (without it no trigger is ever written).
+    Things are named from left to right, in a third of the captions in another order. colours: probability that a
+    generic thing's colour is said. fillers: probability of a nonsense word right before a noun. triggers: put each
+    personal concept's trigger there, and the style's at the end, for training a LoRA (else no trigger is ever written).
     """
     things = list(scene.things)
     order = sorted(range(len(things)), key=lambda i: things[i].x)

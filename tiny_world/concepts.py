@@ -11,9 +11,9 @@ Rgb = tuple[int, int, int]
 class Look:
     """Colours and marks of one thing; None leaves a mark out.
 
-    body: main colour (fur, petals, ball, wall). accent: second colour (bib, muzzle and paws of an animal; lower petals of
-    a flower; roof of a house). stripes, spots, collar, hat: marks of an animal. star: star on a ball. door: door of a
-    house. tower: whether a house has a tower.
+    body: main colour (fur, petals, ball, wall). accent: second colour (bib, muzzle and paws of an animal; lower petals
+    of a flower; roof of a house). stripes, spots, collar, hat: marks of an animal. star: star on a ball. door: door of
+    a house. tower: whether a house has a tower.
     """
 
     body: Rgb

@@ -24,8 +24,11 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Rendering:
-    """A picture: pixels uint8 [size, size, 3]; silhouettes bool [n, size, size], the visible pixels of each thing in the
-    scene's order; boxes int64 [n, 4], left, top, right, bottom (exclusive) of each silhouette in pixels."""
+    """A picture.
+
+    pixels: uint8 [size, size, 3]. silhouettes: bool [n, size, size], the visible pixels of each thing in the scene's
+    order. boxes: int64 [n, 4], left, top, right, bottom (exclusive) of each silhouette in pixels.
+    """
 
     pixels: np.ndarray
     silhouettes: np.ndarray
@@ -342,8 +345,10 @@ def _house(pen: _Pen, look: Look, rng: np.random.Generator) -> None:
 
 
 def draw_thing(thing: Thing, size: int, style: str | None) -> np.ndarray:
-    """The thing alone on a transparent square of about 1.16 times its size in a picture of `size` pixels: float32 [h, h, 4]
-    in 0..1 with premultiplied colours."""
+    """The thing alone on a transparent square of about 1.16 times its size in a picture of `size` pixels.
+
+    Returns float32 [h, h, 4] in 0..1 with premultiplied colours. Raises ValueError for a class that has no drawing.
+    """
     rng = np.random.default_rng(thing.seed)
     look = _varied(thing.appearance(), rng)
     pen = _Pen(round(thing.size * size), style, 1.16 if thing.kind in ("bunny", "flower") else 1.0)

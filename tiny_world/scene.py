@@ -86,7 +86,7 @@ _JITTER: dict[int, tuple[float, float]] = {1: (0.22, 0.10), 2: (0.045, 0.07), 3:
 
 
 def _kinds(rng: np.random.Generator, wanted: list[str], count: int, repeat: float, classes: Sequence[str]) -> list[str]:
-    """Classes of `count` things that begin with `wanted`; with probability `repeat` two (rarely three) are of one class."""
+    """Classes of `count` things, `wanted` first; with probability `repeat` two (rarely three) are of one class."""
     kinds = list(wanted)
     free = [kind for kind in classes if kind not in kinds]
     free = [free[i] for i in rng.permutation(len(free))]
@@ -115,8 +115,8 @@ def sample_scene(
     """Draws a scene of one to four things that overlap only a little.
 
     counts: probabilities of 1, 2, ... things. personal: a number makes each thing a personal concept of its class with
-    that probability; names of concepts put each of these in the scene once (the others stay generic). repeat: probability
-    that two or, at three and more things, three are of one class. classes: classes that generic things may have.
+    that probability; names of concepts put each of these in the scene once (the others stay generic). repeat:
+    probability that two (at three and more things sometimes three) are of one class. classes: those of generic things.
 
     Raises ValueError for an unknown concept, style, class or background, or more than four things.
     """
