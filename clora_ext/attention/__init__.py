@@ -1,0 +1,1 @@
+"""Cross-attention maps, observed without touching how attention is computed."""

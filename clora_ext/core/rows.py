@@ -1,0 +1,78 @@
+"""Rows of a UNet call: which image, branch and CFG half each one is, and where a split batch stands."""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Half(Enum):
+    """The two halves of classifier-free guidance."""
+
+    COND = "cond"
+    UNCOND = "uncond"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One sample of a UNet call."""
+
+    image: int
+    branch: int
+    half: Half = Half.COND
+
+
+class Passage:
+    """The forward that is under way: its rows, and the window of them that the UNet sees right now.
+
+    A host may split one forward into several UNet calls (WebUI does, when the texts' lengths differ or batching is
+    off); calls always walk the rows in order, so a cursor tells every hook which rows it looks at.
+    """
+
+    def __init__(self) -> None:
+        self.rows: tuple[Row, ...] = ()
+        self.window: tuple[Row, ...] = ()
+        self.seen = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether a forward of ours is under way; every hook is inert otherwise."""
+        return bool(self.rows)
+
+    @contextmanager
+    def over(self, rows: Sequence[Row]) -> Generator[None, None, None]:
+        """While inside, UNet calls are ours and walk ``rows`` in order."""
+        self.begin(rows)
+        try:
+            yield
+        finally:
+            self.end()
+
+    def begin(self, rows: Sequence[Row]) -> None:
+        """Start a forward over ``rows``; a forward that was left half-way is forgotten."""
+        self.rows, self.window, self.seen = tuple(rows), (), 0
+
+    def advance(self, batch: int) -> None:
+        """The UNet is called with ``batch`` samples. Raises ``RuntimeError`` when that is more rows than are left."""
+        if self.seen + batch > len(self.rows):
+            msg = f"the UNet was given {self.seen + batch} rows where {len(self.rows)} were planned"
+            raise RuntimeError(msg)
+        self.window = self.rows[self.seen : self.seen + batch]
+        self.seen += batch
+
+    def end(self) -> None:
+        """The forward is over; hooks are inert again."""
+        self.rows, self.window = (), ()
+
+
+def runs(chosen: Sequence[bool]) -> list[slice]:
+    """Contiguous runs of true values, as slices: few large operations instead of one per row."""
+    found: list[slice] = []
+    start: int | None = None
+    for place, value in enumerate([*chosen, False]):
+        if value and start is None:
+            start = place
+        elif not value and start is not None:
+            found.append(slice(start, place))
+            start = None
+    return found

@@ -1,0 +1,1 @@
+"""The algorithm over a port that hosts meet; knows no host."""

@@ -1,0 +1,20 @@
+"""What the engine asks of a host."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from clora_ext.core.rows import Row
+
+
+class Denoiser(Protocol):
+    """A diffusion model at the noise level of the current step."""
+
+    def forward(self, latent: Tensor, rows: Sequence[Row]) -> None:
+        """Call the UNet once, row by row on ``latent[row.image]`` with the row's own text.
+
+        ``latent`` [image, channel, y, x] is the variance preserving z; gradients flow back to it. The result is not
+        needed: the engine watches the attention layers.
+        """
+        ...

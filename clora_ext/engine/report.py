@@ -1,0 +1,59 @@
+"""What happened, for people, tests and benches."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """One denoising step."""
+
+    index: int
+    position: float
+    losses: tuple[float, ...]
+    """Loss of each update, summed over images."""
+    gradient_rms: tuple[float, ...]
+    separation: float | None
+    """Mean over images of how far the concepts' maps are apart; None where no update was made."""
+    areas: tuple[tuple[float, ...], ...]
+    """Per image, the share of the picture that each branch draws, base first."""
+    rows: int
+    """UNet rows of the prediction."""
+    gradient_rows: int
+    """UNet rows that were also differentiated."""
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class JobReport:
+    """One sampling run."""
+
+    settings: dict[str, Any]
+    subjects: tuple[str, ...]
+    steps: list[StepReport] = field(default_factory=list)
+    weights: list[Tensor] = field(default_factory=list)
+    """Last weights per image [branch, height, width]: who draws what."""
+
+    @property
+    def rows(self) -> int:
+        """All UNet rows, predictions and gradients."""
+        return sum(step.rows + step.gradient_rows for step in self.steps)
+
+    @property
+    def seconds(self) -> float:
+        """Time in the engine and in the UNet calls between its two halves."""
+        return sum(step.seconds for step in self.steps)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; masks as nested lists of each branch's share."""
+        return {
+            "settings": self.settings,
+            "subjects": list(self.subjects),
+            "steps": [asdict(step) for step in self.steps],
+            "masks": [weights.tolist() for weights in self.weights],
+            "unet_rows": self.rows,
+            "seconds": self.seconds,
+        }

@@ -1,0 +1,61 @@
+"""Puts a composition's hooks on a UNet for the length of a run and takes every one of them off again."""
+
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import nn
+
+from clora_ext.attention.capture import cross_attentions, observed
+from clora_ext.core.rows import Row
+from clora_ext.engine.step import Composition
+from clora_ext.errors import HostError
+from clora_ext.lora.deltas import Delta
+from clora_ext.lora.routing import counted, routed
+
+HALF_LOSS_SCALE = 1024.0
+"""Static loss scale for half precision: gradients of attention maps are around 1e-4."""
+
+
+@contextmanager
+def installed(
+    composition: Composition, unet: nn.Module, deltas: Mapping[str, Mapping[nn.Module, Delta]]
+) -> Generator[Composition, None, None]:
+    """While inside, ``composition`` can run on ``unet``. ``deltas`` has, per LoRA name, its changes of layers.
+
+    Raises ``HostError`` when the UNet has no cross-attention that can be observed.
+    """
+    layers = cross_attentions(unet)
+    if not layers:
+        msg = "This model has no cross-attention layers that can be observed; only Stable Diffusion UNets compose."
+        raise HostError(msg)
+    parameter = next(unet.parameters())
+    composition.loss_scale = HALF_LOSS_SCALE if parameter.dtype in (torch.float16, torch.bfloat16) else 1.0
+    placed = {
+        name: {layer: delta.to(parameter.device, parameter.dtype) for layer, delta in changes.items()}
+        for name, changes in deltas.items()
+    }
+
+    def wears(row: Row) -> tuple[str, ...]:
+        return tuple(composition.layout.wears(row))
+
+    with ExitStack() as stack:
+        stack.enter_context(frozen(unet))
+        stack.enter_context(counted(unet, composition.passage))
+        stack.enter_context(routed(placed, composition.passage, wears))  # before the recorder: hooks run in order
+        stack.enter_context(observed(list(layers.values()), composition.recorder))
+        stack.callback(composition.abandon)
+        yield composition
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Generator[None, None, None]:
+    """While inside, no parameter of ``model`` asks for a gradient: graphs reach the latent alone."""
+    asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in asking:
+        parameter.requires_grad_(False)  # noqa: FBT003 - torch's signature
+    try:
+        yield
+    finally:
+        for parameter in asking:
+            parameter.requires_grad_(True)  # noqa: FBT003

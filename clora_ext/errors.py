@@ -1,0 +1,34 @@
+"""Errors whose message is a sentence for the user: what is wrong and what to change."""
+
+
+class CLoRAError(Exception):
+    """A request that can not be met; ``field`` names what to change, ``status_code`` is the HTTP answer."""
+
+    status_code = 422
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+class PromptError(CLoRAError):
+    """The prompt's own syntax."""
+
+
+class BindingError(CLoRAError):
+    """Which LoRA goes to which subject."""
+
+
+class SettingsError(CLoRAError):
+    """A knob, profile or method."""
+
+
+class LoraError(CLoRAError):
+    """A LoRA file that is missing, unreadable or made for another model."""
+
+
+class HostError(CLoRAError):
+    """Something the host does that can not be combined with composing."""
+
+    status_code = 409

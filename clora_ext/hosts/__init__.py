@@ -1,0 +1,1 @@
+"""The programs that drive the engine; they know the engine, never each other."""

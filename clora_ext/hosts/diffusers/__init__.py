@@ -1,0 +1,1 @@
+"""The embedded host: a plain text-to-image loop on diffusers' modules, with WebUI's numbers."""

@@ -1,0 +1,306 @@
+"""Every knob once: default, range, words for people. UI, API, infotext and validation are loops over ``KNOBS``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from clora_ext.core.masks import MORPHOLOGY
+from clora_ext.errors import SettingsError
+
+Value = float | int | bool | str
+
+METHODS: dict[str, str] = {
+    "clora": "one branch per LoRA, latent updates, masks",
+    "masks": "one branch per LoRA and masks, no latent update",
+    "merge": "WebUI's own image: all LoRAs everywhere",
+    "composite": "the average of the LoRAs' predictions at every step",
+    "switch": "one LoRA at a time, in turn",
+}
+MASKED = ("clora", "masks")
+"""The methods that read cross-attention maps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """One number, choice or list that a user can turn."""
+
+    name: str
+    label: str
+    help: str
+    default: Value
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    listed: tuple[str, ...] | None = None
+    """For a comma separated list: the words allowed; empty for numbers."""
+
+    def parse(self, value: Any) -> Value:
+        """Turn ``value`` into this knob's type. Raises ``SettingsError`` naming the field and what it takes."""
+        kind = type(self.default)
+        if self.listed is not None:
+            return self._list(value)
+        if self.choices:
+            if value not in self.choices:
+                raise self._error(value, f"one of {', '.join(self.choices)}")
+            return value
+        if kind is bool:
+            return self._bool(value)
+        try:
+            number = kind(float(value)) if not isinstance(value, bool) else None
+        except (TypeError, ValueError, OverflowError):
+            number = None
+        if number is None or number != number or (kind is int and float(value) != number):
+            raise self._error(value, "a whole number" if kind is int else "a number")
+        if not self.low <= number <= self.high:
+            raise self._error(value, f"between {self.low:g} and {self.high:g}")
+        return number
+
+    def _bool(self, value: Any) -> bool:
+        named = {"true": True, "false": False}
+        found = value if isinstance(value, bool) else named.get(str(value).lower())
+        if found is None:
+            raise self._error(value, "true or false")
+        return found
+
+    def _list(self, value: Any) -> str:
+        parts = value if isinstance(value, list | tuple) else str(value).split(",")
+        words = [str(part).strip() for part in parts if str(part).strip()]
+        for word in words:
+            if self.listed and word not in self.listed:
+                raise self._error(value, f"a list out of {', '.join(self.listed)}")
+            if not self.listed and not _is_number(word):
+                raise self._error(value, "a list of numbers such as 0, 10, 20")
+        return ", ".join(words)
+
+    def _error(self, value: Any, wanted: str) -> SettingsError:
+        return SettingsError(f"“{self.name}” is {value!r}; it must be {wanted}.", field=self.name)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return 0.0 <= float(word) < 1e6
+    except ValueError:
+        return False
+
+
+KNOBS: tuple[Knob, ...] = (
+    Knob(
+        "count_by",
+        "Count steps by",
+        "Scale of the four positions below: step is the index; step50 the index as if there were 50 steps; "
+        "noise the percentage of the noise schedule that is behind.",
+        "noise",
+        choices=("noise", "step", "step50"),
+    ),
+    Knob("update_until", "Update until", "The latent is updated before this position.", 40.0, 0.0, 1000.0),
+    Knob("rounds_at", "Extra rounds at", "Positions at which the latent is updated several times.", "", listed=()),
+    Knob("rounds", "Extra rounds", "How many more updates at each of those positions.", 20, 0, 100),
+    Knob("step_size", "Step size (alpha)", "How far an update moves the latent along its gradient.", 6.0, 0.0, 200.0),
+    Knob(
+        "step_decay",
+        "Step size decay",
+        "constant, or sqrt: falling to 0.71 of the step size at the last step.",
+        "sqrt",
+        choices=("constant", "sqrt"),
+    ),
+    Knob(
+        "step_clip",
+        "Step bound",
+        "Largest root mean square of one update, in latent units; 0 for no bound.",
+        0.15,
+        0.0,
+        10.0,
+    ),
+    Knob("temperature", "Temperature (tau)", "InfoNCE temperature: lower contrasts harder.", 0.5, 0.01, 5.0),
+    Knob(
+        "refresh",
+        "Predict after the update",
+        "Predict the noise from the updated latent; off, from the latent before its last update, as the paper does.",
+        default=True,
+    ),
+    Knob(
+        "maps_from",
+        "Maps from",
+        "Read cross-attention in the conditional half alone, or average both halves of guidance.",
+        "cond",
+        choices=("cond", "both"),
+    ),
+    Knob(
+        "map_level",
+        "Map level",
+        "auto: the coarsest level with a short side of at least 12; quarter: a quarter of the latent's size.",
+        "auto",
+        choices=("auto", "quarter"),
+    ),
+    Knob("smoothing", "Map smoothing", "Sigma of a 3x3 Gaussian over the maps; 0 for none.", 0.0, 0.0, 5.0),
+    Knob(
+        "word_maps",
+        "Words of several tokens",
+        "In the loss, average a word's tokens (mean) or count each as a map of its own (each).",
+        "mean",
+        choices=("mean", "each"),
+    ),
+    Knob(
+        "mask_threshold",
+        "Mask threshold (lambda)",
+        "A pixel belongs to a subject where a token's map is above this share of its peak.",
+        0.35,
+        0.0,
+        1.0,
+    ),
+    Knob(
+        "mask_tokens",
+        "Mask from",
+        "The subject's words alone, or the trigger's as well.",
+        "subject",
+        choices=("subject", "both"),
+    ),
+    Knob(
+        "mask_from",
+        "Masks from",
+        "Before this position all branches count the same everywhere; 0 for masks from the first step.",
+        0.0,
+        0.0,
+        1000.0,
+    ),
+    Knob(
+        "lock_at",
+        "Lock masks at",
+        "From this position on the mean of the last three masks stays; 0 for masks that follow every step.",
+        40.0,
+        0.0,
+        1000.0,
+    ),
+    Knob(
+        "morphology",
+        "Mask morphology",
+        "3x3 operations on the masks, in this order: dilate, erode, open, close.",
+        "",
+        listed=tuple(MORPHOLOGY),
+    ),
+    Knob(
+        "overlap",
+        "Where masks overlap",
+        "Share equally, give the pixel to the strongest map, or share by strength.",
+        "average",
+        choices=("average", "strongest", "soft"),
+    ),
+    Knob("mask_edges", "Mask edges", "How masks are enlarged.", "nearest", choices=("nearest", "bilinear")),
+    Knob(
+        "uncond",
+        "Unconditional",
+        "branches: every LoRA's own, fused by the same masks; shared: one without any LoRA.",
+        "branches",
+        choices=("branches", "shared"),
+    ),
+    Knob(
+        "text_encoder",
+        "LoRAs' text encoders",
+        "Apply the text-encoder part of a LoRA to its own branch's texts, where it has one.",
+        default=True,
+    ),
+    Knob("switch_every", "Switch every", "Steps that each LoRA is active for in the method switch.", 5, 1, 100),
+)
+
+KNOB: dict[str, Knob] = {knob.name: knob for knob in KNOBS}
+
+_AUTHORS: dict[str, Value] = {
+    "count_by": "step",
+    "update_until": 30.0,
+    "step_size": 20.0,
+    "step_decay": "constant",
+    "step_clip": 0.0,
+    "refresh": False,
+    "maps_from": "both",
+    "map_level": "quarter",
+    "word_maps": "each",
+    "mask_threshold": 0.3,
+    "mask_tokens": "both",
+    "lock_at": 0.0,
+}
+_PAPER = _AUTHORS | {
+    "count_by": "step50",
+    "update_until": 25.0,
+    "rounds_at": "0, 10, 20",
+    "maps_from": "cond",
+    "uncond": "shared",
+}
+
+PROFILES: dict[str, dict[str, Value]] = {"balanced": {}, "authors": _AUTHORS, "paper": _PAPER}
+"""Named sets of values; what a profile leaves out has the knob's default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A profile, a method and the values of all knobs. Build it with ``settings``; it can not hold a bad value."""
+
+    profile: str = "balanced"
+    method: str = "clora"
+    values: Mapping[str, Value] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    @property
+    def masked(self) -> bool:
+        """Whether the method reads cross-attention maps."""
+        return self.method in MASKED
+
+    @property
+    def changed(self) -> dict[str, Value]:
+        """The knobs that differ from the profile: what has to be written down to make the image again."""
+        return {name: value for name, value in self.values.items() if value != profile_value(self.profile, name)}
+
+    @property
+    def rounds_at(self) -> tuple[float, ...]:
+        """``rounds_at`` as numbers."""
+        return tuple(float(word) for word in _words(self["rounds_at"]))
+
+    @property
+    def morphology(self) -> tuple[str, ...]:
+        """``morphology`` as words."""
+        return _words(self["morphology"])
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def profile_value(profile: str, name: str) -> Value:
+    """What ``profile`` says of the knob ``name``."""
+    return PROFILES[profile].get(name, KNOB[name].default)
+
+
+def settings(profile: str = "balanced", method: str = "clora", **knobs: Any) -> Settings:
+    """Check and complete a request. Raises ``SettingsError`` naming the field and the choices."""
+    for name, value, known in (("profile", profile, PROFILES), ("method", method, METHODS)):
+        if not isinstance(value, str) or value not in known:
+            raise SettingsError(f"“{name}” is {value!r}; it must be one of {', '.join(known)}.", field=name)
+    for name in knobs:
+        if name not in KNOB:
+            raise SettingsError(f"There is no setting “{name}”; known are {', '.join(KNOB)}.", field=name)
+    values = {
+        knob.name: knob.parse(knobs[knob.name]) if knob.name in knobs else profile_value(profile, knob.name)
+        for knob in KNOBS
+    }
+    return Settings(profile, method, values)
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of profile, method and every knob."""
+    properties: dict[str, Any] = {
+        "profile": {"type": "string", "enum": list(PROFILES), "default": "balanced"},
+        "method": {"type": "string", "enum": list(METHODS), "default": "clora"},
+    }
+    for knob in KNOBS:
+        kind = {bool: "boolean", int: "integer", float: "number", str: "string"}[type(knob.default)]
+        entry: dict[str, Any] = {"type": kind, "title": knob.label, "description": knob.help, "default": knob.default}
+        if knob.choices:
+            entry["enum"] = list(knob.choices)
+        if knob.low is not None:
+            entry |= {"minimum": knob.low, "maximum": knob.high}
+        properties[knob.name] = entry
+    return properties
+
+
+__all__ = ["KNOB", "KNOBS", "METHODS", "PROFILES", "Knob", "Settings", "profile_value", "schema", "settings"]

@@ -1,0 +1,13 @@
+"""Shape checks on every call, the same examples on every machine."""
+
+import contextlib
+
+from hypothesis import settings
+
+with contextlib.suppress(ModuleNotFoundError):  # absent under WebUI's Python, where shapes stay unchecked
+    from jaxtyping import install_import_hook
+
+    install_import_hook(["clora_ext.core"], "beartype.beartype")
+
+settings.register_profile("steady", deadline=None, derandomize=True, max_examples=40)
+settings.load_profile("steady")
