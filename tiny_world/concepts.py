@@ -61,8 +61,8 @@ CONCEPTS: dict[str, Concept] = {
             "tigercat",
             "cat",
             "zumi",
-            "an orange cat with broad dark stripes",
-            Look(body=(245, 150, 50), stripes=(92, 44, 20)),
+            "an orange cat with broad dark stripes and a white bib and muzzle",
+            Look(body=(245, 150, 50), accent=(255, 246, 230), stripes=(78, 36, 18)),
         ),
         Concept(
             "browndog",

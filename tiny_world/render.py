@@ -173,7 +173,7 @@ def _animal(pen: _Pen, kind: str, look: Look, rng: np.random.Generator) -> None:
         for side in (-1, 1):
             for y in (0.36, 0.66):
                 w = body_w * math.sqrt(max(0.05, 1 - ((y - 0.55) / 0.42) ** 2))
-                pen.fill([(side * w, y - 0.09), (side * w * 0.30, y + 0.02), (side * w, y + 0.10)], look.stripes)
+                pen.fill([(side * w, y - 0.11), (side * w * 0.25, y + 0.02), (side * w, y + 0.12)], look.stripes)
         if kind == "cat":
             pen.fill([(0.64, 0.40), (0.90, 0.42), (0.91, 0.58), (0.64, 0.56)], look.stripes)
     if look.spots is not None:
@@ -207,7 +207,7 @@ def _animal(pen: _Pen, kind: str, look: Look, rng: np.random.Generator) -> None:
             pen.fill(_ring(x, y, 0.06, 0.26, side * (0.12 if look.hat is None else 0.52)), (248, 170, 170))
     if look.stripes is not None:
         top = hy - head_h
-        for x, w in ((0.0, 0.08), (-0.24, 0.07), (0.24, 0.07)):
+        for x, w in ((0.0, 0.10), (-0.25, 0.09), (0.25, 0.09)):
             pen.fill(
                 [(x - w, top + 0.02 + abs(x) * 0.3), (x + w, top + 0.02 + abs(x) * 0.3), (x * 0.9, top + 0.27)],
                 look.stripes,
