@@ -1,0 +1,28 @@
+"""Prompts as people write them: which LoRA draws which words, and every branch's text. Pure strings, no host."""
+
+from clora_ext.prompt.asks import LoraFacts
+from clora_ext.prompt.binding import Bound, Style, Subject, bind
+from clora_ext.prompt.lines import format_requests, parse_requests
+from clora_ext.prompt.requests import FIELDS, ROLES, Request, Role, read_requests
+from clora_ext.prompt.tags import Span, Tag, find_tags, remove_tags
+from clora_ext.prompt.texts import Place
+
+__all__ = [
+    "FIELDS",
+    "ROLES",
+    "Bound",
+    "LoraFacts",
+    "Place",
+    "Request",
+    "Role",
+    "Span",
+    "Style",
+    "Subject",
+    "Tag",
+    "bind",
+    "find_tags",
+    "format_requests",
+    "parse_requests",
+    "read_requests",
+    "remove_tags",
+]
