@@ -38,7 +38,7 @@ def test_the_package_imports_nothing_of_the_extension() -> None:
 
 
 def all_groups(count: int) -> list[list[list[int]]]:
-    """Groups of `count` concepts with one-token words: token k in every branch, token count + k as trigger in its own."""
+    """Groups of `count` one-token words: token k in every branch, token count + k as trigger in its own."""
     return [[[k, count + k] if branch == k + 1 else [k] for branch in range(count + 1)] for k in range(count)]
 
 
@@ -84,7 +84,9 @@ def test_a_constant_map_gives_a_finite_loss_and_gradient() -> None:
     maps.requires_grad_(True)
     loss = maths.contrastive_loss([maps, maps, maps], all_groups(2))
     (gradient,) = torch.autograd.grad(loss, maps)
-    assert torch.isfinite(loss) and torch.isfinite(gradient).all() and gradient.abs().max() > 0
+    assert torch.isfinite(loss)
+    assert torch.isfinite(gradient).all()
+    assert gradient.abs().max() > 0
 
 
 def test_several_tokens_of_one_embedding_are_averaged_before_they_are_stretched() -> None:
@@ -107,7 +109,8 @@ def test_the_threshold_is_strict_and_per_token() -> None:
 def test_the_base_gets_what_nothing_covers_and_keeps_its_own() -> None:
     maps = tensor([[[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]]])
     none, left = maths.branch_masks([maps, maps], [[], [0]], 0.5)
-    assert none.tolist() == [[0, 1, 1]] and left.tolist() == [[1, 0, 0]]
+    assert none.tolist() == [[0, 1, 1]]
+    assert left.tolist() == [[1, 0, 0]]
     own, _ = maths.branch_masks([maps, maps], [[0], [0]], 0.5)
     assert own.tolist() == [[1, 1, 1]]
 
@@ -167,7 +170,8 @@ def test_guidance() -> None:
 
 def test_ddim_as_webui_counts_it() -> None:
     assert maths.ddim_timesteps(10) == [1, 101, 201, 301, 401, 501, 601, 701, 801, 901]
-    assert maths.ddim_schedule(10)[0] == (901, 801) and maths.ddim_schedule(10)[-1] == (101, 1)
+    assert maths.ddim_schedule(10)[0] == (901, 801)
+    assert maths.ddim_schedule(10)[-1] == (101, 1)
     assert len(maths.ddim_schedule(10)) == 9
 
 
@@ -236,8 +240,9 @@ def test_predictions_and_masks_are_those_of_before_the_last_update() -> None:
     plain = run_step(z, branches, TOY_GROUPS, TOY_MASKS, StepSettings())
     updated = run_step(z, branches, TOY_GROUPS, TOY_MASKS, StepSettings(rounds=1))
     assert torch.equal(plain.prediction, updated.prediction)
-    assert all(torch.equal(a, b) for a, b in zip(plain.masks, updated.masks))
-    assert torch.equal(plain.z, z) and plain.losses == ()
+    assert all(torch.equal(a, b) for a, b in zip(plain.masks, updated.masks, strict=True))
+    assert torch.equal(plain.z, z)
+    assert plain.losses == ()
     assert torch.allclose(updated.z, z - 20 * updated.gradients[0], rtol=0, atol=1e-15)
 
 
@@ -251,7 +256,8 @@ def test_extra_rounds_repeat_forward_and_update() -> None:
         single = run_step(z, branches, TOY_GROUPS, TOY_MASKS, one)
         assert result.losses[i] == single.losses[0]
         z = single.z
-    assert torch.equal(result.z, z) and torch.equal(result.prediction, single.prediction)
+    assert torch.equal(result.z, z)
+    assert torch.equal(result.prediction, single.prediction)
     assert result.losses[2] < result.losses[0]
 
 

@@ -8,17 +8,15 @@ from __future__ import annotations
 import json
 import os
 
-import pytest
-
-diffusers = pytest.importorskip("diffusers", reason="the pipeline needs diffusers, which the WebUI does not bring")
-
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tests.obvious import parity, pipeline
+diffusers = pytest.importorskip("diffusers", reason="the pipeline needs diffusers, which the WebUI does not bring")
+from tests.obvious import loras, make_cases, parity, pipeline  # noqa: E402
 
 DOUBLE = torch.float64
 
@@ -175,7 +173,82 @@ def test_the_whole_picture_is_the_authors(model: pipeline.Model, case: str) -> N
     figures, masks, picture = golden(case)
     (made,) = pipeline.run(model, parity.golden_job(FOLDER, case), parity.parity_loras(FOLDER))
     largest, mean = parity.picture_difference(picture, made.pixels)
-    assert largest <= 2 and mean < 0.002
+    assert largest <= 2
+    assert mean < 0.002
     assert torch.equal(made.masks, masks)
     losses = [loss for step in made.steps for loss in step.losses]
     assert losses == pytest.approx(figures["loss"], abs=1e-4)
+
+
+# --- further outputs --------------------------------------------------------------------------------------------------
+
+WRITTEN = make_cases.CHECKOUT / "tests" / "golden" / "obvious"
+
+
+def test_a_recipe_always_gives_the_same_lora() -> None:
+    like = {**random_lora((2, 5), (4, 2), "lora_unet_linear"), **random_lora((2, 4), (3, 2), "lora_te_fc")}
+    plain, style, conv = (loras.random_lora(recipe, like) for recipe in loras.RECIPES)
+    again = loras.random_lora(loras.RECIPES[0], like)
+    assert plain.keys() == like.keys() == style.keys()
+    assert all(torch.equal(plain[key], again[key]) for key in plain)
+    assert not torch.equal(plain["lora_te_fc.lora_up.weight"], style["lora_te_fc.lora_up.weight"])
+    assert len(conv) == len(like) + 3 * len(loras.CONVOLUTIONS)
+
+
+def test_a_trigger_is_put_before_the_asked_occurrence() -> None:
+    subject = make_cases.Subject("any", "cat", occurrence=1)
+    assert make_cases.insert_trigger("a cat and a cat", subject) == "a cat and a sks cat"
+
+
+@needs_parity
+def test_a_scene_of_three_gives_the_tokens_counted_by_hand(model: pipeline.Model) -> None:
+    (case,) = (case for case in make_cases.CASES if case.name == "three")
+    job = make_cases.case_job(case, model.tokenizer)
+    assert [branch.prompt for branch in job.branches] == [
+        "a cat and a dog and a bunny",
+        "a sks cat and a dog and a bunny",
+        "a cat and a sks dog and a bunny",
+        "a cat and a dog and a sks bunny",
+    ]
+    assert job.groups == (
+        ((2,), (2, 3), (2,), (2,)),
+        ((5,), (6,), (5, 6), (5,)),
+        ((8,), (9,), (9,), (8, 9)),
+    )
+    assert job.mask_tokens == ((), (2, 3), (5, 6), (8, 9))
+
+
+@needs_parity
+def test_two_of_one_word_are_told_apart_by_their_place(model: pipeline.Model) -> None:
+    (case,) = (case for case in make_cases.CASES if case.name == "twins")
+    job = make_cases.case_job(case, model.tokenizer)
+    assert job.groups == (((2,), (2, 3), (2,)), ((5,), (6,), (5, 6)))
+
+
+@needs_parity
+@pytest.mark.parametrize("name", ["weights", "style"])
+def test_a_written_output_begins_as_the_pipeline_makes_it(
+    model: pipeline.Model, name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    written = json.loads((WRITTEN / f"{name}.json").read_text(encoding="utf-8"))
+    (case,) = (case for case in make_cases.CASES if case.name == name)
+    job = make_cases.case_job(case, model.tokenizer)
+    files = parity.parity_loras(FOLDER)
+    files |= loras.write_loras(tmp_path_factory.mktemp("loras"), files["tinyA"])
+    assert {name: loras.fingerprint(files[name]) for name in written["loras"]} == written["loras"]
+    _, (step,) = pipeline.denoise(model, job, pipeline.prepare(model, job, files), job.seeds[0], stop_after=1)
+    first = written["pictures"][0]["steps"][0]
+    assert [make_cases.mask_text(mask) for mask in step.masks] == first["masks"]
+    assert step.losses == pytest.approx(first["losses"], abs=1e-5)
+
+
+def test_every_written_output_is_complete() -> None:
+    for case in make_cases.CASES:
+        written = json.loads((WRITTEN / f"{case.name}.json").read_text(encoding="utf-8"))
+        job = written["job"]
+        assert [picture["seed"] for picture in written["pictures"]] == job["seeds"]
+        for picture in written["pictures"]:
+            assert len(picture["steps"]) == job["steps"] - 1
+            assert min(step["margin"] for step in picture["steps"]) > 1e-5, f"{case.name}: choose another seed"
+            with Image.open(WRITTEN / f"{case.name}-s{picture['seed']}.png") as image:
+                assert image.size == (job["width"], job["height"])

@@ -40,8 +40,8 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 def info_nce(groups: Sequence[Sequence[Tensor]], temperature: float = 0.5) -> Tensor | None:
     """The contrastive loss of groups of vectors [n], a scalar; None where there is no positive or no negative pair.
 
-    Mean over all ordered pairs (i, j) inside a group of
-    -log( exp(s_ij / temperature) / (exp(s_ij / temperature) + sum over k outside the group of exp(s_ik / temperature)) ).
+    Mean over all ordered pairs (i, j) inside a group of -log( e_ij / (e_ij + sum of e_ik over k outside the group) ),
+    e_ij = exp(cosine of i and j / temperature).
     """
     terms = []
     for g, group in enumerate(groups):
@@ -72,7 +72,7 @@ def concept_vectors(maps: Sequence[Tensor], group: Group) -> list[Tensor]:
 
 
 def contrastive_loss(maps: Sequence[Tensor], groups: Sequence[Group], temperature: float = 0.5) -> Tensor | None:
-    """Loss of the concepts' maps; `maps` is one tensor [tokens, h, w] a branch, base first. None: nothing to contrast."""
+    """Loss of the concepts' maps; `maps` is one [tokens, h, w] a branch, base first. None: nothing to contrast."""
     return info_nce([concept_vectors(maps, group) for group in groups], temperature)
 
 
@@ -201,7 +201,7 @@ def fuse(predictions: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
     """Noise predictions [..., H, W] of all branches to one: sum of M_b * eps_b over sum of M_b, masks [H, W]."""
     weighted = torch.zeros_like(predictions[0])
     total = torch.zeros_like(masks[0])
-    for prediction, mask in zip(predictions, masks):
+    for prediction, mask in zip(predictions, masks, strict=True):
         weighted = weighted + mask * prediction
         total = total + mask
     return weighted / total

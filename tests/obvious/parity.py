@@ -32,7 +32,7 @@ def golden_job(folder: Path, case: str) -> Job:
     """The job of a reference output such as "A06-s1"."""
     golden = json.loads((folder / "golden" / f"{case}.json").read_text(encoding="utf-8"))
     settings = golden["settings"]
-    specs = zip(golden["prompts"], golden["negative"], golden["loras"])
+    specs = zip(golden["prompts"], golden["negative"], golden["loras"], strict=True)
     return Job(
         branches=tuple(BranchSpec(text, negative, (LoraUse(lora),) if lora else ()) for text, negative, lora in specs),
         groups=tuple(golden["groups"]),
