@@ -186,7 +186,7 @@ def attention_loss(maps: Sequence[Tensor], owners: Tensor, regions: Tensor) -> T
     b, k = regions.shape[:2]
     own = F.one_hot(owners + 1, k + 1)[..., 1:].float()  # [b, 77, k]
     tokens = own.sum(dim=1)
-    total = maps[0].new_zeros(())
+    total = regions.new_zeros(())
     for attention in maps:
         side = int(attention.shape[1] ** 0.5)
         region = F.adaptive_avg_pool2d(regions, side).flatten(2)  # [b, k, q]
@@ -202,7 +202,7 @@ def attention_loss(maps: Sequence[Tensor], owners: Tensor, regions: Tensor) -> T
         lack = ((LEAST_MASS - mass).clamp(min=0) / LEAST_MASS * weight).sum(-1)
         rival = -(((mass + 1e-4) / (mass.sum(dim=1, keepdim=True) + 1e-4 * k)).log() * weight).sum(-1)
         total = total + ((outside.square() + lack + 0.5 * rival) * exists).sum() / count
-    return total / len(maps)
+    return total / max(1, len(maps))
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,10 @@ def losses(
     generator: torch.Generator,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """Weighted noise-prediction loss and attention loss of a batch. Timesteps are stratified over the batch."""
+    """Weighted noise-prediction loss and attention loss of a batch.
+
+    Timesteps are stratified over the batch. Layers at 2x2 are not supervised: a thing has no region of its own there.
+    """
     b = len(batch.latents)
     noise = torch.randn(batch.latents.shape, generator=generator)
     times = ((torch.arange(b) + torch.rand(b, generator=generator)) / b * 1000).long().clamp(0, 999)
@@ -339,10 +342,10 @@ def train_base(
     tokenizer_folder: Path,
     device: torch.device,
     *,
-    steps: int = 3600,
-    batch: int = 64,
+    steps: int = 3000,
+    batch: int = 32,
     first_scenes: int = 6000,
-    fresh: int = 3,
+    fresh: int = 2,
     seed: int = 3,
 ) -> None:
     """Trains UNet and text encoder, or goes on with it, and leaves folder/base.pt (averages under `unet` and `text`).

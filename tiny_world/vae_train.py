@@ -102,7 +102,7 @@ def _train(rank: int, world: int, folder: Path, steps: int, batch: int, seed: in
     vae = build_vae().to(device)
     path = folder / ("decoder.pt" if decoder else "vae.pt")
     if decoder:
-        vae.load_state_dict(torch.load(folder / "vae.pt", map_location=device)["vae"])
+        vae.load_state_dict(torch.load(folder / "vae-final.pt", map_location=device))
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)
     matrices, rest = split_params([vae], outer=("conv_in.weight", "decoder.conv_out.weight"))

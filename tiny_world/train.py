@@ -1,0 +1,129 @@
+"""`python -m tiny_world.train`: builds the whole tiny world from the renderer, stage by stage; started again it goes on.
+
+Stages: tokenizer, autoencoder, base (UNet and text encoder), decoder (trained further), the single file, the LoRAs. All
+weights are left in tiny_world/weights, all checkpoints in out/train-tiny.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .base_train import train_base
+from .export import export
+from .lora_train import LoraSettings, train_share
+from .model import WEIGHTS, build_vae
+from .optim import launch, pick_device, save_atomically
+from .tokenizer import write_text_config, write_tokenizer
+from .vae_train import measure, normalise_latents, sample_picture, train_decoder, train_vae
+
+WORK = Path("out/train-tiny")
+STAGES: tuple[str, ...] = ("tokenizer", "vae", "base", "decoder", "export", "loras")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes of the stages, in optimiser steps."""
+
+    vae_steps: int = 1200
+    vae_batch: int = 16
+    base_steps: int = 3000
+    base_batch: int = 32
+    decoder_steps: int = 500
+    lora: LoraSettings = LoraSettings()
+
+
+def make_tokenizer(weights: Path) -> None:
+    """Writes the tokenizer's folder unless it is there."""
+    folder = weights / "tokenizer"
+    if not (folder / "config.json").exists():
+        write_text_config(folder, write_tokenizer(folder))
+
+
+def finish_vae(work: Path, device: torch.device) -> None:
+    """Normalises the latents of the trained autoencoder: vae.pt becomes vae-final.pt."""
+    if (work / "vae-final.pt").exists():
+        return
+    vae = build_vae().to(device)
+    vae.load_state_dict(torch.load(work / "vae.pt", map_location=device)["vae"])
+    pictures = np.stack([sample_picture(np.random.default_rng(800_000 + i)) for i in range(64)])
+    before = measure(vae, pictures, device)
+    mean, std = normalise_latents(vae, pictures, device)
+    after = measure(vae, pictures, device)
+    print(f"latents: mean {mean.tolist()}, deviation {std.tolist()}; PSNR {before:.2f} dB before, {after:.2f} dB after")
+    save_atomically(vae.state_dict(), work / "vae-final.pt")
+
+
+def merged_vae(work: Path) -> dict[str, torch.Tensor]:
+    """The normalised autoencoder, with the further trained decoder if there is one."""
+    state = torch.load(work / "vae-final.pt", map_location="cpu")
+    if (work / "decoder.pt").exists():
+        better = torch.load(work / "decoder.pt", map_location="cpu")["vae"]
+        state |= {k: v for k, v in better.items() if k.startswith(("decoder.", "post_quant_conv."))}
+    return state
+
+
+def write_checkpoint(work: Path, weights: Path) -> None:
+    """Writes the single file and its configuration from the stages' checkpoints."""
+    base = torch.load(work / "base.pt", map_location="cpu")
+    export(weights, base["unet"], merged_vae(work), base["text"], f"trained from scratch for {base['step']} steps")
+
+
+def timed(work: Path, stage: str, function: Callable[[], Any]) -> None:
+    """Runs a stage and adds its seconds to times.json, so that a resumed run counts all of its time."""
+    path = work / "times.json"
+    start = time.monotonic()
+    try:
+        function()
+    finally:
+        times = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        times[stage] = round(times.get(stage, 0.0) + time.monotonic() - start, 1)
+        path.write_text(json.dumps(times, indent=2) + "\n", encoding="utf-8")
+
+
+def run(stages: Sequence[str], plan: Plan, work: Path, weights: Path, device: torch.device) -> None:
+    """Runs the stages in their order; each skips what it finds done."""
+    work.mkdir(parents=True, exist_ok=True)
+    todo: dict[str, Callable[[], Any]] = {
+        "tokenizer": lambda: make_tokenizer(weights),
+        "vae": lambda: (train_vae(work, device, steps=plan.vae_steps, batch=plan.vae_batch), finish_vae(work, device)),
+        "base": lambda: train_base(
+            work, weights / "tokenizer", device, steps=plan.base_steps, batch=plan.base_batch
+        ),
+        "decoder": lambda: train_decoder(work, device, steps=plan.decoder_steps, batch=plan.vae_batch),
+        "export": lambda: write_checkpoint(work, weights),
+        "loras": lambda: launch(train_share, device, weights, device, plan.lora),
+    }
+    for stage in STAGES:
+        if stage in stages:
+            print(f"== {stage}", flush=True)
+            timed(work, stage, todo[stage])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line of `make train-tiny`."""
+    parser = argparse.ArgumentParser(description="Train the tiny world from the renderer; resumes where it stopped.")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--work", type=Path, default=WORK, help="checkpoints between the stages")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where the finished weights go")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
+    parser.add_argument("--vae-steps", type=int, default=Plan.vae_steps)
+    parser.add_argument("--base-steps", type=int, default=Plan.base_steps)
+    parser.add_argument("--decoder-steps", type=int, default=Plan.decoder_steps)
+    options = parser.parse_args(arguments)
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    plan = Plan(vae_steps=options.vae_steps, base_steps=options.base_steps, decoder_steps=options.decoder_steps)
+    run(options.stages, plan, options.work, options.weights, pick_device(options.device))
+
+
+if __name__ == "__main__":
+    main()
