@@ -55,14 +55,11 @@ def test_loss_of_four_given_vectors() -> None:
     assert float(maths.info_nce(groups)) == pytest.approx(0.8707137571, abs=1e-10)
 
 
-@pytest.mark.parametrize(("count", "negatives"), [(2, 4), (3, 10), (4, 18), (8, 70)])
+@pytest.mark.parametrize(("count", "negatives"), [(2, 4), (3, 10), (4, 18)])
 def test_loss_of_identical_maps_is_the_log_of_the_negatives_and_one(count: int, negatives: int) -> None:
     torch.manual_seed(0)
     one = torch.rand(2, 2, dtype=DOUBLE)
     maps = [one.expand(2 * count, 2, 2) for _ in range(count + 1)]
-    if count == 8:  # 720 pairs of 71 terms each: the pairs of the first two concepts say the same
-        assert sum(len(tokens) for group in all_groups(8)[1:] for tokens in group) == negatives
-        return
     assert float(maths.contrastive_loss(maps, all_groups(count))) == pytest.approx(math.log(1 + negatives), abs=1e-9)
 
 
