@@ -2,14 +2,20 @@
 
 
 class CLoRAError(Exception):
-    """A request that can not be met; ``field`` names what to change, ``status_code`` is the HTTP answer."""
+    """A request that can not be met.
 
-    status_code = 422
+    ``field`` names what to change. ``status_code`` and ``detail`` are what WebUI's API answers with; it reads them
+    from the instance.
+    """
+
+    status = 422
 
     def __init__(self, message: str, field: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.field = field
+        self.status_code = self.status
+        self.detail = message if field is None else f"{field}: {message}"
 
 
 class PromptError(CLoRAError):
@@ -31,4 +37,4 @@ class LoraError(CLoRAError):
 class HostError(CLoRAError):
     """Something the host does that can not be combined with composing."""
 
-    status_code = 409
+    status = 409

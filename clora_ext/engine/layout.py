@@ -52,6 +52,5 @@ def layout(settings: Settings, images: int, worn: Mapping[int, Sequence[str]], s
         case "switch":
             active = 1 + step // settings["switch_every"] % (len(every) - 1)
             return Layout(images, (active,), active, (active,), worn)
-        case _:
-            msg = f"method {settings.method!r} is the host's own"
-            raise ValueError(msg)
+        case _:  # merge
+            return Layout(images, (0,), 0, (0,), worn)

@@ -19,9 +19,13 @@ HALF_LOSS_SCALE = 1024.0
 
 @contextmanager
 def installed(
-    composition: Composition, unet: nn.Module, deltas: Mapping[str, Mapping[nn.Module, Delta]]
+    composition: Composition,
+    unet: nn.Module,
+    deltas: Mapping[str, Mapping[nn.Module, Delta]],
+    device: torch.device,
 ) -> Generator[Composition, None, None]:
-    """While inside, ``composition`` can run on ``unet``. ``deltas`` has, per LoRA name, its changes of layers.
+    """While inside, ``composition`` can run on ``unet``. ``deltas`` has, per LoRA, its changes of layers;
+    they are moved to ``device``, where the UNet computes, once.
 
     Raises ``HostError`` when the UNet has no cross-attention that can be observed.
     """
@@ -32,7 +36,7 @@ def installed(
     parameter = next(unet.parameters())
     composition.loss_scale = HALF_LOSS_SCALE if parameter.dtype in (torch.float16, torch.bfloat16) else 1.0
     placed = {
-        name: {layer: delta.to(parameter.device, parameter.dtype) for layer, delta in changes.items()}
+        name: {layer: delta.to(device, parameter.dtype) for layer, delta in changes.items()}
         for name, changes in deltas.items()
     }
 

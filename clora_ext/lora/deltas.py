@@ -40,7 +40,7 @@ class LowRank:
     scale: float
 
     def __call__(self, layer: nn.Module, x: Tensor) -> Tensor:
-        down, up = self.down.to(x.dtype), self.up.to(x.dtype)
+        down, up = self.down.to(x.device, x.dtype), self.up.to(x.device, x.dtype)
         if isinstance(layer, nn.Conv2d):
             inner = _convolve(layer, x, down.reshape(down.shape[0], -1, *_kernel(down, layer)), None)
             return F.conv2d(inner, up.reshape(*up.shape[:2], 1, 1)) * self.scale
@@ -62,8 +62,8 @@ class Full:
     bias: Tensor | None = None
 
     def __call__(self, layer: nn.Module, x: Tensor) -> Tensor:
-        weight = None if self.weight is None else self.weight.to(x.dtype)
-        bias = None if self.bias is None else self.bias.to(x.dtype)
+        weight = None if self.weight is None else self.weight.to(x.device, x.dtype)
+        bias = None if self.bias is None else self.bias.to(x.device, x.dtype)
         if isinstance(layer, nn.LayerNorm):
             normal = F.layer_norm(x, layer.normalized_shape, None, None, layer.eps)
             return _affine(normal, weight, bias, 0)

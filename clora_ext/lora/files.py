@@ -49,7 +49,8 @@ def deltas(file: LoraFile, part: str, model: nn.Module, multiplier: float) -> di
     ``lora_mid``) are known here; other kinds, and layers that the model does not have, raise ``LoraError``.
     """
     prefix = PREFIXES[part]
-    layers = {prefix + name.replace(".", "_"): layer for name, layer in model.named_modules()}
+    inner = "" if part == "unet" or hasattr(model, "text_model") else "text_model_"  # flattened in transformers 5.6
+    layers = {prefix + inner + name.replace(".", "_"): layer for name, layer in model.named_modules()}
     groups: dict[str, dict[str, Tensor]] = {}
     for key, tensor in file.tensors.items():
         if key.startswith(prefix):

@@ -22,16 +22,15 @@ class Tokens:
     offsets: tuple[tuple[int, int], ...]
     """Per token: first and last character of the text; tokens of chunk c, place i stand in column 77c + 1 + i."""
 
-    def columns(self, span: tuple[int, int]) -> Columns:
-        """The columns of the tokens that overlap characters ``span``. Raises ``PromptError`` when there are none."""
-        start, stop = span
+    def columns(self, spans: Sequence[tuple[int, int]]) -> Columns:
+        """The columns of the tokens that overlap characters ``spans``. Raises ``PromptError`` when there are none."""
         found = tuple(
             place // CHUNK * (CHUNK + 2) + 1 + place % CHUNK
             for place, (first, last) in enumerate(self.offsets)
-            if first < stop and last > start
+            if any(first < stop and last > start for start, stop in spans)
         )
         if not found:
-            msg = f"The words at characters {start} to {stop} of the prompt have no token of their own."
+            msg = "A subject's words have no token of their own in the prompt; choose other words."
             raise PromptError(msg, field="subject")
         return found
 

@@ -1,0 +1,200 @@
+"""One sampling run inside the host's CFG denoiser: the engine's two halves around the host's own forward."""
+
+import math
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from modules import devices, script_callbacks, sd_samplers_common, shared
+from torch import Tensor, nn
+
+from clora_ext.core.concepts import Plan
+from clora_ext.core.rows import Half, Row
+from clora_ext.core.schedule import Moment
+from clora_ext.engine.session import installed
+from clora_ext.engine.step import Composition, Move
+from clora_ext.errors import HostError
+from clora_ext.hosts.webui import conditions, networks
+from clora_ext.lora.deltas import Delta
+
+
+class Failed(BaseException):
+    """Carries an error of ours out of the host's callbacks to where sampling was started."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Sampling:
+    """A composition bound to the host: call ``running`` around the host's sampling and ``attach`` its denoiser.
+
+    ``plan_at`` gives the plans of all images for a step, for prompts that are edited while sampling.
+    """
+
+    def __init__(
+        self,
+        composition: Composition,
+        schedules: conditions.Schedules,
+        deltas: Callable[[], Mapping[str, Mapping[nn.Module, Delta]]],
+        plan_at: Callable[[int], Sequence[Plan]],
+        steps: int,
+    ) -> None:
+        self.composition = composition
+        self.schedules = schedules
+        self.deltas = deltas
+        self.plan_at = plan_at
+        self.steps = steps
+        self._denoiser: Any = None
+        self._x: Tensor | None = None
+        self._call: _Call | None = None
+
+    @contextmanager
+    def running(self) -> Generator[None, None, None]:
+        """Hooks, callbacks and the denoiser's wrapper are in place inside, and gone after, whatever happened."""
+        unet = shared.sd_model.model.diffusion_model
+        networks.settle(unet)
+        with ExitStack() as stack:
+            stack.enter_context(installed(self.composition, unet, self.deltas(), devices.device))
+            for register, callback in (
+                (script_callbacks.on_cfg_denoiser, self._denoiser_called),
+                (script_callbacks.on_cfg_denoised, self._denoised),
+            ):
+                register(callback, name="clora")
+                stack.callback(script_callbacks.remove_callbacks_for_function, callback)
+            stack.callback(self._detach)
+            try:
+                yield
+            except Failed as failed:
+                raise failed.error from failed.error.__cause__
+
+    def attach(self, denoiser: Any) -> None:
+        """Watch ``denoiser``: its ``forward`` tells us the sampler's own latent, the one that a move must change."""
+        original = denoiser.forward
+
+        def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            self._x = x
+            try:
+                return original(x, *args, **kwargs)
+            finally:
+                self._x = self._call = None
+                self.composition.abandon()
+
+        denoiser.forward = forward
+        self._denoiser = denoiser
+
+    def _detach(self) -> None:
+        if self._denoiser is not None:
+            self._denoiser.__dict__.pop("forward", None)
+            self._denoiser = None
+
+    # -- the host's callbacks -----------------------------------------------------------------------------------
+
+    def _denoiser_called(self, params: Any) -> None:
+        if params.denoiser is self._denoiser or self._denoiser is None:
+            self._guarded(self._before, params)
+
+    def _denoised(self, params: Any) -> None:
+        if self._call is not None:
+            self._guarded(self._after, params)
+
+    def _guarded(self, action: Callable[[Any], None], params: Any) -> None:
+        try:
+            action(params)
+        except Exception as error:
+            raise Failed(error) from error
+
+    def _before(self, params: Any) -> None:
+        images = len(self.composition.plans)
+        if self._denoiser is None or self._x is None or params.x.shape[0] != 2 * images:
+            msg = "Another extension changes the batch or the sampler; turn it off to compose with CLoRA."
+            raise HostError(msg)
+        call = _Call(self, params, self._x)
+        self.composition.plans = tuple(self.plan_at(params.denoiser.step))
+        move = self.composition.before(call.moment, call.latent, call)
+        call.join(move)
+        self._call = call
+
+    def _after(self, params: Any) -> None:
+        call, composition = self._call, self.composition
+        self._call = None
+        rows, seen = composition.layout.rows, composition.passage.seen
+        if seen not in (len(rows), len(rows) - call.images):
+            msg = f"The UNet saw {seen} of {len(rows)} rows; another extension changes the batch, turn it off."
+            raise HostError(msg)
+        predictions = dict(zip(rows[:seen], params.x, strict=False))
+        fused = composition.after(predictions)
+        params.x[: call.images] = fused.cond + call.stale
+        params.x[-call.images :] = fused.uncond + call.stale
+
+
+class _Call:
+    """One call of the host's denoiser; meets the engine's port.
+
+    k-diffusion samplers hold x = z * sqrt(sigma^2 + 1) and predict the denoised latent; timestep samplers hold z and
+    predict the noise.
+    """
+
+    def __init__(self, sampling: Sampling, params: Any, x: Tensor) -> None:
+        self.sampling = sampling
+        self.params = params
+        self.x = x
+        self.images = x.shape[0]
+        self.stale: Tensor | float = 0.0
+        sigma = float(params.sigma[0])
+        model = params.denoiser.inner_model
+        self.denoises = hasattr(model, "sigma_to_t")
+        self.scale = math.sqrt(sigma**2 + 1.0) if self.denoises else 1.0
+        time = float(model.sigma_to_t(params.sigma[:1])) if self.denoises else sigma
+        self.latent = x / self.scale
+        self.moment = Moment(params.denoiser.step, sampling.steps, time / 999.0)
+
+    def forward(self, latent: Tensor, rows: Sequence[Row]) -> None:
+        """One call of the host's model, as its denoiser makes it (sd_samplers_cfg_denoiser.py)."""
+        if shared.state.interrupted or shared.state.skipped:
+            raise sd_samplers_common.InterruptedException
+        images = [row.image for row in rows]
+        texts = self._texts(rows)
+        condition = {
+            "c_crossattn": [conditions.stacked([texts[row] for row in rows])],
+            "c_concat": [self.params.image_cond[images]],
+        }
+        self.params.denoiser.inner_model((latent * self.scale)[images], self.params.sigma[images], cond=condition)
+
+    def join(self, move: Move) -> None:
+        """Put the moved latent into the sampler and our rows into the host's batch, between cond and uncond."""
+        params, images = self.params, self.images
+        if move.latent is not self.latent:
+            if move.at is not self.latent:
+                params.x = torch.cat([move.at * self.scale] * 2).to(params.x.dtype)
+            self.x.copy_(move.latent * self.scale)
+            if self.denoises and move.at is not move.latent:
+                self.stale = self.x - params.x[:images]  # stale noise: the denoised latent moves with the latent
+        rows = self.sampling.composition.layout.injected
+        if not rows:
+            return
+        places = [row.image for row in rows]
+        texts = self._texts(rows)
+        tokens = params.text_cond.shape[1]
+        ours = conditions.stacked([texts[row] for row in rows], tokens).to(params.text_cond)
+        theirs = conditions.stacked(list(params.text_cond), ours.shape[1])
+        params.text_cond = torch.cat([theirs, ours])
+        params.x = _between(params.x, images, params.x[places])
+        params.sigma = _between(params.sigma, images, params.sigma[places])
+        params.image_cond = _between(params.image_cond, images, params.image_cond[places])
+
+    def _texts(self, rows: Sequence[Row]) -> dict[Row, Tensor]:
+        """Conditions of ``rows``: the host's own where we encoded none."""
+        params, schedules = self.params, self.sampling.schedules
+        native = {
+            row: (params.text_cond if row.half is Half.COND else params.text_uncond)[row.image]
+            for row in rows
+            if (row.branch, row.half) not in schedules
+        }
+        return native | conditions.at_step(schedules, [row for row in rows if row not in native], self.moment.index)
+
+
+def _between(batch: Tensor, images: int, ours: Tensor) -> Tensor:
+    """``batch`` (cond rows, uncond rows) with ``ours`` in the middle."""
+    return torch.cat([batch[:images], ours, batch[images:]])

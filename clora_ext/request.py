@@ -1,0 +1,105 @@
+"""What a job asks for: an object of named fields from the API, the panel or an infotext, checked."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clora_ext import __version__
+from clora_ext.errors import SettingsError
+from clora_ext.prompt import FIELDS, ROLES, Request, parse_requests, read_requests
+from clora_ext.settings import KNOBS, Settings, profile_value, schema, settings
+
+KEY = "CLoRA"
+"""Prefix of every infotext key."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """A checked request: settings and explicit bindings; ``enabled`` false asks for the host's own image."""
+
+    enabled: bool
+    settings: Settings
+    bindings: tuple[Request, ...] = ()
+
+
+def read(fields: Mapping[str, Any]) -> JobRequest:
+    """Check an object of named fields: ``enabled``, ``profile``, ``method``, ``bindings`` and every knob.
+
+    ``bindings`` is a list of objects or the panel's text. Raises ``CLoRAError`` naming the field and the choices.
+    """
+    knobs = dict(fields)
+    enabled = knobs.pop("enabled", True)
+    if not isinstance(enabled, bool):
+        raise SettingsError(f"“enabled” is {enabled!r}; it must be true or false.", field="enabled")
+    given = knobs.pop("bindings", ()) or ()
+    bindings = parse_requests(given) if isinstance(given, str) else read_requests(given)
+    known = {"enabled", "bindings", *schema()}
+    for name in knobs:
+        if name not in known:
+            raise SettingsError(f"There is no field “{name}”; known are {', '.join(sorted(known))}.", field=str(name))
+    return JobRequest(enabled, settings(**knobs), bindings)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema of the object that ``read`` takes."""
+    text = {"type": "string"}
+    kinds: dict[str, Any] = dict.fromkeys(FIELDS, text)
+    kinds |= {"weight": {"type": "number"}, "occurrence": {"type": "integer", "minimum": 1}}
+    kinds["role"] = {"type": "string", "enum": list(ROLES)}
+    binding = {"type": "object", "properties": kinds, "required": ["lora"], "additionalProperties": False}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"{KEY} {__version__}",
+        "type": "object",
+        "properties": {
+            "enabled": {"type": "boolean", "default": True},
+            "bindings": {"type": "array", "items": binding},
+            **schema(),
+        },
+        "additionalProperties": False,
+    }
+
+
+# -- infotext ----------------------------------------------------------------------------------------------------
+
+
+def key(name: str) -> str:
+    """The infotext key of a field."""
+    return f"{KEY} {name.replace('_', ' ')}"
+
+
+def to_infotext(request: JobRequest) -> dict[str, str]:
+    """What has to be written to make the image again: profile, method, changed knobs, explicit bindings."""
+    wanted = request.settings
+    words = {key("version"): __version__, key("profile"): wanted.profile, key("method"): wanted.method}
+    words |= {key(name): _plain(value) for name, value in wanted.changed.items()}
+    if request.bindings:
+        objects = [
+            {name: value for name in FIELDS if (value := getattr(binding, name)) is not None}
+            for binding in request.bindings
+        ]
+        words[key("bindings")] = json.dumps(objects, ensure_ascii=False)
+    return words
+
+
+def from_infotext(words: Mapping[str, str]) -> dict[str, Any] | None:
+    """The fields of ``read`` from an infotext's pairs; None when the image was made without us."""
+    if key("profile") not in words:
+        return None
+    profile = words[key("profile")]
+    fields: dict[str, Any] = {"enabled": True, "profile": profile, "method": words.get(key("method"), "clora")}
+    for knob in KNOBS:
+        text = words.get(key(knob.name))
+        fields[knob.name] = profile_value(profile, knob.name) if text is None else knob.parse(_blank(text))
+    fields["bindings"] = json.loads(words.get(key("bindings"), "[]"))
+    return fields
+
+
+def _plain(value: Any) -> str:
+    """A value as infotext; an empty list is written out, since an empty value can not be."""
+    return "none" if value == "" else str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def _blank(text: str) -> str:
+    return "" if text == "none" else text
