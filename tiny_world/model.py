@@ -10,6 +10,7 @@ import torch
 import yaml
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.loaders import single_file_utils as single_file
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -162,12 +163,15 @@ class Parts:
     scheduler: dict[str, Any]
 
 
+def _need(path: Path) -> Path:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: check it out from the repository or run `make train-tiny`.")
+    return path
+
+
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """Tensors of a single-file checkpoint by their ldm names, in float32. Raises FileNotFoundError if it is absent."""
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: check it out from the repository or run `make train-tiny`.")
+    _need(path)
     return {name: tensor.float() for name, tensor in load_file(path).items()}
 
 
@@ -176,13 +180,13 @@ def load_pipeline_parts(checkpoint: Path = CHECKPOINT, config: Path = CONFIG, to
 
     Raises FileNotFoundError if a file is missing, RuntimeError if names or shapes do not fit the configuration.
     """
-    ldm = yaml.safe_load(config.read_text(encoding="utf-8"))
+    ldm = yaml.safe_load(_need(config).read_text(encoding="utf-8"))
     state = read_checkpoint(checkpoint)
     unet = UNet2DConditionModel(**unet_config(ldm))
     unet.load_state_dict(single_file.convert_ldm_unet_checkpoint(dict(state), unet.config))
     vae = AutoencoderKL(**vae_config(ldm))
     vae.load_state_dict(single_file.convert_ldm_vae_checkpoint(dict(state), vae.config))
-    text = CLIPTextModel(CLIPTextConfig.from_pretrained(str(tokenizer)))
+    text = CLIPTextModel(CLIPTextConfig.from_pretrained(str(_need(tokenizer))))
     converted = single_file.convert_ldm_clip_checkpoint(dict(state))
     own = text.state_dict()
     if not any(name.startswith("text_model.") for name in own):
@@ -195,7 +199,7 @@ def load_pipeline_parts(checkpoint: Path = CHECKPOINT, config: Path = CONFIG, to
 
 def load_vae(checkpoint: Path = CHECKPOINT, config: Path = CONFIG) -> AutoencoderKL:
     """The autoencoder alone, in float32 and evaluation mode. Raises FileNotFoundError if a file is missing."""
-    ldm = yaml.safe_load(config.read_text(encoding="utf-8"))
+    ldm = yaml.safe_load(_need(config).read_text(encoding="utf-8"))
     vae = AutoencoderKL(**vae_config(ldm))
     vae.load_state_dict(single_file.convert_ldm_vae_checkpoint(read_checkpoint(checkpoint), vae.config))
     return vae.eval()
