@@ -1,21 +1,17 @@
 """Fixtures of the real-host suite. Booting is dear, so a server lives for the whole test session."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.golden.authors.rebuild import parity_folder
 from tests.webui.server import Model, Setup, WebUI, find_python, find_webui
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 TEST_SECONDS = 600
 """Limit of one test here, the boot of its server included."""
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "webui: boots a real AUTOMATIC1111 WebUI (WEBUI_DIR) as a process of its own")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,11 +35,8 @@ def webui_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def parity_dir() -> Path:
-    """The folder with the random checkpoint of the authors' reference outputs, or a skip."""
-    folder = Path(os.environ.get("CLORA_PARITY") or CHECKOUT.parent / "shared" / "parity")
-    if not (folder / "checkpoint" / "tiny-sd1.safetensors").is_file():
-        pytest.skip("No reference checkpoint here: set CLORA_PARITY to the folder that holds checkpoint/ and lora/.")
-    return folder.resolve()
+    """The folder with the random checkpoint of the authors' reference outputs, made from its seeds."""
+    return parity_folder()
 
 
 @pytest.fixture(scope="session")

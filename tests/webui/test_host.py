@@ -1,6 +1,8 @@
 """The real WebUI as such: it boots, is deterministic, applies LoRAs, and stops. Everything else rests on these."""
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -56,6 +58,19 @@ def test_job_fails_loudly_on_an_unknown_script(webui_plain: WebUI):
     with pytest.raises(WebUIError) as caught:
         webui_plain.txt2img(prompt=PROMPT, alwayson_scripts={"no such script": {"args": []}})
     assert caught.value.status == 422
+
+
+def test_interrupt_ends_a_job_early(webui_plain: WebUI):
+    before, mark = webui_plain.txt2img(prompt=PROMPT).sha1, webui_plain.log_mark()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        job = pool.submit(webui_plain.txt2img, prompt=PROMPT, steps=150)
+        while webui_plain.get("/sdapi/v1/progress").json()["state"]["sampling_step"] < 1 and not job.done():
+            time.sleep(0.05)
+        webui_plain.interrupt()
+        assert len(job.result().images) == 1
+    assert "/150 " in webui_plain.log(mark)
+    assert "150/150 " not in webui_plain.log(mark)
+    assert webui_plain.txt2img(prompt=PROMPT).sha1 == before
 
 
 def test_stop_ends_the_process_and_api_auth_guards(webui_plain: WebUI):
