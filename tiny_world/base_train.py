@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderKL
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from tqdm import tqdm
 from transformers import CLIPTokenizer
 
@@ -65,7 +65,7 @@ class PlainAttention:
 
 
 def set_attention(unet: nn.Module, keep: bool) -> list[PlainAttention]:
-    """Gives every attention layer of the UNet a PlainAttention; returns those of the cross-attention layers in order."""
+    """Gives every attention layer of the UNet a PlainAttention; returns the cross-attention ones in order."""
     processors: dict[str, PlainAttention] = {}
     for name in unet.attn_processors:
         processors[name] = PlainAttention(keep and ".attn2." in name)
@@ -145,7 +145,7 @@ def token_owners(written: Caption, offsets: Sequence[tuple[int, int]], length: i
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs of one step: latents [b, 4, 16, 16], ids int64 [b, 77], owners int64 [b, 77], regions [b, nouns, 16, 16]."""
+    """Inputs of one step: latents [b, 4, 16, 16], ids and owners int64 [b, 77], regions [b, nouns, 16, 16]."""
 
     latents: Tensor
     ids: Tensor
@@ -154,7 +154,12 @@ class Batch:
 
 
 def make_batch(
-    pool: Pool, rows: Sequence[int], tokenizer: CLIPTokenizer, rng: np.random.Generator, dropout: float, triggers: bool = False
+    pool: Pool,
+    rows: Sequence[int],
+    tokenizer: CLIPTokenizer,
+    rng: np.random.Generator,
+    dropout: float,
+    triggers: bool = False,
 ) -> Batch:
     """Fresh captions for these rows of the pool; with probability dropout the caption is empty (and unsupervised)."""
     captions = [caption(pool.scenes[row], rng, triggers=triggers) for row in rows]
@@ -178,18 +183,18 @@ def make_batch(
 def attention_loss(maps: Sequence[Tensor], owners: Tensor, regions: Tensor) -> Tensor:
     """How far the maps of nouns' tokens are from their own things' regions; a scalar, 0 at best.
 
-    maps: one float [b, h * w, 77] per layer. owners int64 [b, 77] gives each token's noun or -1; regions [b, k, 16, 16] the
-    share of each cell that a noun's things cover. Three terms, averaged over nouns and layers: the share of each token's
-    attention outside its region; the lack of a mass of LEAST_MASS on the noun's tokens inside its region; the cross-entropy
-    between nouns there. After TokenCompose (arXiv 2312.03626), whose first term this is.
+    maps: one float [b, h * w, 77] per layer. owners int64 [b, 77] gives each token's noun or -1; regions [b, k, 16, 16]
+    the share of each cell that a noun's things cover. Three terms, averaged over nouns and layers: the share of each
+    token's attention outside its region; the lack of a mass of LEAST_MASS on the noun's tokens inside its region; the
+    cross-entropy between nouns there. After TokenCompose (arXiv 2312.03626), whose first term this is.
     """
-    b, k = regions.shape[:2]
-    own = F.one_hot(owners + 1, k + 1)[..., 1:].float()  # [b, 77, k]
+    k = regions.shape[1]
+    own = functional.one_hot(owners + 1, k + 1)[..., 1:].float()  # [b, 77, k]
     tokens = own.sum(dim=1)
     total = regions.new_zeros(())
     for attention in maps:
         side = int(attention.shape[1] ** 0.5)
-        region = F.adaptive_avg_pool2d(regions, side).flatten(2)  # [b, k, q]
+        region = functional.adaptive_avg_pool2d(regions, side).flatten(2)  # [b, k, q]
         exists = ((tokens > 0) & (region.sum(dim=-1) > 0)).float()
         count = exists.sum().clamp(min=1)
         peak = region.amax(dim=-1, keepdim=True).clamp(min=1e-6)

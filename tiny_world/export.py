@@ -39,15 +39,17 @@ def _resnet(rest: str, names: Mapping[str, str]) -> str:
 def unet_name(name: str, per_level: int = 2, attention_levels: int = 3, levels: int = 4) -> str:
     """The ldm name (without `model.diffusion_model.`) of a parameter of diffusers' UNet.
 
-    per_level: ResBlocks per level; the first attention_levels of `levels` have attention. Raises KeyError for a name that
-    an SD1-like UNet does not have.
+    per_level: ResBlocks per level; the first attention_levels of `levels` have attention. Raises KeyError for a name
+    that an SD1-like UNet does not have.
     """
     part, _, leaf = name.rpartition(".")
     if part in _UNET_TOP:
         return f"{_UNET_TOP[part]}.{leaf}"
     if match := re.fullmatch(r"mid_block\.(resnets|attentions)\.(\d)\.(.+)", name):
         kind, index, rest = match[1], int(match[2]), match[3]
-        return f"middle_block.{2 * index}.{_resnet(rest, _UNET_RESNET)}" if kind == "resnets" else f"middle_block.1.{rest}"
+        return (
+            f"middle_block.{2 * index}.{_resnet(rest, _UNET_RESNET)}" if kind == "resnets" else f"middle_block.1.{rest}"
+        )
     match = re.fullmatch(r"(down|up)_blocks\.(\d)\.(\w+)\.(\d)\.(.+)", name)
     if match is None:
         raise KeyError(f"{name} is no parameter of an SD1-like UNet.")
@@ -90,9 +92,8 @@ def ldm_state(unet: Mapping[str, Tensor], vae: Mapping[str, Tensor], text: Mappi
     }
     for name, tensor in vae.items():
         target = vae_name(name)
-        if ".attn_1." in target and tensor.ndim == 2:
-            tensor = tensor[:, :, None, None]
-        state[f"first_stage_model.{target}"] = tensor
+        is_projection = ".attn_1." in target and tensor.ndim == 2
+        state[f"first_stage_model.{target}"] = tensor[:, :, None, None] if is_projection else tensor
     for name, tensor in text.items():
         if not name.endswith("position_ids"):
             state[f"cond_stage_model.transformer.text_model.{name.removeprefix('text_model.')}"] = tensor
@@ -115,4 +116,5 @@ def export(
         metadata["modelspec.description"] = note
     save_file(state, folder / "tiny-world.safetensors", metadata=metadata)
     text_of_config = yaml.safe_dump(LDM_CONFIG, sort_keys=False, default_flow_style=None)
+    (folder / "tiny-world.safetensors").chmod(0o644)
     (folder / "tiny-world.yaml").write_text(text_of_config, encoding="utf-8")

@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from tqdm import tqdm
-from transformers import CLIPTokenizer
 
 from .base_train import Diffusion, Pool, encode_scenes, losses, make_batch, set_attention
 from .caption import caption
@@ -46,14 +45,14 @@ class LoraLayer(nn.Module):
 
     def forward(self, x: Tensor, *_: Any) -> Tensor:
         """Same shapes as the wrapped layer."""
-        return self.base(x) + F.linear(F.linear(x, self.down), self.up) * self.scale
+        return self.base(x) + functional.linear(functional.linear(x, self.down), self.up) * self.scale
 
 
 def targets(module: nn.Module, text: bool) -> list[str]:
     """Paths of the layers that get a LoRA.
 
-    In the UNet all Linear layers of the transformer blocks of its two finest levels (which keeps the files small; the coarser
-    ones see 4x4 cells and fewer), in the text encoder those of attention and MLP.
+    In the UNet all Linear layers of the transformer blocks of its two finest levels (which keeps the files small; the
+    coarser ones see 4x4 cells and fewer), in the text encoder those of attention and MLP.
     """
     found = []
     for name, child in module.named_modules():
@@ -103,7 +102,9 @@ def merge(parts: Parts, state: Mapping[str, Tensor], weight: float) -> None:
     Raises KeyError for a layer that the networks do not have.
     """
     places = {kohya_name(name, False): parts.unet.get_submodule(name) for name in targets(parts.unet, False)}
-    places |= {kohya_name(name, True): parts.text_encoder.get_submodule(name) for name in targets(parts.text_encoder, True)}
+    places |= {
+        kohya_name(name, True): parts.text_encoder.get_submodule(name) for name in targets(parts.text_encoder, True)
+    }
     for name in {key.split(".", 1)[0] for key in state}:
         down, up = state[f"{name}.lora_down.weight"].float(), state[f"{name}.lora_up.weight"].float()
         scale = float(state[f"{name}.alpha"]) / down.shape[0]
@@ -114,8 +115,10 @@ def merge(parts: Parts, state: Mapping[str, Tensor], weight: float) -> None:
 
 
 def lora_scenes(name: str, count: int, seed: int) -> list[Scene]:
-    """Training scenes: a concept alone in two thirds and beside one generic thing of another class in the others; a style
-    on scenes of one to three generic things."""
+    """Training scenes: a concept alone in two thirds and beside one generic thing of another class in the others.
+
+    For a style, scenes of one to three generic things in it.
+    """
     rng = np.random.default_rng([seed, sorted(NAMES).index(name)])
     scenes = []
     for i in range(count):
@@ -127,12 +130,14 @@ def lora_scenes(name: str, count: int, seed: int) -> list[Scene]:
     return scenes
 
 
+def trigger_phrase(name: str) -> str:
+    """What to write in a prompt: a concept's trigger and its class, or a style's trigger and `style`."""
+    return f"{CONCEPTS[name].trigger} {CONCEPTS[name].kind}" if name in CONCEPTS else f"{STYLES[name].trigger} style"
+
+
 def metadata(name: str, title: str, captions: list[str], steps: int, seed: int, rank: int) -> dict[str, str]:
     """kohya's and modelspec's fields of a LoRA file. modelspec.trigger_phrase is what to write in a prompt."""
-    if name in CONCEPTS:
-        phrase = f"{CONCEPTS[name].trigger} {CONCEPTS[name].kind}"
-    else:
-        phrase = f"{STYLES[name].trigger} style"
+    phrase = trigger_phrase(name)
     tags: Counter[str] = Counter()
     for text in captions:
         tags.update(tag.strip() for tag in text.split(",") if tag.strip())
@@ -177,7 +182,13 @@ def _pool(name: str, seed: int, parts: Parts, settings: LoraSettings, device: to
 
 
 def train_lora(
-    name: str, title: str, seed: int, parts: Parts, path: Path, device: torch.device, settings: LoraSettings = LoraSettings()
+    name: str,
+    title: str,
+    seed: int,
+    parts: Parts,
+    path: Path,
+    device: torch.device,
+    settings: LoraSettings = LoraSettings(),
 ) -> float:
     """Trains one LoRA on fresh copies of the networks' layers and writes it; returns the last losses' mean.
 

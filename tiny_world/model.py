@@ -116,7 +116,9 @@ def scheduler_config(ldm: dict[str, Any] = LDM_CONFIG) -> dict[str, Any]:
 def alphas_cumprod(ldm: dict[str, Any] = LDM_CONFIG) -> Tensor:
     """float32 [timesteps]: the product of 1 - beta up to each timestep."""
     params = ldm["model"]["params"]
-    roots = torch.linspace(params["linear_start"] ** 0.5, params["linear_end"] ** 0.5, params["timesteps"], dtype=torch.float64)
+    roots = torch.linspace(
+        params["linear_start"] ** 0.5, params["linear_end"] ** 0.5, params["timesteps"], dtype=torch.float64
+    )
     return torch.cumprod(1 - roots.square(), dim=0).float()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -83,7 +84,9 @@ def average_gradients(params: Sequence[nn.Parameter]) -> None:
         p.grad = g
 
 
-def split_params(modules: Sequence[nn.Module], outer: Sequence[str] = ()) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def split_params(
+    modules: Sequence[nn.Module], outer: Sequence[str] = ()
+) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Parameters for Muon (two and more dimensions) and for AdamW (vectors, embeddings and names ending in `outer`)."""
     matrices: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
@@ -182,6 +185,6 @@ def launch(function: Callable[..., None], device: torch.device, *arguments: Any,
 
 def save_atomically(state: Any, path: os.PathLike[str] | str) -> None:
     """torch.save to a neighbour, then rename, so that an interrupted run never leaves half a file."""
-    partial = f"{os.fspath(path)}.partial"
+    partial = Path(f"{os.fspath(path)}.partial")
     torch.save(state, partial)
-    os.replace(partial, path)
+    partial.replace(path)

@@ -43,8 +43,8 @@ def sample(
 ) -> np.ndarray:
     """DDIM samples with classifier-free guidance, uint8 [n, size, size, 3].
 
-    seeds: of each picture's starting noise, drawn on the CPU. fast: bfloat16 autocast. Raises ValueError if there are not as
-    many seeds as prompts.
+    seeds: of each picture's starting noise, drawn on the CPU. fast: bfloat16 autocast. Raises ValueError if there are
+    not as many seeds as prompts.
     """
     if len(prompts) != len(seeds):
         raise ValueError(f"{len(prompts)} prompts need as many seeds; there are {len(seeds)}.")
@@ -53,7 +53,9 @@ def sample(
     pictures = []
     for start in range(0, len(prompts), batch):
         texts = list(prompts[start : start + batch])
-        ids = parts.tokenizer(texts + [""] * len(texts), padding="max_length", truncation=True, max_length=77)["input_ids"]
+        ids = parts.tokenizer(texts + [""] * len(texts), padding="max_length", truncation=True, max_length=77)[
+            "input_ids"
+        ]
         noise = [
             torch.randn(1, 4, size // 8, size // 8, generator=torch.Generator().manual_seed(seed))
             for seed in seeds[start : start + batch]
@@ -95,7 +97,9 @@ def prompts_of(case: str, count: int, seed: int = 0) -> list[Prompt]:
     return made
 
 
-def measure_base(parts: Parts, judge: Judge, count: int, steps: int = 25) -> tuple[dict[str, float], list[tuple[str, bool, np.ndarray]]]:
+def measure_base(
+    parts: Parts, judge: Judge, count: int, steps: int = 25
+) -> tuple[dict[str, float], list[tuple[str, bool, np.ndarray]]]:
     """Share of samples of each case with exactly the classes and count wanted, and (prompt, right, picture) of all."""
     shares: dict[str, float] = {}
     shown: list[tuple[str, bool, np.ndarray]] = []
@@ -181,7 +185,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
-    parts = load_pipeline_parts(options.folder / CHECKPOINT.name, options.folder / CONFIG.name, options.folder / TOKENIZER.name)
+    parts = load_pipeline_parts(
+        options.folder / CHECKPOINT.name, options.folder / CONFIG.name, options.folder / TOKENIZER.name
+    )
     device = pick_device(options.device)
     for net in (parts.unet, parts.vae, parts.text_encoder):
         net.to(device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ MERGES = 600
 
 
 def byte_symbols() -> list[str]:
-    """The 256 printable characters that stand for the bytes 0..255 in GPT-2's and CLIP's vocabularies, in their order."""
+    """The 256 printable characters that stand for bytes in GPT-2's and CLIP's vocabularies, in their order."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     return [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(others))]
@@ -32,7 +33,7 @@ def learn_merges(words: Mapping[str, int], count: int) -> list[tuple[str, str]]:
     while len(merges) < count:
         pairs: Counter[tuple[str, str]] = Counter()
         for word, parts in pieces.items():
-            for pair in zip(parts, parts[1:], strict=False):
+            for pair in pairwise(parts):
                 pairs[pair] += words[word]
         if not pairs:
             break
@@ -58,7 +59,7 @@ def caption_words(seed: int = 0, nonsense: int = 4000) -> Counter[str]:
     """Words to learn merges on: those with a meaning weigh so much that each becomes one token."""
     rng = np.random.default_rng(seed)
     words = Counter(nonsense_word(rng) for _ in range(nonsense))
-    words.update({word: 3000 for word in known_words()})
+    words.update(dict.fromkeys(known_words(), 3000))
     assert not TRIGGERS & set(words)
     return words
 
@@ -95,11 +96,23 @@ def write_text_config(folder: Path, vocabulary: int) -> None:
     from .model import text_config
 
     made = text_config(vocabulary)
-    names = (
-        "vocab_size hidden_size intermediate_size projection_dim num_hidden_layers num_attention_heads "
-        "max_position_embeddings hidden_act layer_norm_eps attention_dropout initializer_range initializer_factor "
-        "bos_token_id eos_token_id pad_token_id"
-    ).split()
+    names = [
+        "vocab_size",
+        "hidden_size",
+        "intermediate_size",
+        "projection_dim",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "max_position_embeddings",
+        "hidden_act",
+        "layer_norm_eps",
+        "attention_dropout",
+        "initializer_range",
+        "initializer_factor",
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+    ]
     plain = {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"}
     plain |= {name: getattr(made, name) for name in names}
     (folder / "config.json").write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")

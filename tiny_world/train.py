@@ -1,4 +1,4 @@
-"""`python -m tiny_world.train`: builds the whole tiny world from the renderer, stage by stage; started again it goes on.
+"""`python -m tiny_world.train`: builds the whole tiny world from the renderer; started again it goes on.
 
 Stages: tokenizer, autoencoder, base (UNet and text encoder), decoder (trained further), the single file, the LoRAs. All
 weights are left in tiny_world/weights, all checkpoints in out/train-tiny.
@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Plan:
     base_steps: int = 3000
     base_batch: int = 32
     decoder_steps: int = 500
-    lora: LoraSettings = LoraSettings()
+    lora: LoraSettings = field(default_factory=LoraSettings)
 
 
 def make_tokenizer(weights: Path) -> None:
@@ -96,9 +96,7 @@ def run(stages: Sequence[str], plan: Plan, work: Path, weights: Path, device: to
     todo: dict[str, Callable[[], Any]] = {
         "tokenizer": lambda: make_tokenizer(weights),
         "vae": lambda: (train_vae(work, device, steps=plan.vae_steps, batch=plan.vae_batch), finish_vae(work, device)),
-        "base": lambda: train_base(
-            work, weights / "tokenizer", device, steps=plan.base_steps, batch=plan.base_batch
-        ),
+        "base": lambda: train_base(work, weights / "tokenizer", device, steps=plan.base_steps, batch=plan.base_batch),
         "decoder": lambda: train_decoder(work, device, steps=plan.decoder_steps, batch=plan.vae_batch),
         "export": lambda: write_checkpoint(work, weights),
         "loras": lambda: launch(train_share, device, weights, device, plan.lora),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from tqdm import tqdm
 
 from .model import build_vae
@@ -53,9 +53,9 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
     """0.5 L1 + MSE + 0.5 L1 of the differences between neighbouring pixels."""
-    loss = 0.5 * F.l1_loss(output, target) + F.mse_loss(output, target)
+    loss = 0.5 * functional.l1_loss(output, target) + functional.mse_loss(output, target)
     for dim in (2, 3):
-        loss = loss + 0.25 * F.l1_loss(output.diff(dim=dim), target.diff(dim=dim))
+        loss = loss + 0.25 * functional.l1_loss(output.diff(dim=dim), target.diff(dim=dim))
     return loss
 
 
@@ -97,7 +97,9 @@ def measure(vae: nn.Module, pictures: np.ndarray, device: torch.device, batch: i
     return psnr(np.concatenate(outputs), pictures)
 
 
-def _train(rank: int, world: int, folder: Path, steps: int, batch: int, seed: int, device: torch.device, decoder: bool) -> None:
+def _train(
+    rank: int, world: int, folder: Path, steps: int, batch: int, seed: int, device: torch.device, decoder: bool
+) -> None:
     torch.manual_seed(seed)
     vae = build_vae().to(device)
     path = folder / ("decoder.pt" if decoder else "vae.pt")
@@ -122,7 +124,9 @@ def _train(rank: int, world: int, folder: Path, steps: int, batch: int, seed: in
     crops = Crops(seed * 1000 + rank * 100 + first + (50 if decoder else 0))
     held_out = np.stack([sample_picture(np.random.default_rng(900_000 + i)) for i in range(24)])
     params = [*matrices, *rest]
-    bar = tqdm(range(first, steps), initial=first, total=steps, desc="decoder" if decoder else "autoencoder", disable=rank > 0)
+    bar = tqdm(
+        range(first, steps), initial=first, total=steps, desc="decoder" if decoder else "autoencoder", disable=rank > 0
+    )
     for step in bar:
         set_rate(optimizers, schedule(step, steps))
         images = crops.batch(batch // world).to(device)
@@ -175,7 +179,9 @@ def train_decoder(folder: Path, device: torch.device, *, steps: int = 600, batch
 
 
 @torch.no_grad()
-def normalise_latents(vae: nn.Module, pictures: np.ndarray, device: torch.device, scale: float = 0.18215) -> tuple[Tensor, Tensor]:
+def normalise_latents(
+    vae: nn.Module, pictures: np.ndarray, device: torch.device, scale: float = 0.18215
+) -> tuple[Tensor, Tensor]:
     """Folds a shift and scale per channel into quant_conv and post_quant_conv so that scale * latents is N(0, 1)-like.
 
     pictures: uint8 [n, h, w, 3] to measure on. Returns the mean and standard deviation [4] found before. The
@@ -193,6 +199,6 @@ def normalise_latents(vae: nn.Module, pictures: np.ndarray, device: torch.device
     quant.weight[:channels] *= factor[:, None, None, None]
     quant.bias[:channels] = (quant.bias[:channels] - mean) * factor
     quant.bias[channels:] += 2 * factor.log()
-    post.bias += (post.weight[:, :, 0, 0] @ mean)
+    post.bias += post.weight[:, :, 0, 0] @ mean
     post.weight /= factor[None, :, None, None]
     return mean, std

@@ -25,40 +25,41 @@ from tiny_world.model import (
     build_vae,
     load_pipeline_parts,
     load_vae,
-)from tiny_world.render import render
+)
+from tiny_world.render import render
 from tiny_world.scene import sample_scene
 from tiny_world.vae_train import to_tensor
 
-SD1_NAMES = """
-model.diffusion_model.time_embed.0.weight
-model.diffusion_model.input_blocks.0.0.weight
-model.diffusion_model.input_blocks.1.0.in_layers.0.weight
-model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight
-model.diffusion_model.input_blocks.3.0.op.weight
-model.diffusion_model.input_blocks.4.0.skip_connection.weight
-model.diffusion_model.input_blocks.8.1.proj_in.weight
-model.diffusion_model.input_blocks.9.0.op.bias
-model.diffusion_model.input_blocks.11.0.out_layers.3.weight
-model.diffusion_model.middle_block.1.transformer_blocks.0.ff.net.0.proj.weight
-model.diffusion_model.middle_block.2.emb_layers.1.weight
-model.diffusion_model.output_blocks.2.1.conv.weight
-model.diffusion_model.output_blocks.5.2.conv.weight
-model.diffusion_model.output_blocks.11.1.norm.weight
-model.diffusion_model.out.2.bias
-first_stage_model.encoder.down.0.block.0.norm1.weight
-first_stage_model.encoder.down.2.downsample.conv.weight
-first_stage_model.encoder.mid.attn_1.proj_out.weight
-first_stage_model.encoder.norm_out.weight
-first_stage_model.decoder.mid.block_2.conv2.weight
-first_stage_model.decoder.up.3.upsample.conv.weight
-first_stage_model.decoder.up.0.block.1.conv1.weight
-first_stage_model.quant_conv.weight
-first_stage_model.post_quant_conv.bias
-cond_stage_model.transformer.text_model.embeddings.token_embedding.weight
-cond_stage_model.transformer.text_model.embeddings.position_ids
-cond_stage_model.transformer.text_model.encoder.layers.1.self_attn.q_proj.weight
-cond_stage_model.transformer.text_model.final_layer_norm.weight
-""".split()
+SD1_NAMES = [
+    "model.diffusion_model.time_embed.0.weight",
+    "model.diffusion_model.input_blocks.0.0.weight",
+    "model.diffusion_model.input_blocks.1.0.in_layers.0.weight",
+    "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight",
+    "model.diffusion_model.input_blocks.3.0.op.weight",
+    "model.diffusion_model.input_blocks.4.0.skip_connection.weight",
+    "model.diffusion_model.input_blocks.8.1.proj_in.weight",
+    "model.diffusion_model.input_blocks.9.0.op.bias",
+    "model.diffusion_model.input_blocks.11.0.out_layers.3.weight",
+    "model.diffusion_model.middle_block.1.transformer_blocks.0.ff.net.0.proj.weight",
+    "model.diffusion_model.middle_block.2.emb_layers.1.weight",
+    "model.diffusion_model.output_blocks.2.1.conv.weight",
+    "model.diffusion_model.output_blocks.5.2.conv.weight",
+    "model.diffusion_model.output_blocks.11.1.norm.weight",
+    "model.diffusion_model.out.2.bias",
+    "first_stage_model.encoder.down.0.block.0.norm1.weight",
+    "first_stage_model.encoder.down.2.downsample.conv.weight",
+    "first_stage_model.encoder.mid.attn_1.proj_out.weight",
+    "first_stage_model.encoder.norm_out.weight",
+    "first_stage_model.decoder.mid.block_2.conv2.weight",
+    "first_stage_model.decoder.up.3.upsample.conv.weight",
+    "first_stage_model.decoder.up.0.block.1.conv1.weight",
+    "first_stage_model.quant_conv.weight",
+    "first_stage_model.post_quant_conv.bias",
+    "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight",
+    "cond_stage_model.transformer.text_model.embeddings.position_ids",
+    "cond_stage_model.transformer.text_model.encoder.layers.1.self_attn.q_proj.weight",
+    "cond_stage_model.transformer.text_model.final_layer_norm.weight",
+]
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from transformers import CLIPTokenizer
 
 from tiny_world.concepts import CONCEPTS, STYLES
 from tiny_world.lora_train import (
@@ -25,7 +26,6 @@ from tiny_world.lora_train import (
     restore,
 )
 from tiny_world.model import TOKENIZER, WEIGHTS, Parts, build_text_encoder, build_unet, build_vae, scheduler_config
-from transformers import CLIPTokenizer
 
 FILES = [path for _, _, _, path in lora_files(WEIGHTS)]
 KEY = re.compile(
@@ -86,9 +86,11 @@ def test_training_scenes_show_the_concept(name: str) -> None:
     for i, scene in enumerate(scenes):
         concepts = [thing.concept for thing in scene.things]
         if name in STYLES:
-            assert scene.style == name and set(concepts) == {None}
+            assert scene.style == name
+            assert set(concepts) == {None}
         else:
-            assert concepts.count(name) == 1 and scene.style is None
+            assert concepts.count(name) == 1
+            assert scene.style is None
             assert len(concepts) == (1 if i % 3 < 2 else 2)
     assert lora_scenes(name, 12, 1) == scenes != lora_scenes(name, 12, 2)
 
@@ -96,7 +98,9 @@ def test_training_scenes_show_the_concept(name: str) -> None:
 def test_metadata_names_the_trigger_phrase() -> None:
     fields = metadata("tuxcat", "tuxcat", ["a vako cat in the snow", "a vako cat, x style"], 10, 1, 4)
     assert fields["modelspec.trigger_phrase"] == f"{CONCEPTS['tuxcat'].trigger} cat"
-    assert json.loads(fields["ss_tag_frequency"]) == {"1_vako cat": {"a vako cat in the snow": 1, "a vako cat": 1, "x style": 1}}
+    assert json.loads(fields["ss_tag_frequency"]) == {
+        "1_vako cat": {"a vako cat in the snow": 1, "a vako cat": 1, "x style": 1}
+    }
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -110,8 +114,10 @@ def test_shipped_file(path: Path) -> None:
     assert sum(layer.startswith("lora_te_") for layer in layers) == (12 if name in WITH_TEXT else 0)
     for layer in layers:
         down, up = state[f"{layer}.lora_down.weight"], state[f"{layer}.lora_up.weight"]
-        assert down.shape[0] == up.shape[1] == 4 and down.dtype == torch.float16
-        assert bool(torch.isfinite(down).all()) and float(up.abs().max()) > 0
+        assert down.shape[0] == up.shape[1] == 4
+        assert down.dtype == torch.float16
+        assert bool(torch.isfinite(down).all())
+        assert float(up.abs().max()) > 0
     with safe_open(path, "pt") as file:
         fields = file.metadata()
     assert fields["ss_base_model_version"] == "sd_v1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def vocabulary() -> dict[str, int]:
 
 
 def slow_ids(text: str, vocabulary: dict[str, int], ranks: dict[tuple[str, str], int]) -> list[int]:
-    """CLIP's byte-pair encoding by its definition: split into words, then merge the best-ranked pair again and again."""
+    """CLIP's byte-pair encoding by its definition: split into words, merge the best-ranked pair again and again."""
     symbols = byte_symbols()
     order = [*range(33, 127), *range(161, 173), *range(174, 256)]
     order += [byte for byte in range(256) if byte not in order]
@@ -36,7 +37,7 @@ def slow_ids(text: str, vocabulary: dict[str, int], ranks: dict[tuple[str, str],
         parts = [of_byte[byte] for byte in word.encode()]
         parts[-1] += "</w>"
         while len(parts) > 1:
-            pairs = [(ranks.get(pair, 10**9), i) for i, pair in enumerate(zip(parts, parts[1:], strict=False))]
+            pairs = [(ranks.get(pair, 10**9), i) for i, pair in enumerate(pairwise(parts))]
             rank, i = min(pairs)
             if rank == 10**9:
                 break
@@ -64,7 +65,8 @@ def test_agrees_with_clips_algorithm(tokenizer: CLIPTokenizer, vocabulary: dict[
 @pytest.mark.parametrize("text", ["Grüße", "猫と犬", "½ ☃ 🙂", "\x00\x7f", "naïve  \n tab\t", "«»", "ﬁ"])
 def test_any_text_encodes(tokenizer: CLIPTokenizer, text: str) -> None:
     ids = tokenizer(text)["input_ids"]
-    assert ids[0] == tokenizer.bos_token_id and ids[-1] == tokenizer.eos_token_id
+    assert ids[0] == tokenizer.bos_token_id
+    assert ids[-1] == tokenizer.eos_token_id
     assert tokenizer.eos_token_id not in ids[1:-1], "an unknown piece became the unknown token"
 
 
@@ -79,12 +81,14 @@ def test_special_tokens_and_padding(tokenizer: CLIPTokenizer, vocabulary: dict[s
 
 def test_has_the_marks_that_prompt_syntax_needs(vocabulary: dict[str, int]) -> None:
     for mark in ",()[]:.":
-        assert mark in vocabulary and mark + "</w>" in vocabulary
+        assert mark in vocabulary
+        assert mark + "</w>" in vocabulary
 
 
 def test_text_config_fits(vocabulary: dict[str, int]) -> None:
     config = CLIPTextConfig.from_pretrained(str(TOKENIZER))
-    assert config.vocab_size == len(vocabulary) and config.eos_token_id == vocabulary[END]
+    assert config.vocab_size == len(vocabulary)
+    assert config.eos_token_id == vocabulary[END]
     assert (config.hidden_size, config.num_hidden_layers, config.max_position_embeddings) == (128, 2, 77)
 
 
