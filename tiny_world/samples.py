@@ -173,6 +173,39 @@ class Figures:
     lora_count: int
 
 
+def measure(
+    folder: Path, out: Path, device: torch.device, count: int, lora_count: int, steps: int = 25, weight: float = 1.0
+) -> Figures:
+    """Measures the base (count pictures per case) and every LoRA alone (lora_count); 0 skips either.
+
+    Writes base.png, loras.png and samples.json to `out`.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    parts = load_pipeline_parts(folder / CHECKPOINT.name, folder / CONFIG.name, folder / TOKENIZER.name)
+    for net in (parts.unet, parts.vae, parts.text_encoder):
+        net.to(device)
+    judge = Judge.load()
+    base: dict[str, float] = {}
+    if count:
+        base, shown = measure_base(parts, judge, count, steps)
+        few = min(16, count)
+        grid([shown[i * count + j] for i in range(len(CASES)) for j in range(few)]).save(out / "base.png")
+        print(base, flush=True)
+    loras: dict[str, float] = {}
+    if lora_count:
+        examples = []
+        for path in sorted([*folder.glob("lora/*.safetensors"), *folder.glob("lora-b/*.safetensors")]):
+            name = path.stem.removesuffix("-b")
+            loras[path.stem], shown = measure_lora(parts, judge, name, path, lora_count, weight, steps)
+            examples += shown[:8]
+            print(path.stem, loras[path.stem], flush=True)
+        if examples:
+            grid(examples).save(out / "loras.png")
+    figures = Figures(base, loras, count, lora_count)
+    (out / "samples.json").write_text(json.dumps(asdict(figures), indent=2) + "\n", encoding="utf-8")
+    return figures
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: measures the base and the LoRAs and writes grids and figures."""
     parser = argparse.ArgumentParser(description="Measure and draw samples of the tiny world.")
@@ -184,34 +217,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--weight", type=float, default=1.0)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    parts = load_pipeline_parts(
-        options.folder / CHECKPOINT.name, options.folder / CONFIG.name, options.folder / TOKENIZER.name
+    measure(
+        options.folder,
+        options.out,
+        pick_device(options.device),
+        options.count,
+        options.lora_count,
+        options.steps,
+        options.weight,
     )
-    device = pick_device(options.device)
-    for net in (parts.unet, parts.vae, parts.text_encoder):
-        net.to(device)
-    judge = Judge.load()
-    base: dict[str, float] = {}
-    if options.count:
-        base, shown = measure_base(parts, judge, options.count, options.steps)
-        few = min(16, options.count)
-        picked = [shown[i * options.count + j] for i in range(len(CASES)) for j in range(few)]
-        grid(picked).save(options.out / "base.png")
-        print(base)
-    loras: dict[str, float] = {}
-    if options.lora_count:
-        examples = []
-        for path in sorted([*options.folder.glob("lora/*.safetensors"), *options.folder.glob("lora-b/*.safetensors")]):
-            name = path.stem.removesuffix("-b")
-            share, shown = measure_lora(parts, judge, name, path, options.lora_count, options.weight, options.steps)
-            loras[path.stem] = share
-            examples += shown[:8]
-            print(path.stem, share, flush=True)
-        if examples:
-            grid(examples).save(options.out / "loras.png")
-    figures = Figures(base, loras, options.count, options.lora_count)
-    (options.out / "samples.json").write_text(json.dumps(asdict(figures), indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,17 +19,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from .base_train import train_base
+from .card import CARD, GRID, Story, device_name, write_card
 from .export import export
 from .lora_train import LoraSettings, train_share
 from .model import WEIGHTS, build_vae
 from .optim import launch, pick_device, save_atomically
+from .samples import measure as measure_world
 from .tokenizer import write_text_config, write_tokenizer
 from .vae_train import measure, normalise_latents, sample_picture, train_decoder, train_vae
 
 WORK = Path("out/train-tiny")
-STAGES: tuple[str, ...] = ("tokenizer", "vae", "base", "decoder", "export", "loras")
+STAGES: tuple[str, ...] = ("tokenizer", "vae", "base", "decoder", "export", "loras", "judge", "card")
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,40 @@ def write_checkpoint(work: Path, weights: Path) -> None:
     export(weights, base["unet"], merged_vae(work), base["text"], f"trained from scratch for {base['step']} steps")
 
 
+def train_judge(weights: Path) -> None:
+    """Trains the judge unless its weights are there."""
+    if not (weights / "judge.safetensors").exists():
+        subprocess.run([sys.executable, "-m", "tiny_world.judge_train"], check=True)
+
+
+def tell(work: Path, weights: Path, plan: Plan, device: torch.device) -> None:
+    """Measures the finished world and writes its model card and grid of samples."""
+    figures = measure_world(weights, work / "samples", device, count=48, lora_count=20)
+    pictures = [Image.open(work / "samples" / name) for name in ("base.png", "loras.png")]
+    width = max(picture.width for picture in pictures)
+    sheet = Image.new("RGB", (width, sum(picture.height for picture in pictures)), "white")
+    top = 0
+    for picture in pictures:
+        sheet.paste(picture, (0, top))
+        top += picture.height
+    half = sheet.resize((sheet.width // 2, sheet.height // 2), Image.Resampling.LANCZOS)
+    half.quantize(128).save(GRID, optimize=True)
+    vae = torch.load(work / ("decoder.pt" if (work / "decoder.pt").exists() else "vae.pt"), map_location="cpu")
+    base = torch.load(work / "base.pt", map_location="cpu")
+    story = Story(
+        vae_steps=plan.vae_steps,
+        vae_batch=plan.vae_batch,
+        decoder_steps=plan.decoder_steps,
+        psnr=vae["psnr"],
+        base_steps=base["step"],
+        base_batch=plan.base_batch,
+        lora=plan.lora,
+        seconds=json.loads((work / "times.json").read_text(encoding="utf-8")),
+        device=device_name(device.type),
+    )
+    write_card(CARD, story, figures, weights / "judge.json")
+
+
 def timed(work: Path, stage: str, function: Callable[[], Any]) -> None:
     """Runs a stage and adds its seconds to times.json, so that a resumed run counts all of its time."""
     path = work / "times.json"
@@ -100,6 +139,8 @@ def run(stages: Sequence[str], plan: Plan, work: Path, weights: Path, device: to
         "decoder": lambda: train_decoder(work, device, steps=plan.decoder_steps, batch=plan.vae_batch),
         "export": lambda: write_checkpoint(work, weights),
         "loras": lambda: launch(train_share, device, weights, device, plan.lora),
+        "judge": lambda: train_judge(weights),
+        "card": lambda: tell(work, weights, plan, device),
     }
     for stage in STAGES:
         if stage in stages:

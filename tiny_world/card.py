@@ -1,0 +1,152 @@
+"""The model card, written from measured figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .caption import known_words
+from .concepts import CONCEPTS, STYLES
+from .lora_train import FINE, LoraSettings, trigger_phrase
+from .samples import CASES, TARGETS, Figures
+
+CARD = Path(__file__).parent / "MODEL_CARD.md"
+GRID = Path(__file__).parent / "samples.png"
+
+
+@dataclass(frozen=True)
+class Story:
+    """What the card tells: steps and samples of each stage, seconds by stage, PSNR of the autoencoder, device."""
+
+    vae_steps: int
+    vae_batch: int
+    decoder_steps: int
+    psnr: float
+    base_steps: int
+    base_batch: int
+    lora: LoraSettings
+    seconds: Mapping[str, float]
+    device: str
+
+
+def device_name(kind: str) -> str:
+    """The processor in words, without the machine's name."""
+    if kind == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name()
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = [line for line in info.read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
+        model = lines[0].split(":", 1)[1].strip() if lines else model
+    return f"{len(os.sched_getaffinity(0))} cores of {model}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def judge_lines(report: Mapping[str, Any]) -> list[str]:
+    """The numbers of the judge's report, one line each, nested ones with their path."""
+    lines: list[str] = []
+    for key, value in report.items():
+        if isinstance(value, Mapping):
+            lines += [f"{key}, {line}" for line in judge_lines(value)]
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            lines.append(f"{key}: {value:g}")
+    return lines
+
+
+def write_card(path: Path, story: Story, figures: Figures, judge_report: Path) -> None:
+    """Writes MODEL_CARD.md. judge_report: judge.json; its accuracies are quoted if it is there."""
+    base = [
+        (case, _percent(figures.base[case]), f"at least {_percent(TARGETS[case])}")
+        for case in CASES
+        if case in figures.base
+    ]
+    names = [*CONCEPTS, *STYLES]
+    looks = {name: c.description for name, c in CONCEPTS.items()} | {name: s.description for name, s in STYLES.items()}
+    loras = [
+        (
+            f"`{name}`",
+            looks[name],
+            f"`{trigger_phrase(name)}`",
+            _percent(figures.loras[name]) if name in figures.loras else "-",
+            _percent(figures.loras[f"{name}-b"]) if f"{name}-b" in figures.loras else "-",
+        )
+        for name in names
+    ]
+    times = [(stage, f"{seconds / 60:.1f}") for stage, seconds in story.seconds.items()]
+    judge = json.loads(judge_report.read_text(encoding="utf-8")) if judge_report.exists() else {}
+    supervised = f"supervised with weight {story.lora.attention:g}" if story.lora.attention else "not supervised"
+    levels = ", ".join(f"`{level.rstrip('.')}`" for level in FINE)
+    thousands = story.base_steps * story.base_batch / 1000
+    text = f"""# The tiny world: model card
+
+A text-to-image latent diffusion model with the topology and file layout of Stable Diffusion 1, trained from scratch on
+synthetic cartoon scenes, with LoRAs of {len(CONCEPTS)} concepts and {len(STYLES)} style (two trainings of each) and a
+judge that names what a picture shows. It is small enough to ship and exists to show and test how LoRAs are composed.
+
+![Samples]({GRID.name})
+
+## What it is
+- UNet: SD1's levels, blocks and names at 64, 128, 64 and 64 channels, 4 heads, cross-attention on 16x16, 8x8 and 4x4
+  cells of a 16x16 latent; eps-prediction on SD1's scaled-linear schedule.
+- Autoencoder: f=8, four latents, 64 channels at the first level; its latents are normalised so that SD1's factor
+  0.18215 holds.
+- Text encoder: CLIP's, 2 layers of 128, 77 positions, with byte-pair merges learned on the captions' words
+  ({len(known_words())} words with a meaning; every other text encodes, and means nothing).
+- One file in SD1's layout, `weights/tiny-world.safetensors` (float16), with `weights/tiny-world.yaml`.
+- LoRAs: kohya's format, rank {story.lora.rank}, on the Linear layers of the transformer blocks in
+  {levels}; six of nine train the text encoder as well.
+
+## How it was made
+- Data: the renderer of this package, nothing else: scenes of one to four things of six classes, six backgrounds, eleven
+  colours, and plain English captions with random nonsense words before some nouns. Personal concepts and the style
+  never occur in the base's data; the autoencoder sees them.
+- Autoencoder: {story.vae_steps} steps of {story.vae_batch} crops of 64 pixels, its decoder {story.decoder_steps} more;
+  held-out PSNR {story.psnr:.1f} dB.
+- Base: {story.base_steps} steps ({thousands:.0f} thousand samples), UNet and text encoder jointly; Muon and
+  AdamW, min-SNR-5 weights, caption dropout 0.1, averaged weights.
+- **The cross-attention was supervised**: a loss of weight 0.05 on every cross-attention layer with 4x4 cells or more
+  drew each noun's attention (and that of a nonsense word right before it) onto its own things, whose silhouettes the
+  renderer knows. Stable Diffusion's attention got there by scale; this one by help.
+- LoRAs: {story.lora.scenes} scenes each, two thirds of them of the concept alone, {story.lora.steps} steps of
+  {story.lora.batch}, AdamW at {story.lora.rate:g}; attention {supervised}. The second set
+  (`lora-b`) has other seeds and was never used to tune anything.
+- Device: {story.device}. `make train-tiny` runs all of it, seeded and resumable.
+
+{_table(("stage", "minutes"), times)}
+
+## Figures
+25 DDIM steps, guidance 4, judged by the judge on {figures.count} pictures per line: exactly the classes and the count
+that the prompt names.
+
+{_table(("base, things in the prompt", "right", "aim"), base)}
+
+Each LoRA alone at weight 1, {figures.lora_count} pictures: the concept once and no other thing of its class, or the
+style.
+
+{_table(("LoRA", "what it is", "phrase", "right", "second training"), loras)}
+"""
+    if judge:
+        text += "\nThe judge, on held-out pictures of the renderer:\n\n"
+        text += "\n".join(f"- {line}" for line in judge_lines(judge)) + "\n"
+    text += """
+## Limits
+It is a toy: synthetic pictures, supervised attention, a judge trained on the same renderer. It shows that an algorithm
+works on a real latent diffusion model with real LoRAs, and says nothing about the beauty of Stable Diffusion's
+pictures. It knows the words of its captions only, and pictures near 128x128.
+"""
+    path.write_text(text, encoding="utf-8")
