@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from clora_ext.prompt.asks import Ask
 from clora_ext.prompt.rules import choices
 from clora_ext.prompt.triggers import Candidate
-from clora_ext.prompt.words import Lexed, Run
+from clora_ext.prompt.words import Lexed, Run, find
 
 HOW = "say which with bind= in its tag or with a line “{name}: word” in the bindings"
 
@@ -24,7 +24,7 @@ def allot(lexed: Lexed, asks: Sequence[Ask], wanted: Sequence[tuple[Candidate, .
         open_places = {index: _open(wanted[index], chosen) for index in range(len(asks)) if index not in chosen}
         settled = _settle(open_places)
         if not settled:
-            _refuse(lexed, asks, wanted, open_places, chosen)
+            _refuse(lexed, asks, wanted, open_places)
         chosen.update(settled)
         _require_disjoint(lexed, asks, chosen)
     return tuple(chosen[index] for index in range(len(asks)))
@@ -85,7 +85,6 @@ def _refuse(
     asks: Sequence[Ask],
     wanted: Sequence[tuple[Candidate, ...]],
     open_places: Mapping[int, tuple[Candidate, ...]],
-    chosen: Mapping[int, Candidate],
 ) -> None:
     """Raise for the first LoRA that is left over: its word is taken, or stands in more places than are wanted."""
     index, places = next(iter(open_places.items()))
@@ -94,10 +93,8 @@ def _refuse(
     if len(rivals) > len(runs) or not places:
         _refuse_shared(lexed, asks, sorted({*rivals, index}), wanted[index][0])
     word = lexed.joined(places[0].subject)
-    msg = (
-        f"The subject of LoRA “{asks[index].name}” may be any of {len(runs)} places where “{word}” stands; "
-        f"choose one with occurrence=1 to occurrence={len(runs)}."
-    )
-    if chosen:
-        msg = f"{msg[:-1]}, or bind the others as well."
+    everywhere = find(lexed, tuple(lexed.words[place].text for place in places[0].subject))
+    numbers = " or ".join(f"occurrence={everywhere.index(place.subject) + 1}" for place in places)
+    stands = f"stands in {len(places)} places; choose one with {numbers}"
+    msg = f"“{word}”, the subject of LoRA “{asks[index].name}”, {stands}."
     raise asks[index].error(msg, "occurrence")

@@ -127,15 +127,15 @@ def _require_separate(lexed: Lexed, asks: Sequence[Ask], casts: Sequence[Cast]) 
 
 
 def _subject(lexed: Lexed, ask: Ask, cast: Cast) -> Subject:
-    words = lexed.joined(cast.subject)
+    words = tuple(lexed.words[index].text for index in cast.subject)
     return Subject(
         lora=ask.name,
         te=ask.te,
         unet=ask.unet,
         dyn=None if ask.tag is None else ask.tag.dyn,
-        words=words,
+        words=lexed.joined(cast.subject),
         trigger=cast.insert or lexed.joined(cast.trigger) or None,
-        occurrence=find(lexed, split(words)).index(cast.subject) + 1,
+        occurrence=find(lexed, words).index(cast.subject) + 1,
     )
 
 

@@ -55,15 +55,19 @@ def _noun_from(lexed: Lexed, place: int, limit: int | None) -> int | None:
     first = next((index for index, word in enumerate(lexed.words) if word.start >= place), None)
     if first is None or gap(lexed.text[place : lexed.words[first].start]) != "soft":
         return None
-    phrase = read_phrase(lexed.words, first, limit=limit, described=_described(lexed, first))
+    before = _words_before(lexed, first)
+    if vocabulary.kind(lexed.words[first].text) == "determiner" and any(map(vocabulary.can_be_subject, before)):
+        return None  # “a cat <tag> a dog”: the tag may go with either
+    described = any(not vocabulary.is_function(word) for word in before)
+    phrase = read_phrase(lexed.words, first, limit=limit, described=described)
     if phrase.head is None or lexed.words[phrase.head].scheduled:
         return None
     return phrase.head if vocabulary.can_be_subject(lexed.words[phrase.head].text) else None
 
 
-def _described(lexed: Lexed, first: int) -> bool:
-    """Whether a noun of the same phrase stands before word ``first``."""
+def _words_before(lexed: Lexed, first: int) -> list[str]:
+    """The words of the same phrase that stand before word ``first``."""
     if first == 0 or lexed.words[first - 1].after != "soft":
-        return False
-    words = [lexed.words[index] for index in range(lexed.phrases[lexed.phrase_of(first - 1)].first, first)]
-    return any(not vocabulary.is_function(word.text) for word in words)
+        return []
+    start = lexed.phrases[lexed.phrase_of(first - 1)].first
+    return [word.text for word in lexed.words[start:first]]

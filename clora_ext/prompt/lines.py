@@ -9,7 +9,7 @@ from clora_ext.errors import BindingError
 from clora_ext.prompt.requests import FIELDS, Request, located, read_requests
 
 _BARE = re.compile(r"[^,:=\"#\n\r\[{]+")
-_ITEM = re.compile(r'\s*(?:(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<bare>[^,=#"]+))\s*')
+_ITEM = re.compile(r'\s*(?:(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<bare>[^,=#"\s][^,=#"]*))\s*')
 _LORA = re.compile(r'\s*(?:(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<bare>[^:"]*))\s*:')
 
 

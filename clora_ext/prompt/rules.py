@@ -18,10 +18,8 @@ def candidates(lexed: Lexed, ask: Ask, after: Following | None, anchors: Sequenc
     """
     if ask.subject is not None:
         return _narrow(_explicit(lexed, ask, ask.subject), _sure(after))
-    found = triggered(lexed, ask, anchors)
-    if found:
-        found = _narrow(_narrow(found, _sure(after)), by_name(lexed, ask.facts))
-    else:
+    found = triggered(lexed, ask, _sure(after), anchors)
+    if not found:
         found = tuple(Candidate(run) for run in _placed_or_named(lexed, ask, after))
     return found if ask.occurrence is None else _nth(lexed, ask, found, ask.occurrence)
 

@@ -47,9 +47,10 @@ def matches(lexed: Lexed, ask: Ask) -> tuple[Match, ...]:
     return tuple(kept)
 
 
-def triggered(lexed: Lexed, ask: Ask, anchors: Sequence[int]) -> tuple[Candidate, ...]:
+def triggered(lexed: Lexed, ask: Ask, placed: tuple[Run, ...], anchors: Sequence[int]) -> tuple[Candidate, ...]:
     """The nouns that the LoRA's activation text, where it stands in the prompt, belongs to.
 
+    Where the text leaves several, the one in ``placed`` (the noun after the tag) or those that the file's name tells.
     ``anchors`` are the places of other LoRAs' tags: a phrase ends there.
     """
     found = matches(lexed, ask)
@@ -68,7 +69,12 @@ def triggered(lexed: Lexed, ask: Ask, anchors: Sequence[int]) -> tuple[Candidate
     for match, subjects in zip(found, nouns, strict=True):
         for subject in subjects:
             triggers.setdefault(subject, set(alone)).update(set(match.run) - set(subject))
-    return tuple(Candidate(subject, tuple(sorted(triggers[subject]))) for subject in sorted(triggers))
+    candidates = tuple(Candidate(subject, tuple(sorted(triggers[subject]))) for subject in sorted(triggers))
+    named_runs = [run for run in by_name(lexed, ask.facts) if not any(set(run) <= set(match.run) for match in found)]
+    for told in (placed, named_runs):
+        kept = tuple(candidate for candidate in candidates if candidate.subject in told)
+        candidates = kept or candidates
+    return candidates
 
 
 def attached(lexed: Lexed, ask: Ask, subject: Run) -> Run:
@@ -96,12 +102,12 @@ def _text_matches(lexed: Lexed, text: str) -> list[Match]:
 
 def _nouns(lexed: Lexed, ask: Ask, match: Match, anchors: Sequence[int]) -> tuple[Run, ...]:
     """The nouns that a match describes: several where the text does not tell, none where it stands alone."""
-    first, last = match.pieces[0], match.pieces[-1]
-    nouns = _described(lexed, last, anchors)
-    if len(first) > 1 and (not nouns or named(ask.facts, lexed.words[first[-1]].text)):
-        return _ends(lexed, first)  # “zorv cat”, with “white paws” after a comma or without
-    if len(last) > 1 and named(ask.facts, lexed.words[last[-1]].text):
-        return _ends(lexed, last)
+    nouns = _described(lexed, match.pieces[-1], anchors)
+    told = any(named(ask.facts, lexed.words[noun].text) for noun in nouns)
+    for piece in (match.pieces[0], match.pieces[-1]):  # “zorv cat”, with “white paws” after a comma or without
+        own_noun = named(ask.facts, lexed.words[piece[-1]].text) and not told
+        if len(piece) > 1 and (own_noun or (not nouns and piece == match.pieces[0])):
+            return _ends(lexed, piece)
     return tuple((noun,) for noun in nouns)
 
 

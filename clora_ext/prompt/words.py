@@ -18,8 +18,8 @@ _LEXEME = re.compile(
     r"""
     (?P<escape>\\.)
   | (?P<weight>:\s*[+-]?[.\d]+\s*(?=[)\]]))
-  | (?P<word>[^\W_]+(?:-[^\W_]+)*(?:['\u2019](?!s\b)[^\W_]+)*)
-  | (?P<soft>['\u2019]s\b|[ \t_"'\u2018\u2019\u201c\u201d*~]+)
+  | (?P<word>[^\W_]+(?:-[^\W_]+)*(?:['\u2019](?!s(?![^\W_]))[^\W_]+)*)
+  | (?P<soft>['\u2019]s(?![^\W_])|[ \t_"'\u2018\u2019\u201c\u201d*~]+)
   | (?P<open>[(\[])
   | (?P<close>[)\]])
   | (?P<comma>[,\uff0c\u3001])
@@ -104,7 +104,7 @@ def lex(text: str) -> Lexed:
             after=_gap(lexemes[place + 1 : following]),
             scheduled=any(start <= lexemes[place].start() < stop for start, stop in scheduled),
         )
-        for place, following in zip(places, [*places[1:], len(lexemes)], strict=True)
+        for place, following in zip(places, [*places[1:], len(lexemes)], strict=False)
     )
     return Lexed(text, words, brackets, tuple(_phrases(words)))
 
