@@ -105,7 +105,7 @@ CASES = (
         subjects=(Subject("tinyA", "cat"), Subject("tinyConv", "dog")),
         values={"width": 320, "height": 256, "seeds": (14,), "threshold": 0.6, "update_until": 5},
     ),
-    Case("large", values={"seeds": (15,), "threshold": 0.5, "update_until": 5}),
+    Case("large", values={"seeds": (15,), "threshold": 0.5, "update_until": 3}),
 )
 """All at 10 steps (9 UNet calls), guidance 7.5 unless said, alpha 20, tau 0.5."""
 
