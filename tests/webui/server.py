@@ -221,7 +221,7 @@ class WebUI:
         self._session.trust_env = False  # no proxy between us and the loopback address
         self._session.auth = setup.auth
 
-    def __enter__(self) -> "WebUI":  # noqa: PYI034 (typing.Self is 3.11)
+    def __enter__(self) -> "WebUI":
         try:
             self._start()
             self._wait_until_ready()

@@ -1,8 +1,8 @@
 """Make the checkpoint, the two LoRAs and the tokenizer of the reference outputs again, bit for bit, from their seeds.
 
 The reference model is SD1's topology, 32 channels wide, with the weights that PyTorch gives a fresh model: seeds 0
-(model), 1 (tinyA) and 2 (tinyB). What matters is the order of the draws from the random generator, which this file spells
-out; no library that defines the networks is needed. All weights are checked against the digests of the originals.
+(model), 1 (tinyA) and 2 (tinyB). What matters is the order of the draws from the random generator, which this file
+spells out; no library that defines the networks is needed. All weights are checked against digests of the originals.
 
 `python -m tests.golden.authors.rebuild FOLDER` writes `checkpoint/`, `lora/`, `tiny-clip/` and `golden/`.
 """
