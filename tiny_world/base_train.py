@@ -307,7 +307,7 @@ def _train(
     params = [*matrices, *rest]
     bar = tqdm(range(first, steps), initial=first, total=steps, desc="base", disable=rank > 0, mininterval=2)
     for step in bar:
-        set_rate(optimizers, schedule(step, steps, decay_from=0.55))
+        set_rate(optimizers, schedule(step, steps, decay_from=0.45))
         if fresh and pool.size < len(pool.latents):
             scenes = [sample_scene(rng) for _ in range(fresh)]
             pool.add(*encode_scenes(vae, scenes, device), scenes)
