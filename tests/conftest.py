@@ -2,7 +2,10 @@
 
 import contextlib
 
+import torch
 from hypothesis import settings
+
+torch.set_num_threads(1)  # tiny tensors: threads only wait for each other, and badly so on a busy machine
 
 with contextlib.suppress(ModuleNotFoundError):  # absent under WebUI's Python, where shapes stay unchecked
     from jaxtyping import install_import_hook

@@ -57,7 +57,7 @@ class ToyUNet(nn.Module):
             self.down = nn.Conv2d(width, width, 3, stride=2, padding=1)
             self.out = nn.Conv2d(width, 4, 3, padding=1)
             for parameter in self.parameters():
-                nn.init.normal_(parameter, std=1.2 / math.sqrt(max(parameter[0].numel(), 1)))
+                nn.init.normal_(parameter, std=0.8 / math.sqrt(max(parameter[0].numel(), 1)))
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         first = self.blocks[0](self.inp(x), context)
