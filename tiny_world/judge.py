@@ -20,7 +20,7 @@ from .scene import CLASSES
 WEIGHTS: Path = Path(__file__).resolve().parent / "weights" / "judge.safetensors"
 CONCEPT_NAMES: tuple[str, ...] = tuple(CONCEPTS)
 IDENTITIES: tuple[str, ...] = (*CLASSES, *CONCEPT_NAMES)
-STRIDE: int = 4
+STRIDE: int = 8
 _LOWEST_SCORE = 0.3
 _LARGEST_OVERLAP = 0.45
 
@@ -85,32 +85,31 @@ class _Residual(nn.Module):
 
 
 class JudgeNet(nn.Module):
-    """A fully convolutional detector by centres (after CenterNet, arXiv 1904.07850); 0.42 M parameters."""
+    """A fully convolutional detector by centres (after CenterNet, arXiv 1904.07850) on the picture at half its size."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.down2 = _convolution(3, 24, stride=2)
-        self.down4 = nn.Sequential(_convolution(24, 40, stride=2), _Residual(40))
-        self.down8 = nn.Sequential(_convolution(40, 72, stride=2), _Residual(72))
-        self.down16 = nn.Sequential(_convolution(72, 88, stride=2), _Residual(88))
-        self.up8 = _convolution(88, 72, 1)
-        self.join8 = _convolution(72, 64)
-        self.up4 = _convolution(64, 40, 1)
-        self.join4 = _convolution(40, 64)
-        self.head = nn.Conv2d(64, len(CLASSES) + len(CONCEPT_NAMES) + 1 + 4, 1)
-        self.style = nn.Linear(88, 1)
+        self.quarter = _convolution(3, 32, stride=2)
+        self.eighth = nn.Sequential(_convolution(32, 64, stride=2), _Residual(64))
+        self.sixteenth = nn.Sequential(_convolution(64, 96, stride=2), _Residual(96))
+        self.back = _convolution(96, 64, 1)
+        self.join = _convolution(64, 80)
+        self.head = nn.Conv2d(80, len(CLASSES) + len(CONCEPT_NAMES) + 1 + 4, 1)
+        self.style = nn.Linear(96, 1)
         with torch.no_grad():
             self.head.bias[: len(CLASSES)] = -4.0
 
     def forward(self, pixels: Tensor) -> Maps:
         """pixels: float [b, 3, h, w] in 0..1, h and w multiples of 16."""
-        four = self.down4(self.down2(pixels * 2 - 1))
-        eight = self.down8(four)
-        sixteen = self.down16(eight)
-        eight = self.join8(eight + functional.interpolate(self.up8(sixteen), scale_factor=2, mode="nearest"))
-        four = self.join4(four + functional.interpolate(self.up4(eight), scale_factor=2, mode="nearest"))
-        heat, identity, box = self.head(four).float().split([len(CLASSES), len(CONCEPT_NAMES) + 1, 4], dim=1)
-        return Maps(heat, identity, box, self.style(sixteen.mean(dim=(2, 3))).float()[:, 0])
+        return self.from_half(functional.avg_pool2d(pixels, 2))
+
+    def from_half(self, half: Tensor) -> Maps:
+        """The maps of pictures already at half their size: float [b, 3, h / 2, w / 2] in 0..1."""
+        fine = self.eighth(self.quarter(half * 2 - 1))
+        coarse = self.sixteenth(fine)
+        fine = self.join(fine + functional.interpolate(self.back(coarse), scale_factor=2, mode="nearest"))
+        heat, identity, box = self.head(fine).float().split([len(CLASSES), len(CONCEPT_NAMES) + 1, 4], dim=1)
+        return Maps(heat, identity, box, self.style(coarse.mean(dim=(2, 3))).float()[:, 0])
 
 
 def overlap(a: Sequence[float], b: Sequence[float]) -> float:
@@ -126,7 +125,7 @@ def decode(heat: Tensor, identity: Tensor, box: Tensor) -> list[Found]:
     """The subjects in one picture's maps (without the batch dimension), best first, after non-maximum suppression."""
     scores = heat.sigmoid()
     best, kinds = scores.max(dim=0)
-    peaks = (best == functional.max_pool2d(best[None], 5, 1, 2)[0]) & (best > _LOWEST_SCORE)
+    peaks = (best == functional.max_pool2d(best[None], 3, 1, 1)[0]) & (best > _LOWEST_SCORE)
     candidates: list[Found] = []
     for row, column in peaks.nonzero().tolist():
         kind = CLASSES[int(kinds[row, column])]

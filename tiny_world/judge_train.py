@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tqdm import tqdm
 
 from .concepts import CONCEPTS, Look, Rgb
 from .judge import CONCEPT_NAMES, IDENTITIES, STRIDE, WEIGHTS, Found, Judge, JudgeNet, Maps, decode
+from .optim import Muon, schedule, set_rate, split_params
 from .render import render
 from .scene import CLASSES, COLOURS, Scene, sample_scene
 
@@ -26,7 +26,6 @@ NEAR_COLOUR_SHARE = 0.12
 STYLE_SHARE = 0.08
 EMPTY_SHARE = 0.02
 _CREAM: Rgb = (246, 222, 184)
-Through = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -95,6 +94,8 @@ def mixed_look(kind: str, rng: np.random.Generator) -> Look:
                 continue
             if look.accent and not _far(look.accent, body):
                 continue
+            if look.accent and look.spots and not _far(look.accent, look.spots):
+                continue
         elif kind == "flower":
             look = Look(body=body, accent=donor.accent or donor.stripes or _colour(rng))
             marked = _far(look.body, look.accent)
@@ -143,23 +144,17 @@ def example(rng: np.random.Generator) -> Example:
     """A fresh picture with its answers; things of which less than 45 % is visible are not asked for."""
     scene, identities = judge_scene(rng)
     picture = render(scene)
-    seen = [i for i in range(len(scene.things)) if _visible(scene, picture.silhouettes, i) > 0.45]
+    visible = picture.silhouettes.sum(axis=(1, 2)) / np.maximum(picture.areas, 1)
+    seen = [i for i in range(len(scene.things)) if visible[i] > 0.45]
+    centres = [(scene.things[i].x * 128, scene.things[i].y * 128) for i in seen]
     return Example(
         pixels=picture.pixels,
         kinds=np.asarray([CLASSES.index(scene.things[i].kind) for i in seen], dtype=np.int64),
         identities=identities[seen],
-        centres=np.asarray([(scene.things[i].x * 128, scene.things[i].y * 128) for i in seen], np.float32).reshape(
-            -1, 2
-        ),
+        centres=np.asarray(centres, np.float32).reshape(-1, 2),
         boxes=picture.boxes[seen].astype(np.float32).reshape(-1, 4),
         lineart=scene.style == "lineart",
     )
-
-
-def _visible(scene: Scene, silhouettes: np.ndarray, index: int) -> float:
-    """The visible share of a thing, by its silhouette alone in the same place."""
-    alone = render(replace(scene, things=(scene.things[index],))).silhouettes[0].sum() if len(scene.things) > 2 else 1
-    return float(silhouettes[index].sum() / max(int(alone), 1))
 
 
 def targets(examples: list[Example]) -> dict[str, Tensor]:
@@ -181,10 +176,10 @@ def targets(examples: list[Example]) -> dict[str, Tensor]:
             item.kinds, item.identities, item.centres, item.boxes, strict=True
         ):
             column, row = min(int(x / STRIDE), n - 1), min(int(y / STRIDE), n - 1)
-            sigma = max(right - left, bottom - top) / STRIDE / 9
+            sigma = max(right - left, bottom - top) / STRIDE / 7
             bump = np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * sigma**2)).astype(np.float32)
             heat[b, kind] = np.maximum(heat[b, kind], bump)
-            mine = (bump > 0.3) & (bump > near[b])
+            mine = (bump > 0.25) & (bump > near[b])
             near[b] = np.where(mine, bump, near[b])
             values = np.zeros(len(CONCEPT_NAMES) + 1, np.float32)
             if who >= 0:
@@ -221,41 +216,45 @@ def loss(maps: Maps, wanted: dict[str, Tensor]) -> Tensor:
 
 
 def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Makes pictures as imperfect as generated ones: bent, recoloured, blurred, noisy. float [b, 3, h, w] in 0..1."""
+    """Makes pictures of half size as imperfect as generated ones: bent, recoloured, blurred, noisy.
+
+    Takes and gives float [b, 3, h, w] in 0..1.
+    """
     count, _, height, width = pixels.shape
 
     def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         return torch.rand(*shape, generator=generator) * (high - low) + low
 
-    bend = torch.randn(count, 2, 7, 7, generator=generator) * uniform(count, 1, 1, 1, high=1.6) * 2 / width
+    bend = torch.randn(count, 2, 7, 7, generator=generator) * uniform(count, 1, 1, 1, high=0.8) * 2 / width
     bend = functional.interpolate(bend, size=(height, width), mode="bicubic", align_corners=True)
     eye = torch.eye(2, 3)[None].expand(count, 2, 3)
     grid = functional.affine_grid(eye, [count, 3, height, width], align_corners=False)
     out = functional.grid_sample(pixels, grid + bend.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
     kind = torch.randint(0, 4, (count,), generator=generator)
-    for number, blur in ((1, 1), (2, 2), (3, 3)):
-        chosen = kind == number
-        part = out[chosen]
-        if len(part) == 0:
-            continue
-        if blur == 1:
-            part = functional.avg_pool2d(functional.pad(part, (1, 1, 1, 1), mode="replicate"), 3, 1)
-        else:
-            small = functional.interpolate(part, scale_factor=1 / blur, mode="bilinear", antialias=True)
-            part = functional.interpolate(small, size=(height, width), mode="bicubic")
-        out[chosen] = part
+    soft, small = kind == 1, kind == 2
+    if soft.any():
+        out[soft] = functional.avg_pool2d(functional.pad(out[soft], (1, 1, 1, 1), mode="replicate"), 3, 1)
+    if small.any():
+        less = functional.interpolate(out[small], scale_factor=2 / 3, mode="bilinear", antialias=True)
+        out[small] = functional.interpolate(less, size=(height, width), mode="bilinear")
     grey = out.mean(dim=1, keepdim=True)
     out = grey + (out - grey) * uniform(count, 1, 1, 1, low=0.75, high=1.15)
     out = out * uniform(count, 3, 1, 1, low=0.9, high=1.1) + uniform(count, 3, 1, 1, low=-0.05, high=0.05)
     patches = torch.randn(count, 3, 16, 16, generator=generator) * uniform(count, 1, 1, 1, high=0.06)
     out = out + functional.interpolate(patches, size=(height, width), mode="bilinear")
-    out = out + torch.randn(out.shape, generator=generator) * uniform(count, 1, 1, 1, high=0.04)
+    out = out + torch.randn(out.shape, generator=generator) * uniform(count, 1, 1, 1, high=0.03)
     return out.clamp(0, 1)
 
 
 def to_batch(examples: list[Example]) -> Tensor:
     """float [b, 3, 128, 128] in 0..1."""
     return torch.from_numpy(np.stack([item.pixels for item in examples])).permute(0, 3, 1, 2).float() / 255
+
+
+def worsen(examples: list[Example], generator: torch.Generator) -> Tensor:
+    """The examples' pictures after `augment` at half size, back at full size: float [b, 3, 128, 128] in 0..1."""
+    half = augment(functional.avg_pool2d(to_batch(examples), 2), generator)
+    return functional.interpolate(half, scale_factor=2, mode="nearest")
 
 
 @torch.no_grad()
@@ -282,40 +281,47 @@ def vae_pool(count: int, seed: int, noise: float = 0.25) -> list[Example]:
     return pool
 
 
-def batches(size: int, rng: np.random.Generator, pool: list[Example]) -> Iterator[list[Example]]:
-    """Endless batches of fresh pictures, half of them from the pool if there is one."""
-    while True:
-        chosen = [pool[int(i)] for i in rng.integers(len(pool), size=size // 2)] if pool else []
-        yield chosen + [example(rng) for _ in range(size - len(chosen))]
+def flipped(wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The targets of the mirrored pictures."""
+    turned = {name: value if name == "style" else value.flip(-1) for name, value in wanted.items()}
+    turned["box"] = turned["box"][:, [2, 1, 0, 3]]
+    return turned
 
 
 def train(
-    steps: int, batch: int, seed: int, pool: list[Example], rate: float = 3e-3, start: JudgeNet | None = None
+    examples: list[Example], steps: int, batch: int, seed: int, keep: Path | None = None, start: JudgeNet | None = None
 ) -> JudgeNet:
-    """Trains the net with AdamW and one warm-up-and-cosine cycle in bfloat16."""
+    """Trains the net on random batches with Muon and AdamW in bfloat16, and writes it to `keep` on the way."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     net = (JudgeNet() if start is None else start).train()
-    optimiser = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.1)
-    source = batches(batch, np.random.default_rng(seed), pool)
-    bar = tqdm(range(steps), desc="judge", mininterval=5)
+    matrices, rest = split_params([net], outer=("head.weight", "style.weight"))
+    optimisers = [Muon(matrices, lr=0.02), torch.optim.AdamW(rest, lr=3e-3, weight_decay=0.0)]
+    halves = torch.cat([functional.avg_pool2d(to_batch([item]), 2).mul(255).round().byte() for item in examples])
+    wanted = targets(examples)
     average = None
+    bar = tqdm(range(steps), desc="judge", mininterval=5)
     for step in bar:
-        examples = next(source)
-        pixels = augment(to_batch(examples), generator)
+        set_rate(optimisers, schedule(step, steps, warmup=20, decay_from=0.3))
+        chosen = torch.randint(0, len(examples), (batch,), generator=generator)
+        pixels, truth = halves[chosen].float() / 255, {name: value[chosen] for name, value in wanted.items()}
+        if torch.rand((), generator=generator) < 0.5:
+            pixels, truth = pixels.flip(-1), flipped(truth)
         with torch.autocast("cpu", torch.bfloat16):
-            maps = net(pixels)
-        value = loss(maps, targets(examples))
-        optimiser.zero_grad()
+            maps = net.from_half(augment(pixels, generator))
+        value = loss(maps, truth)
+        for optimiser in optimisers:
+            optimiser.zero_grad()
         value.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimiser.step()
-        schedule.step()
+        for optimiser in optimisers:
+            optimiser.step()
         now = float(value.detach())
         average = now if average is None else 0.97 * average + 0.03 * now
         if step % 20 == 0:
             bar.set_postfix(loss=f"{average:.3f}")
+        if keep is not None and step % 100 == 99:
+            Judge(net).save(keep)
+            net.train()
     return net.eval()
 
 
@@ -390,13 +396,13 @@ def _table(title: str, figures: dict[str, object]) -> str:
 def main() -> None:
     """Trains, measures on held-out pictures, and writes the weights and the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=1100)
+    parser.add_argument("--steps", type=int, default=900)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--vae", choices=("auto", "yes", "no"), default="auto", help="half the pictures through the VAE"
     )
-    parser.add_argument("--pool", type=int, default=3200, help="pictures passed through the VAE for training")
+    parser.add_argument("--pictures", type=int, default=4000, help="pictures to train on, half of them through the VAE")
     parser.add_argument("--held-out", type=int, default=1200)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=WEIGHTS)
@@ -404,18 +410,21 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     began = time.time()
-    pool: list[Example] = []
+    rng = np.random.default_rng(arguments.seed)
+    through: list[Example] = []
     held_through: list[Example] = []
     if arguments.vae != "no":
         try:
-            pool = vae_pool(arguments.pool, arguments.seed + 1)
+            through = vae_pool(arguments.pictures // 2, arguments.seed + 1)
             held_through = vae_pool(400, arguments.seed + 500, noise=0.0)
         except (ImportError, FileNotFoundError) as problem:
             if arguments.vae == "yes":
                 raise
             print(f"without the VAE: {problem}")
     start = None if arguments.start is None else Judge.load(arguments.start).net
-    net = train(arguments.steps, arguments.batch, arguments.seed, pool, start=start)
+    plain = arguments.pictures - len(through)
+    examples = through + [example(rng) for _ in tqdm(range(plain), desc="pictures", mininterval=5)]
+    net = train(examples, arguments.steps, arguments.batch, arguments.seed, keep=arguments.out, start=start)
     judge = Judge(net)
     judge.save(arguments.out)
     net = Judge.load(arguments.out).net
@@ -425,15 +434,14 @@ def main() -> None:
     worse = [
         replace(item, pixels=(255 * pixels).round().byte().permute(1, 2, 0).numpy())
         for first in range(0, len(held), 64)
-        for item, pixels in zip(
-            held[first : first + 64], augment(to_batch(held[first : first + 64]), generator), strict=True
-        )
+        for item, pixels in zip(held[first : first + 64], worsen(held[first : first + 64], generator), strict=True)
     ]
     report: dict[str, object] = {
         "steps": arguments.steps,
         "batch": arguments.batch,
         "seed": arguments.seed,
-        "half_through_vae": bool(pool),
+        "pictures": len(examples),
+        "through_vae": len(through),
         "parameters": sum(p.numel() for p in net.parameters()),
         "held_out": evaluate(net, held),
         "held_out_augmented": evaluate(net, worse),

@@ -27,12 +27,14 @@ class Rendering:
     """A picture.
 
     pixels: uint8 [size, size, 3]. silhouettes: bool [n, size, size], the visible pixels of each thing in the scene's
-    order. boxes: int64 [n, 4], left, top, right, bottom (exclusive) of each silhouette in pixels.
+    order. boxes: int64 [n, 4], left, top, right, bottom (exclusive) of each silhouette in pixels. areas: int64 [n],
+    pixels of each whole silhouette, what others cover included.
     """
 
     pixels: np.ndarray
     silhouettes: np.ndarray
     boxes: np.ndarray
+    areas: np.ndarray
 
 
 def _mix(a: Rgb, b: Rgb, share: float) -> Rgb:
@@ -448,6 +450,7 @@ def render(scene: Scene, size: int = 128) -> Rendering:
     canvas = _backdrop(scene, size).copy()
     count = len(scene.things)
     silhouettes = np.zeros((count, size, size), dtype=bool)
+    areas = np.zeros(count, dtype=np.int64)
     for index, thing in enumerate(scene.things):
         sprite = draw_thing(thing, size, scene.style)
         n = sprite.shape[0]
@@ -459,10 +462,11 @@ def render(scene: Scene, size: int = 128) -> Rendering:
         solid = alpha[..., 0] >= 0.5
         silhouettes[:index, y0:y1, x0:x1] &= ~solid
         silhouettes[index, y0:y1, x0:x1] = solid
+        areas[index] = solid.sum()
     boxes = np.zeros((count, 4), dtype=np.int64)
     for index in range(count):
         ys, xs = np.nonzero(silhouettes[index])
         if len(xs):
             boxes[index] = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
     pixels = np.clip(np.rint(canvas * 255.0), 0, 255).astype(np.uint8)
-    return Rendering(pixels, silhouettes, boxes)
+    return Rendering(pixels, silhouettes, boxes, areas)
