@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -166,7 +167,7 @@ class LoraSettings:
 
     scenes: int = 48
     steps: int = 500
-    batch: int = 6
+    batch: int = 4
     rate: float = 2e-3
     rank: int = RANK
     attention: float = 0.0
@@ -190,18 +191,17 @@ def train_lora(
     device: torch.device,
     settings: LoraSettings = LoraSettings(),
 ) -> float:
-    """Trains one LoRA on fresh copies of the networks' layers and writes it; returns the last losses' mean.
+    """Trains one LoRA on a copy of the networks (the UNet's in bfloat16) and writes it; returns the last losses' mean.
 
-    parts are changed in place (their layers are wrapped) and put back before returning.
+    Raises ValueError for an unknown name.
     """
     if name not in NAMES:
         raise ValueError(f"there is no concept or style {name!r}: choose among {', '.join(NAMES)}.")
     generator = torch.Generator().manual_seed(seed * 1009 + NAMES.index(name))
     rng = np.random.default_rng([seed, NAMES.index(name), 1])
-    unet, text = parts.unet.to(device), parts.text_encoder.to(device)
+    unet = copy.deepcopy(parts.unet).to(device, torch.bfloat16).requires_grad_(False)
+    text = copy.deepcopy(parts.text_encoder).to(device).requires_grad_(False)
     parts.vae.to(device)
-    unet.requires_grad_(False)
-    text.requires_grad_(False)
     pool = _pool(name, seed, parts, settings, device)
     processors = set_attention(unet, keep=settings.attention > 0)
     layers = inject(unet, False, settings.rank, settings.rank, generator)
@@ -225,20 +225,10 @@ def train_lora(
         optimizer.step()
         recent = [*recent[-49:], float(loss.detach())]
     state = lora_state(layers)
-    restore(unet)
-    restore(text)
     captions = [caption(scene, rng, triggers=True).text for scene in pool.scenes]
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(state, path, metadata=metadata(name, title, captions, settings.steps, seed, settings.rank))
     return float(np.mean(recent))
-
-
-def restore(module: nn.Module) -> None:
-    """Takes every LoraLayer out again."""
-    for name, child in list(module.named_modules()):
-        if isinstance(child, LoraLayer):
-            parent_name, _, leaf = name.rpartition(".")
-            setattr(module.get_submodule(parent_name), leaf, child.base)
 
 
 def _epochs(rng: np.random.Generator, count: int) -> Iterator[int]:
