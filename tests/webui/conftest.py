@@ -10,7 +10,7 @@ from tests.webui.server import Model, Setup, WebUI, find_python, find_webui
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-TEST_SECONDS = 600
+TEST_SECONDS = 1200
 """Limit of one test here, the boot of its server included."""
 
 

@@ -31,8 +31,8 @@ from typing import Any
 import requests
 from PIL import Image
 
-BOOT_SECONDS = 300.0
-"""How long a boot may take; 12-17 s on two idle cores, several times that on busy ones."""
+BOOT_SECONDS = 600.0
+"""How long a boot may take; 8-17 s on two idle cores, many times that on busy ones."""
 
 REQUEST_SECONDS = 600.0
 """How long one answer may take."""
