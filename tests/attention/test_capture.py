@@ -1,0 +1,112 @@
+"""Captured maps are the layer's own probabilities, with a gradient, at no cost to its output."""
+
+import pytest
+import torch
+from torch import nn
+
+from clora_ext.attention.capture import Recorder, cross_attentions, observed
+from clora_ext.attention.probability import token_maps
+from clora_ext.core.rows import Half, Passage, Row
+from clora_ext.errors import HostError
+from clora_ext.lora.routing import counted
+from tests.toy import Attention, ToyUNet
+
+
+def test_the_maps_reproduce_the_layers_output():
+    layer = Attention(8, 6, heads=1).double()
+    x, context = torch.randn(2, 9, 8, dtype=torch.float64), torch.randn(2, 5, 6, dtype=torch.float64)
+    every = [range(5)] * 2
+    maps = token_maps(layer.to_q(x), layer.to_k(context), layer.heads, layer.scale, every)
+    torch.testing.assert_close(layer.to_out(maps.transpose(1, 2) @ layer.to_v(context)), layer(x, context))
+    torch.testing.assert_close(maps.sum(1), torch.ones(2, 9, dtype=torch.float64))
+
+
+def test_heads_are_averaged_and_rows_choose_their_columns():
+    query, key = torch.randn(2, 6, 8), torch.randn(2, 5, 8)
+    found = token_maps(query, key, 2, 0.5, [(3,), (0, 4, 4)])
+    for row, columns in enumerate([(3,), (0, 4, 4)]):
+        heads = [
+            (query[row, :, h * 4 : h * 4 + 4] @ key[row, :, h * 4 : h * 4 + 4].T * 0.5).softmax(-1) for h in (0, 1)
+        ]
+        expected = ((heads[0] + heads[1]) / 2)[:, list(columns)].T
+        torch.testing.assert_close(found[row, : len(columns)], expected)
+
+
+def test_half_precision_is_computed_in_float32():
+    found = token_maps(torch.randn(1, 4, 8).half(), torch.randn(1, 3, 8).half(), 2, 0.5, [(0,)])
+    assert found.dtype == torch.float32
+
+
+class _Watched:
+    def __init__(self, wants=lambda row: (1, 2)):
+        self.unet, self.passage = ToyUNet(), Passage()
+        self.recorder = Recorder(self.passage, wants)
+        self.layers = list(cross_attentions(self.unet).values())
+        self.rows = [Row(0, 0), Row(0, 1)]
+        self.latent, self.context = torch.randn(2, 4, 8, 8), torch.randn(2, 7, 6)
+
+    def run(self, size, *, stop_early=False, latent=None, parts=(2,)):
+        with counted(self.unet, self.passage), observed(self.layers, self.recorder), self.passage.over(self.rows):
+            with self.recorder.recording(size, stop_early=stop_early):
+                latent = self.latent if latent is None else latent
+                outs, at = [], 0
+                for part in parts:
+                    outs.append(self.unet(latent[at : at + part], self.context[at : at + part]))
+                    at += part
+                return self.recorder.take(), torch.cat(outs)
+            return self.recorder.take(), None
+
+
+def test_only_layers_of_the_wanted_size_are_averaged():
+    watched = _Watched()
+    assert list(cross_attentions(watched.unet)) == [f"blocks.{i}.attn2" for i in range(3)]
+    fine, out = watched.run((8, 8))
+    coarse, _ = watched.run((4, 4))
+    assert fine[Row(0, 0)].shape == (2, 8, 8)
+    assert coarse[Row(0, 1)].shape == (2, 4, 4)
+    assert torch.equal(out, watched.unet(watched.latent, watched.context))
+
+
+def test_a_stopped_forward_gives_the_same_maps_and_gradient():
+    watched = _Watched()
+    gradients = []
+    for stop in (False, True):  # the first, whole forward teaches which layer is the last
+        leaf = watched.latent.clone().requires_grad_()
+        maps, out = watched.run((4, 4), stop_early=stop, latent=leaf)
+        assert (out is None) == stop
+        gradients.append(torch.autograd.grad(maps[Row(0, 0)].square().sum(), leaf)[0])
+    torch.testing.assert_close(gradients[0], gradients[1])
+    assert gradients[0].abs().max() > 0
+
+
+def test_a_split_batch_gives_the_same_maps():
+    watched = _Watched()
+    whole, _ = watched.run((8, 8))
+    split, _ = watched.run((8, 8), parts=(1, 1))
+    torch.testing.assert_close(whole[Row(0, 1)], split[Row(0, 1)])
+
+
+def test_rows_that_want_nothing_are_not_recorded():
+    watched = _Watched(lambda row: (0,) if row.branch else ())
+    assert list(watched.run((8, 8))[0]) == [Row(0, 1)]
+    assert Row(0, 0, Half.UNCOND) not in watched.run((8, 8))[0]
+
+
+def test_a_size_without_layers_is_an_error():
+    with pytest.raises(HostError, match="7x7"):
+        _Watched().run((7, 7))
+
+
+def test_a_changed_batch_is_an_error():
+    watched = _Watched()
+    watched.rows = [Row(0, 0)]
+    with pytest.raises(RuntimeError):
+        watched.run((8, 8))
+
+
+def test_hooks_go_away_and_see_nothing_outside():
+    watched = _Watched()
+    with observed(watched.layers, watched.recorder):
+        watched.unet(watched.latent, watched.context)
+    assert all(not module._forward_hooks for module in watched.unet.modules())
+    assert cross_attentions(nn.Linear(1, 1)) == {}

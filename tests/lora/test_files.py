@@ -1,0 +1,75 @@
+"""kohya's LoRA files: keys, alpha, kernels, and files that do not fit."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from clora_ext.errors import LoraError
+from clora_ext.lora.files import deltas, read
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mid_block = nn.ModuleDict({"to_q": nn.Linear(6, 8), "conv": nn.Conv2d(4, 8, 3, padding=1)})
+
+
+def _write(folder: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> Path:
+    path = folder / "toy.safetensors"
+    save_file(tensors, str(path), metadata)
+    return path
+
+
+def test_linear_with_alpha_and_multiplier(tmp_path: Path):
+    down, up = torch.randn(4, 6), torch.randn(8, 4)
+    key = "lora_unet_mid_block_to_q"
+    path = _write(
+        tmp_path,
+        {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up, f"{key}.alpha": torch.tensor(2.0)},
+        {"modelspec.trigger_phrase": "zorv cat"},
+    )
+    model, file = Small(), read(path)
+    assert file.trigger == "zorv cat"
+    (delta,) = deltas(file, "unet", model, 0.5).values()
+    x = torch.randn(3, 6)
+    torch.testing.assert_close(delta(model.mid_block["to_q"], x), x @ (up @ down).T * 0.5 * 2 / 4)
+    assert deltas(file, "text_encoder", model, 1.0) == {}
+
+
+def test_a_tucker_core_carries_the_kernel(tmp_path: Path):
+    key = "lora_unet_mid_block_conv"
+    down, mid, up = torch.randn(3, 4, 1, 1), torch.randn(2, 3, 3, 3), torch.randn(8, 2, 1, 1)
+    names = ("lora_down.weight", "lora_mid.weight", "lora_up.weight")
+    path = _write(tmp_path, dict(zip([f"{key}.{n}" for n in names], (down, mid, up), strict=True)))
+    model = Small()
+    (delta,) = deltas(read(path), "unet", model, 1.0).values()
+    x = torch.randn(2, 4, 5, 5)
+    inner = nn.functional.conv2d(nn.functional.conv2d(x, down), mid, padding=1)
+    torch.testing.assert_close(delta(model.mid_block["conv"], x), nn.functional.conv2d(inner, up), rtol=1e-4, atol=1e-4)
+
+
+def test_text_encoder_keys_with_and_without_the_inner_wrapper(tmp_path: Path):
+    key = "lora_te_text_model_encoder_fc1"
+    path = _write(tmp_path, {f"{key}.lora_down.weight": torch.randn(1, 4), f"{key}.lora_up.weight": torch.randn(4, 1)})
+    flat = nn.ModuleDict({"encoder": nn.ModuleDict({"fc1": nn.Linear(4, 4)})})
+    wrapped = nn.Module()
+    wrapped.text_model = flat
+    for model in (flat, wrapped):
+        assert len(deltas(read(path), "text_encoder", model, 1.0)) == 1
+
+
+def test_files_that_do_not_fit_are_refused_by_name(tmp_path: Path):
+    with pytest.raises(LoraError, match="no LoRA file nothing"):
+        read(tmp_path / "nothing.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"not a tensor file")
+    with pytest.raises(LoraError, match="is no safetensors file"):
+        read(tmp_path / "broken.safetensors")
+    path = _write(tmp_path, {"lora_unet_elsewhere.lora_down.weight": torch.zeros(1, 2)})
+    with pytest.raises(LoraError, match="1 of 1 layers are not in it, lora_unet_elsewhere first"):
+        deltas(read(path), "unet", Small(), 1.0)
+    path = _write(tmp_path, {"lora_unet_mid_block_to_q.hada_w1_a": torch.zeros(1, 2)})
+    with pytest.raises(LoraError, match="hada_w1_a"):
+        deltas(read(path), "unet", Small(), 1.0)

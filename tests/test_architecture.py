@@ -1,0 +1,35 @@
+"""Dependencies point one way, and the method knows no host."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HOSTS = ("modules", "gradio", "fastapi", "diffusers", "transformers", "PIL")
+PARTS = (
+    "core.loss", "core.masks", "lora.routing", "lora.files", "attention.capture", "engine.session", "engine.job",
+    "prompt", "request", "settings",
+)  # fmt: skip
+
+
+def test_import_contracts():
+    cli = pytest.importorskip("importlinter.cli", reason="import-linter runs with the tools' Python")
+    assert cli.lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == 0
+
+
+def test_the_method_imports_no_host():
+    probe = f"""
+import importlib, sys
+for part in {PARTS}:
+    importlib.import_module(f"clora_ext.{{part}}")
+    print(part, [name for name in {HOSTS} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"{part} []" for part in PARTS]
+
+
+def test_no_source_names_this_machine():
+    for path in [*ROOT.glob("clora_ext/**/*.py"), *ROOT.glob("scripts/*.py"), *ROOT.glob("tiny_world/*.py")]:
+        assert str(ROOT) not in path.read_text(encoding="utf-8"), path
