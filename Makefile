@@ -1,0 +1,62 @@
+# make demo        draw two personal subjects on the tiny world, from nothing
+# make test        all tests; the real WebUI's too where one is found
+# make help        everything else
+
+PYTHON     ?= $(shell command -v python3.11 || command -v python3)
+WEBUI_DIR  ?= $(HOME)/stable-diffusion-webui
+VENV       := .venv
+RUN        := $(VENV)/bin/python
+# idle threads that spin make a busy machine ten times slower
+export GOMP_SPINCOUNT := 0
+export OMP_WAIT_POLICY := PASSIVE
+export WEBUI_DIR
+
+PURE := core lora attention engine
+comma := ,
+empty :=
+space := $(empty) $(empty)
+PURE_FILES := $(subst $(space),$(comma),$(foreach part,$(PURE),clora_ext/$(part)/*))
+
+.PHONY: help demo test test-unit test-host-python test-webui link-webui train-tiny check-world lint
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
+
+$(VENV)/.demo: requirements/tools.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install -q -r requirements/tools.txt
+	touch $@
+
+$(VENV)/.tests: $(VENV)/.demo requirements/tests.txt
+	$(RUN) -m pip install -q -r requirements/tests.txt
+	touch $@
+
+demo: $(VENV)/.demo ## two personal subjects, four seeds: out/demo/compare.png
+	$(RUN) -m tiny_world.demo
+
+test: lint test-unit ## everything that can run here
+	@if [ -d "$(WEBUI_DIR)" ]; then $(MAKE) test-host-python test-webui; \
+	else echo "The real WebUI's tests did NOT run: there is no WebUI in $(WEBUI_DIR). Set WEBUI_DIR=..."; fi
+
+lint: $(VENV)/.tests ## style and import directions
+	$(RUN) -m ruff check .
+
+test-unit: $(VENV)/.tests ## all but the real WebUI's
+	$(RUN) -m pytest tests --ignore=tests/webui --cov --cov-report=
+	$(RUN) -m coverage report --include='$(PURE_FILES)' --fail-under=95
+
+test-host-python: $(VENV)/.tests ## the unit tests on WebUI's own Python and torch
+	PYTHONPATH= $(RUN) tests/host_python.py "$(WEBUI_DIR)"
+
+test-webui: $(VENV)/.tests ## boots the real WebUI in WEBUI_DIR and drives it
+	$(RUN) -m pytest tests/webui
+
+link-webui: $(VENV)/.demo ## extension, tiny checkpoint and LoRAs into WEBUI_DIR
+	$(RUN) -m tiny_world.link_webui "$(WEBUI_DIR)"
+
+train-tiny: $(VENV)/.demo ## the tiny world from its renderer: hours on 2 cores, minutes on a GPU
+	$(RUN) -m tiny_world.train
+
+check-world: $(VENV)/.demo ## does the tiny world tell methods apart? three pairs, 24 seeds
+	$(RUN) -m tiny_world.check
