@@ -26,6 +26,8 @@ GRID = 16
 THINGS = 4
 MAX_NOUNS = 4
 LEAST_MASS = 0.25
+COUNTS = (0.08, 0.27, 0.3, 0.35)
+"""Shares of scenes with one to four things; many things are hardest and are seen most."""
 
 
 class PlainAttention:
@@ -103,6 +105,15 @@ class Pool:
                 self.scenes.append(scene)
             self.next = (self.next + 1) % len(self.latents)
             self.size = max(self.size, len(self.scenes))
+
+    def rows(self, rng: np.random.Generator, number: int) -> list[int]:
+        """Random rows whose scenes have one to four things with shares COUNTS."""
+        counts = np.array([len(scene.things) for scene in self.scenes])
+        rows = []
+        for wanted in rng.choice(4, size=number, p=COUNTS) + 1:
+            candidates = np.flatnonzero(counts == wanted)
+            rows.append(int(rng.choice(candidates)) if len(candidates) else int(rng.integers(len(counts))))
+        return rows
 
 
 def cover(silhouettes: np.ndarray) -> Tensor:
@@ -301,7 +312,7 @@ def _train(
     else:
         pool = Pool.empty(4 * first_scenes // world)
         for _ in tqdm(range(first_scenes // world // 16), desc="scenes", disable=rank > 0):
-            scenes = [sample_scene(rng) for _ in range(16)]
+            scenes = [sample_scene(rng, COUNTS) for _ in range(16)]
             pool.add(*encode_scenes(vae, scenes, device), scenes)
         save_atomically(pool, pool_path)
     params = [*matrices, *rest]
@@ -309,10 +320,9 @@ def _train(
     for step in bar:
         set_rate(optimizers, schedule(step, steps, decay_from=0.45))
         if fresh and pool.size < len(pool.latents):
-            scenes = [sample_scene(rng) for _ in range(fresh)]
+            scenes = [sample_scene(rng, COUNTS) for _ in range(fresh)]
             pool.add(*encode_scenes(vae, scenes, device), scenes)
-        rows = rng.integers(pool.size, size=batch // world)
-        made = make_batch(pool, rows.tolist(), tokenizer, rng, 0.1)
+        made = make_batch(pool, pool.rows(rng, batch // world), tokenizer, rng, 0.1)
         loss, supervised = losses(unet, text, processors, made, diffusion, generator, device)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)

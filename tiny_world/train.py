@@ -41,7 +41,7 @@ class Plan:
 
     vae_steps: int = 1200
     vae_batch: int = 16
-    base_steps: int = 2600
+    base_steps: int = 2850
     base_batch: int = 32
     decoder_steps: int = 500
     lora: LoraSettings = field(default_factory=LoraSettings)
