@@ -1,5 +1,6 @@
 """Every knob once: default, range, words for people. UI, API, infotext and validation are loops over ``KNOBS``."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,7 +50,7 @@ class Knob:
             number = kind(float(value)) if not isinstance(value, bool) else None
         except (TypeError, ValueError, OverflowError):
             number = None
-        if number is None or number != number or (kind is int and float(value) != number):
+        if number is None or math.isnan(number) or (kind is int and float(value) != number):
             raise self._error(value, "a whole number" if kind is int else "a number")
         if not self.low <= number <= self.high:
             raise self._error(value, f"between {self.low:g} and {self.high:g}")

@@ -23,7 +23,8 @@ def main(webui: Path) -> int:
     if not (tools / "pytest").is_dir():
         subprocess.run([python, "-m", "pip", "install", "-q", "--target", tools, *TOOLS], check=True)
     environment = os.environ | {"PYTHONPATH": str(tools), "PYTHONDONTWRITEBYTECODE": "1"}
-    files = [f"tests/{part}" for part in TESTS] + sorted(str(p.relative_to(ROOT)) for p in (ROOT / "tests").glob("test_[ps]*.py"))
+    single = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").glob("test_[ps]*.py"))
+    files = [*(f"tests/{part}" for part in TESTS), *single]
     print(subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout.strip(), flush=True)
     return subprocess.run([python, "-m", "pytest", "-q", *files], cwd=ROOT, env=environment, check=False).returncode
 

@@ -1,4 +1,4 @@
-"""`python -m tiny_world.demo`: a personal cat and a personal dog in one picture, beside the plain merge; seeds 1 to 4."""
+"""`python -m tiny_world.demo`: a personal cat and dog in one picture, beside the plain merge."""
 
 from __future__ import annotations
 
@@ -109,7 +109,8 @@ def main() -> int:
     }
     (out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     right = [sum(seed[method]["right"] for seed in report["seeds"]) for method in ("merge", "clora")]
-    print(f"both subjects right: plain merge {right[0]} of 4, CLoRA {right[1]} of 4; {time.perf_counter() - began:.0f} s")
+    took = time.perf_counter() - began
+    print(f"both subjects right: plain merge {right[0]} of 4, CLoRA {right[1]} of 4; {took:.0f} s")
     print(f"look at {out / 'compare.png'}")
     return 0 if right[1] >= 3 else 1
 

@@ -1,4 +1,4 @@
-"""`python -m tiny_world.link_webui WEBUI_DIR`: this extension, the tiny checkpoint and its LoRAs in a WebUI, by links."""
+"""`python -m tiny_world.link_webui WEBUI_DIR`: extension, tiny checkpoint and LoRAs in a WebUI."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def link(webui: Path) -> list[Path]:
     if not (webui / "webui.py").is_file():
         raise SystemExit(f"There is no WebUI in {webui}: name the folder that holds webui.py.")
     made = links(webui)
-    for place, target in made.items():
+    for place in made:
         if place.exists() and not place.is_symlink():
             raise SystemExit(f"{place} is there already and is no link; move it away first.")
     for place, target in made.items():

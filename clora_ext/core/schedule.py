@@ -46,7 +46,7 @@ def updates(here: float, before: float | None, until: float, rounds_at: Sequence
 
 
 def step_size(size: float, decay: str, moment: Moment) -> float:
-    """alpha of this step: ``constant``, or ``sqrt`` as Attend-and-Excite has it, alpha * sqrt(1 ... 0.5) over the run."""
+    """alpha of this step: ``constant``, or ``sqrt`` as in Attend-and-Excite, alpha * sqrt(1 ... 0.5) over the run."""
     match decay:
         case "constant":
             return size

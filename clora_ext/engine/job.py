@@ -67,8 +67,9 @@ def job(bound: Bound, full: str, settings: Settings) -> Job:
             texts, encoded = dict.fromkeys(worn, full), dict.fromkeys(worn, every)
         case "switch":  # encoded once, with the LoRA that comes first
             texts, encoded = dict.fromkeys(worn, full), dict.fromkeys(worn, own[0])
-        case _:
-            texts, encoded, worn = {0: full}, {0: every}, {0: every}
+        case _:  # one subject alone has its trigger, put in if it was asked for
+            alone = bound.branches[0] if len(bound.subjects) == 1 else full
+            texts, encoded, worn = {0: alone}, {0: every}, {0: every}
     return Job(texts, encoded, worn, everywhere)
 
 

@@ -19,7 +19,10 @@ def _accounts() -> dict[str, str]:
     return dict(pairs)
 
 
-def _allowed(credentials: HTTPBasicCredentials = Depends(HTTPBasic())) -> None:
+basic = Depends(HTTPBasic())
+
+
+def _allowed(credentials: HTTPBasicCredentials = basic) -> None:
     password = _accounts().get(credentials.username, "")
     if not password or not secrets.compare_digest(credentials.password.encode(), password.encode()):
         raise HTTPException(401, "Incorrect username or password", headers={"WWW-Authenticate": "Basic"})

@@ -200,14 +200,8 @@ def _merge(p: Any, bounds: Sequence[Bound]) -> None:
     networks.wear(wears, nets)
     if state != [(net.name, net.te_multiplier, net.unet_multiplier) for net in networks.builtin().loaded_networks]:
         _mark(p, repr(wears))
-    if len(bounds[0].subjects) == 1 and bounds[0].subjects[0].trigger:
-        p.prompts = [_with_trigger(bound, text) for bound, text in zip(bounds, p.prompts, strict=True)]
-
-
-def _with_trigger(bound: Bound, text: str) -> str:
-    """The prompt of a single LoRA: an explicit trigger that does not stand there is put in, else it is as typed."""
-    own = bound.branches[0]
-    return own if len(own.split()) > len(text.split()) else text
+    if len(bounds[0].subjects) == 1:
+        p.prompts = [bound.branches[0] for bound in bounds]  # as typed, but for an explicit trigger that is put in
 
 
 def _take_over(p: Any, request: JobRequest, bounds: tuple[Bound, ...], works: tuple[Job, ...]) -> Batch:

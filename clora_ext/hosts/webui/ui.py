@@ -24,7 +24,7 @@ def panel(elem_id: Callable[[str], str]) -> tuple[list[Any], list[tuple[Any, Any
     Pure: the host builds it several times, also outside of a page.
     """
     made: dict[str, Any] = {}
-    with InputAccordion(False, label=KEY, elem_id=elem_id("enabled")) as made["enabled"]:
+    with InputAccordion(value=False, label=KEY, elem_id=elem_id("enabled")) as made["enabled"]:
         gr.Markdown(
             "Each LoRA of the prompt on its own subject: `<lora:tuxcat:1:bind=cat>`, or one line per LoRA below."
         )
