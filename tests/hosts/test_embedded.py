@@ -73,8 +73,8 @@ def test_one_lora_and_none_are_the_merge(model: Model, library: Library):
 def test_merge_equals_loras_merged_into_the_weights(model: Model, library: Library):
     """The rows' deltas against weights that were really merged, UNet and text encoder."""
     files = {name: library.paths[name] for name in ("tuxcat", "browndog")}
-    obvious = ObviousModel(model.unet, model.vae, model.text_encoder, model.tokenizer, model.alphas_cumprod)
-    unet, encoder = with_loras(obvious, [LoraUse("tuxcat", 0.7), LoraUse("browndog", 0.9)], files)
+    obvious = ObviousModel(model.unet, model.text_encoder, model.vae, model.tokenizer, model.alphas_cumprod)
+    encoder, unet = with_loras(obvious, [LoraUse("tuxcat", 0.7), LoraUse("browndog", 0.9)], files)
     merged = Model(unet, model.vae, encoder, model.tokenizer, model.alphas_cumprod)
     words = "a vako cat and a pleko dog in the grass"
     expected = generate(merged, library, Picture(words, **SMALL)).images[0]

@@ -1,0 +1,61 @@
+"""The tiny world in the real WebUI: both subjects drawn, and the same picture as the embedded host's."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clora_ext.hosts.diffusers.checkpoint import load
+from clora_ext.hosts.diffusers.pipeline import Library, Picture, generate
+from clora_ext.request import read
+from tests.webui.server import Model, Setup, WebUI
+from tiny_world.judge import Judge, verdict
+from tiny_world.model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PROMPT = "a vako cat <lora:tuxcat:1> and a pleko dog <lora:browndog:1> in the grass"
+JOB = {"sampler_name": "DDIM", "scheduler": "Automatic", "steps": 20, "cfg_scale": 4.0, "width": 128, "height": 128}
+SEEDS = (1, 2, 3, 4)
+
+
+@pytest.fixture(scope="module")
+def world(webui_dir: Path) -> Iterator[WebUI]:
+    """A WebUI with this extension, the tiny world and the LoRAs of its first set."""
+    model = Model(CHECKPOINT, CONFIG, TOKENIZER, tuple(sorted((WEIGHTS / "lora").glob("*.safetensors"))))
+    with WebUI(Setup(webui=webui_dir, model=model, extensions=(CHECKOUT,), ui=False)) as host:
+        yield host
+
+
+def _ask(host: WebUI, seed: int, **fields: object) -> Image.Image:
+    scripts = {"CLoRA": {"args": [fields]}}
+    return host.txt2img(prompt=PROMPT, seed=seed, alwayson_scripts=scripts, **JOB).images[0]
+
+
+def test_both_subjects_are_drawn_for_at_least_three_of_four_seeds(world: WebUI):
+    judge = Judge.load()
+    right = [verdict(judge.find(_ask(world, seed)), ("tuxcat", "browndog")).right for seed in SEEDS]
+    assert sum(right) >= 3, right
+
+
+def test_the_report_tells_every_step(world: WebUI):
+    _ask(world, 1)
+    report = world.get("/clora/v1/last").json()
+    (batch,) = report["batches"]
+    assert batch["subjects"] == ["cat", "dog"]
+    assert len(batch["steps"]) == 19
+    assert batch["steps"][0]["losses"]
+    np.testing.assert_allclose(np.asarray(batch["masks"][0]).sum(axis=0), 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("fields", [{}, {"profile": "authors"}, {"profile": "paper"}, {"method": "merge"}])
+def test_both_hosts_make_the_same_picture(world: WebUI, fields: dict[str, object]):
+    model, library = load(CHECKPOINT, CONFIG, TOKENIZER), Library(WEIGHTS / "lora")
+    request = read(fields)
+    seeds = SEEDS if not fields else SEEDS[:1]
+    for seed in seeds:
+        theirs = np.asarray(_ask(world, seed, **fields).convert("RGB"), dtype=int)
+        picture = Picture(PROMPT, seeds=(seed,), steps=20, cfg_scale=4.0)
+        ours = np.asarray(generate(model, library, picture, request.settings).images[0], dtype=int)
+        assert np.abs(theirs - ours).max() <= 2, (seed, np.abs(theirs - ours).max())
