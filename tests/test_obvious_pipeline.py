@@ -249,6 +249,6 @@ def test_every_written_output_is_complete() -> None:
         assert [picture["seed"] for picture in written["pictures"]] == job["seeds"]
         for picture in written["pictures"]:
             assert len(picture["steps"]) == job["steps"] - 1
-            assert min(step["margin"] for step in picture["steps"]) > 1e-5, f"{case.name}: choose another seed"
+            assert min(step["margin"] for step in picture["steps"]) > make_cases.SMALLEST_MARGIN
             with Image.open(WRITTEN / f"{case.name}-s{picture['seed']}.png") as image:
                 assert image.size == (job["width"], job["height"])
