@@ -6,10 +6,15 @@ from pathlib import Path
 import pytest
 
 from tests.golden.authors.rebuild import parity_folder
+from tests.obvious.loras import write_loras
 from tests.webui.server import Model, Setup, WebUI, find_python, find_webui
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
+PROBE = HERE / "data" / "probe_extension"
+SLOW = HERE / "test_parity.py"
+"""Its tests run after all others."""
+
 TEST_SECONDS = 1200
 """Limit of one test here, the boot of its server included."""
 
@@ -20,6 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.webui)
             if item.get_closest_marker("timeout") is None and item.config.pluginmanager.hasplugin("timeout"):
                 item.add_marker(pytest.mark.timeout(TEST_SECONDS))
+    items.sort(key=lambda item: item.path == SLOW)
 
 
 @pytest.fixture(scope="session")
@@ -40,14 +46,19 @@ def parity_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def parity_model(parity_dir: Path) -> Model:
-    """Random SD1 checkpoint with two LoRAs, tinyA and tinyB: noise to the eye, exact to compare."""
+def parity_model(parity_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Random SD1 checkpoint with LoRAs: noise to the eye, exact to compare.
+
+    tinyA and tinyB belong to the authors' reference outputs, tinyC, tinyConv and tinyStyle to our own.
+    """
     checkpoint = parity_dir / "checkpoint" / "tiny-sd1.safetensors"
+    authors = sorted((parity_dir / "lora").glob("*.safetensors"))
+    ours = write_loras(tmp_path_factory.mktemp("loras"), parity_dir / "lora" / "tinyA.safetensors")
     return Model(
         checkpoint=checkpoint,
         config=checkpoint.with_suffix(".yaml"),
         tokenizer=parity_dir / "tiny-clip",
-        loras=tuple(sorted((parity_dir / "lora").glob("*.safetensors"))),
+        loras=(*authors, *ours.values()),
     )
 
 
@@ -55,6 +66,13 @@ def parity_model(parity_dir: Path) -> Model:
 def webui(webui_dir: Path, parity_model: Model) -> Iterator[WebUI]:
     """A WebUI with this extension, with page and API."""
     with WebUI(Setup(webui=webui_dir, model=parity_model, extensions=(CHECKOUT,))) as host:
+        yield host
+
+
+@pytest.fixture(scope="session")
+def webui_probed(webui_dir: Path, parity_model: Model) -> Iterator[WebUI]:
+    """The API of a WebUI with this extension and a probe, which counts what is left behind and breaks jobs."""
+    with WebUI(Setup(webui=webui_dir, model=parity_model, extensions=(CHECKOUT, PROBE), ui=False)) as host:
         yield host
 
 

@@ -1,0 +1,58 @@
+"""Small jobs that compose, for the tests on the real WebUI."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from PIL import Image, ImageChops, ImageStat
+
+from tests.webui.server import Result, WebUI
+
+PROMPT = "a cat and a dog"
+TAGGED = f"{PROMPT} <lora:tinyA:1> <lora:tinyB:1>"
+BINDINGS: Sequence[Mapping[str, Any]] = (
+    {"lora": "tinyA", "subject": "cat", "trigger": "sks"},
+    {"lora": "tinyB", "subject": "dog", "trigger": "sks"},
+)
+SILENT = tuple(
+    {"lora": binding["lora"], "subject": binding["subject"], "weight": 0, "trigger": ""} for binding in BINDINGS
+)
+"""Bindings that change nothing, so that what is composed must be the host's own picture."""
+
+SIZE: Mapping[str, Any] = {"width": 128, "height": 128, "steps": 3}
+SMALL: Mapping[str, Any] = {"width": 64, "height": 64, "steps": 2}
+"""For tests that draw often and need nothing of the picture but its digest."""
+
+
+def fields(**values: Any) -> dict[str, Any]:
+    """The part of an API request that hands `values` to the extension."""
+    return {"alwayson_scripts": {"CLoRA": {"args": [values]}}}
+
+
+def draw(host: WebUI, **payload: Any) -> Result:
+    """A small job of WebUI's own, without a word for the extension."""
+    return host.txt2img(**{"prompt": PROMPT, **SIZE, **payload})
+
+
+def compose(host: WebUI, wanted: Mapping[str, Any] | None = None, **payload: Any) -> Result:
+    """A small job with two LoRAs bound to cat and dog; `wanted` are further fields of the extension."""
+    return draw(host, **fields(**{"bindings": list(BINDINGS), **(wanted or {})}), **payload)
+
+
+def last(host: WebUI) -> dict[str, Any]:
+    """The extension's report of the last job."""
+    answer = host.get("/clora/v1/last")
+    answer.raise_for_status()
+    return answer.json()
+
+
+def steps(host: WebUI) -> list[dict[str, Any]]:
+    """The steps of the last job's first batch."""
+    return last(host)["batches"][0]["steps"]
+
+
+def difference(one: Image.Image, other: Image.Image) -> tuple[int, float]:
+    """Largest and mean absolute difference of two pictures' channels, of 255."""
+    between = ImageChops.difference(one, other)
+    largest = max(high for _, high in between.getextrema())
+    means = ImageStat.Stat(between).mean
+    return largest, sum(means) / len(means)
