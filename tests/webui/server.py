@@ -34,6 +34,9 @@ from PIL import Image
 BOOT_SECONDS = 600.0
 """How long a boot may take; 8-17 s on two idle cores, many times that on busy ones."""
 
+STARTED = ("Startup time:", "Model loaded in")
+"""What WebUI prints when it is ready; a request before the first of them makes its start fail."""
+
 REQUEST_SECONDS = 600.0
 """How long one answer may take."""
 
@@ -315,7 +318,7 @@ class WebUI:
             if self._process is None or self._process.poll() is not None:
                 message = f"WebUI ended while it started. Its last words:\n{self.log()[-4000:]}"
                 raise WebUIError(message)
-            if "Model loaded in" in self.log() and self._answers():
+            if all(line in self.log() for line in STARTED) and self._answers():
                 self.boot_took = time.monotonic() - began
                 return
             time.sleep(0.25)
