@@ -26,7 +26,7 @@ GRID = 16
 THINGS = 4
 MAX_NOUNS = 4
 LEAST_MASS = 0.25
-COUNTS = (0.08, 0.27, 0.3, 0.35)
+COUNTS = (0.06, 0.2, 0.24, 0.5)
 """Shares of scenes with one to four things; many things are hardest and are seen most."""
 
 

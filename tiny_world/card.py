@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ class Story:
     lora: LoraSettings
     seconds: Mapping[str, float]
     device: str
+    note: str = ""
 
 
 def device_name(kind: str) -> str:
@@ -90,6 +92,7 @@ def write_card(path: Path, story: Story, figures: Figures, judge_report: Path) -
     times = [(stage, f"{seconds / 60:.1f}") for stage, seconds in story.seconds.items()]
     judge = json.loads(judge_report.read_text(encoding="utf-8")) if judge_report.exists() else {}
     supervised = f"supervised with weight {story.lora.attention:g}" if story.lora.attention else "not supervised"
+    more = f", its decoder {story.decoder_steps} more" if story.decoder_steps else ""
     levels = ", ".join(f"`{level.rstrip('.')}`" for level in FINE)
     thousands = story.base_steps * story.base_batch / 1000
     text = f"""# The tiny world: model card
@@ -115,10 +118,9 @@ judge that names what a picture shows. It is small enough to ship and exists to 
 - Data: the renderer of this package, nothing else: scenes of one to four things of six classes, six backgrounds, eleven
   colours, and plain English captions with random nonsense words before some nouns. Personal concepts and the style
   never occur in the base's data; the autoencoder sees them.
-- Autoencoder: {story.vae_steps} steps of {story.vae_batch} crops of 64 pixels, its decoder {story.decoder_steps} more;
-  held-out PSNR {story.psnr:.1f} dB.
-- Base: {story.base_steps} steps ({thousands:.0f} thousand samples), UNet and text encoder jointly; Muon and
-  AdamW, min-SNR-5 weights, caption dropout 0.1, averaged weights.
+- Autoencoder: {story.vae_steps} steps of {story.vae_batch} crops of 64 pixels{more}; held-out PSNR {story.psnr:.1f} dB.
+- Base: {story.base_steps} steps of {story.base_batch} ({thousands:.0f} thousand samples), UNet and text encoder jointly; Muon
+  and AdamW, min-SNR-5 weights, caption dropout 0.1, averaged weights.
 - **The cross-attention was supervised**: a loss of weight 0.05 on every cross-attention layer with 4x4 cells or more
   drew each noun's attention (and that of a nonsense word right before it) onto its own things, whose silhouettes the
   renderer knows. Stable Diffusion's attention got there by scale; this one by help.
@@ -140,6 +142,8 @@ style.
 
 {_table(("LoRA", "what it is", "phrase", "right", "second training"), loras)}
 """
+    if story.note:
+        text = text.replace("\n## Figures", f"\n{textwrap.fill(story.note, 120)}\n\n## Figures")
     if judge:
         text += "\nThe judge, on held-out pictures of the renderer:\n\n"
         text += "\n".join(f"- {line}" for line in judge_lines(judge)) + "\n"

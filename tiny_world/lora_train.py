@@ -166,7 +166,7 @@ class LoraSettings:
     """How a LoRA is trained. rate: AdamW's learning rate; weight decay is zero."""
 
     scenes: int = 48
-    steps: int = 500
+    steps: int = 400
     batch: int = 4
     rate: float = 2e-3
     rank: int = RANK

@@ -41,9 +41,9 @@ class Plan:
 
     vae_steps: int = 1200
     vae_batch: int = 16
-    base_steps: int = 2850
+    base_steps: int = 3150
     base_batch: int = 32
-    decoder_steps: int = 500
+    decoder_steps: int = 0
     lora: LoraSettings = field(default_factory=LoraSettings)
 
 
@@ -68,6 +68,12 @@ def finish_vae(work: Path, device: torch.device) -> None:
     save_atomically(vae.state_dict(), work / "vae-final.pt")
 
 
+def polish_decoder(work: Path, plan: Plan, device: torch.device) -> None:
+    """Trains the decoder further if the plan says so; the latents stay as they are."""
+    if plan.decoder_steps:
+        train_decoder(work, device, steps=plan.decoder_steps, batch=plan.vae_batch)
+
+
 def merged_vae(work: Path) -> dict[str, torch.Tensor]:
     """The normalised autoencoder, with the further trained decoder if there is one."""
     state = torch.load(work / "vae-final.pt", map_location="cpu")
@@ -89,7 +95,7 @@ def train_judge(weights: Path) -> None:
         subprocess.run([sys.executable, "-m", "tiny_world.judge_train"], check=True)
 
 
-def tell(work: Path, weights: Path, plan: Plan, device: torch.device) -> None:
+def tell(work: Path, weights: Path, plan: Plan, device: torch.device, note: str = "") -> None:
     """Measures the finished world and writes its model card and grid of samples."""
     figures = measure_world(weights, work / "samples", device, count=48, lora_count=20)
     pictures = [Image.open(work / "samples" / name) for name in ("base.png", "loras.png")]
@@ -113,6 +119,7 @@ def tell(work: Path, weights: Path, plan: Plan, device: torch.device) -> None:
         lora=plan.lora,
         seconds=json.loads((work / "times.json").read_text(encoding="utf-8")),
         device=device_name(device.type),
+        note=note,
     )
     write_card(CARD, story, figures, weights / "judge.json")
 
@@ -129,18 +136,18 @@ def timed(work: Path, stage: str, function: Callable[[], Any]) -> None:
         path.write_text(json.dumps(times, indent=2) + "\n", encoding="utf-8")
 
 
-def run(stages: Sequence[str], plan: Plan, work: Path, weights: Path, device: torch.device) -> None:
-    """Runs the stages in their order; each skips what it finds done."""
+def run(stages: Sequence[str], plan: Plan, work: Path, weights: Path, device: torch.device, note: str = "") -> None:
+    """Runs the stages in their order; each skips what it finds done. note: a remark for the model card."""
     work.mkdir(parents=True, exist_ok=True)
     todo: dict[str, Callable[[], Any]] = {
         "tokenizer": lambda: make_tokenizer(weights),
         "vae": lambda: (train_vae(work, device, steps=plan.vae_steps, batch=plan.vae_batch), finish_vae(work, device)),
         "base": lambda: train_base(work, weights / "tokenizer", device, steps=plan.base_steps, batch=plan.base_batch),
-        "decoder": lambda: train_decoder(work, device, steps=plan.decoder_steps, batch=plan.vae_batch),
+        "decoder": lambda: polish_decoder(work, plan, device),
         "export": lambda: write_checkpoint(work, weights),
         "loras": lambda: launch(train_share, device, weights, device, plan.lora),
         "judge": lambda: train_judge(weights),
-        "card": lambda: tell(work, weights, plan, device),
+        "card": lambda: tell(work, weights, plan, device, note),
     }
     for stage in STAGES:
         if stage in stages:
@@ -158,10 +165,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--vae-steps", type=int, default=Plan.vae_steps)
     parser.add_argument("--base-steps", type=int, default=Plan.base_steps)
     parser.add_argument("--decoder-steps", type=int, default=Plan.decoder_steps)
+    parser.add_argument("--note", default="", help="a remark on this run for the model card")
     options = parser.parse_args(arguments)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     plan = Plan(vae_steps=options.vae_steps, base_steps=options.base_steps, decoder_steps=options.decoder_steps)
-    run(options.stages, plan, options.work, options.weights, pick_device(options.device))
+    run(options.stages, plan, options.work, options.weights, pick_device(options.device), options.note)
 
 
 if __name__ == "__main__":
