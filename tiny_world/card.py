@@ -119,8 +119,8 @@ judge that names what a picture shows. It is small enough to ship and exists to 
   colours, and plain English captions with random nonsense words before some nouns. Personal concepts and the style
   never occur in the base's data; the autoencoder sees them.
 - Autoencoder: {story.vae_steps} steps of {story.vae_batch} crops of 64 pixels{more}; held-out PSNR {story.psnr:.1f} dB.
-- Base: {story.base_steps} steps of {story.base_batch} ({thousands:.0f} thousand samples), UNet and text encoder jointly; Muon
-  and AdamW, min-SNR-5 weights, caption dropout 0.1, averaged weights.
+- Base: {story.base_steps} steps of {story.base_batch} ({thousands:.0f} thousand samples), UNet and text encoder
+  jointly; Muon and AdamW, min-SNR-5 weights, caption dropout 0.1, averaged weights.
 - **The cross-attention was supervised**: a loss of weight 0.05 on every cross-attention layer with 4x4 cells or more
   drew each noun's attention (and that of a nonsense word right before it) onto its own things, whose silhouettes the
   renderer knows. Stable Diffusion's attention got there by scale; this one by help.
