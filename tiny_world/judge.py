@@ -159,7 +159,7 @@ def to_pixels(image: Image.Image | np.ndarray) -> Tensor:
 
     Raises ValueError for an array that is not uint8 [h, w, 3].
     """
-    array = np.asarray(image.convert("RGB")) if isinstance(image, Image.Image) else image
+    array = np.array(image.convert("RGB")) if isinstance(image, Image.Image) else image
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise ValueError(f"a picture must be uint8 [h, w, 3]; this one is {array.dtype} {list(array.shape)}")
     height, width = array.shape[:2]
