@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TOOLS = ("pytest==9.2.0", "pytest-timeout==2.4.0", "hypothesis==6.155.2")
+TOOLS = ("pytest==9.2.0", "pytest-timeout==2.4.0", "hypothesis==6.168.5")
 TESTS = ("core", "lora", "attention", "engine")
 
 
