@@ -14,7 +14,7 @@ from typing import Any
 from .caption import known_words
 from .concepts import CONCEPTS, STYLES
 from .lora_train import FINE, LoraSettings, trigger_phrase
-from .samples import CASES, TARGETS, Figures
+from .samples import CASES, STEPS, TARGETS, Figures
 
 CARD = Path(__file__).parent / "MODEL_CARD.md"
 GRID = Path(__file__).parent / "samples.png"
@@ -132,8 +132,8 @@ judge that names what a picture shows. It is small enough to ship and exists to 
 {_table(("stage", "minutes"), times)}
 
 ## Figures
-25 DDIM steps, guidance 4, judged by the judge on {figures.count} pictures per line: exactly the classes and the count
-that the prompt names.
+{STEPS} DDIM steps, guidance 4, judged by the judge on {figures.count} pictures per line: exactly the classes and the
+count that the prompt names.
 
 {_table(("base, things in the prompt", "right", "aim"), base)}
 

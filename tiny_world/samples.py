@@ -25,6 +25,7 @@ from .optim import pick_device
 from .scene import CLASSES
 from .vae_train import to_pixels
 
+STEPS = 16
 CASES: dict[str, int] = {"two": 2, "three": 3, "four": 4, "two of a class": 2}
 TARGETS: dict[str, float] = {"two": 0.95, "three": 0.90, "four": 0.80, "two of a class": 0.90}
 
@@ -35,7 +36,7 @@ def sample(
     prompts: Sequence[str],
     seeds: Sequence[int],
     *,
-    steps: int = 25,
+    steps: int = STEPS,
     scale: float = 4.0,
     size: int = 128,
     batch: int = 16,
@@ -98,7 +99,7 @@ def prompts_of(case: str, count: int, seed: int = 0) -> list[Prompt]:
 
 
 def measure_base(
-    parts: Parts, judge: Judge, count: int, steps: int = 25
+    parts: Parts, judge: Judge, count: int, steps: int = STEPS
 ) -> tuple[dict[str, float], list[tuple[str, bool, np.ndarray]]]:
     """Share of samples of each case with exactly the classes and count wanted, and (prompt, right, picture) of all."""
     shares: dict[str, float] = {}
@@ -126,7 +127,7 @@ def lora_prompts(name: str, count: int) -> list[str]:
 
 
 def measure_lora(
-    parts: Parts, judge: Judge, name: str, path: Path, count: int = 20, weight: float = 1.0, steps: int = 25
+    parts: Parts, judge: Judge, name: str, path: Path, count: int = 20, weight: float = 1.0, steps: int = STEPS
 ) -> tuple[float, list[tuple[str, bool, np.ndarray]]]:
     """Share of samples with one LoRA alone that show its concept (once, and no other of its class) or its style."""
     state = load_file(path)
@@ -174,7 +175,7 @@ class Figures:
 
 
 def measure(
-    folder: Path, out: Path, device: torch.device, count: int, lora_count: int, steps: int = 25, weight: float = 1.0
+    folder: Path, out: Path, device: torch.device, count: int, lora_count: int, steps: int = STEPS, weight: float = 1.0
 ) -> Figures:
     """Measures the base (count pictures per case) and every LoRA alone (lora_count); 0 skips either.
 
@@ -213,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("out/samples"))
     parser.add_argument("--count", type=int, default=48, help="pictures per case of the base; 0 skips it")
     parser.add_argument("--lora-count", type=int, default=20, help="pictures per LoRA; 0 skips them")
-    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--weight", type=float, default=1.0)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)

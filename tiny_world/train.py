@@ -97,7 +97,7 @@ def train_judge(weights: Path) -> None:
 
 def tell(work: Path, weights: Path, plan: Plan, device: torch.device, note: str = "") -> None:
     """Measures the finished world and writes its model card and grid of samples."""
-    figures = measure_world(weights, work / "samples", device, count=48, lora_count=20)
+    figures = measure_world(weights, work / "samples", device, count=32, lora_count=20)
     pictures = [Image.open(work / "samples" / name) for name in ("base.png", "loras.png")]
     width = max(picture.width for picture in pictures)
     sheet = Image.new("RGB", (width, sum(picture.height for picture in pictures)), "white")
