@@ -15,6 +15,16 @@ PROBE = HERE / "data" / "probe_extension"
 SLOW = HERE / "test_parity.py"
 """Its tests run after all others."""
 
+OVERRIDDEN = {
+    "batch_cond_uncond": True,
+    "pad_cond_uncond": False,
+    "pad_cond_uncond_v0": False,
+    "skip_early_cond": 0.0,
+    "lora_functional": False,
+    "return_grid": True,
+}
+"""WebUI's defaults of the settings that jobs override; it restores only those that its config.json names."""
+
 TEST_SECONDS = 1200
 """Limit of one test here, the boot of its server included."""
 
@@ -65,19 +75,21 @@ def parity_model(parity_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="session")
 def webui(webui_dir: Path, parity_model: Model) -> Iterator[WebUI]:
     """A WebUI with this extension, with page and API."""
-    with WebUI(Setup(webui=webui_dir, model=parity_model, extensions=(CHECKOUT,))) as host:
+    with WebUI(Setup(webui=webui_dir, model=parity_model, extensions=(CHECKOUT,), settings=OVERRIDDEN)) as host:
         yield host
 
 
 @pytest.fixture(scope="session")
 def webui_probed(webui_dir: Path, parity_model: Model) -> Iterator[WebUI]:
     """The API of a WebUI with this extension and a probe, which counts what is left behind and breaks jobs."""
-    with WebUI(Setup(webui=webui_dir, model=parity_model, extensions=(CHECKOUT, PROBE), ui=False)) as host:
+    with WebUI(
+        Setup(webui=webui_dir, model=parity_model, extensions=(CHECKOUT, PROBE), ui=False, settings=OVERRIDDEN)
+    ) as host:
         yield host
 
 
 @pytest.fixture(scope="session")
 def webui_plain(webui_dir: Path, parity_model: Model) -> Iterator[WebUI]:
     """The same WebUI as somebody without this extension has it."""
-    with WebUI(Setup(webui=webui_dir, model=parity_model)) as host:
+    with WebUI(Setup(webui=webui_dir, model=parity_model, settings=OVERRIDDEN)) as host:
         yield host
