@@ -21,6 +21,7 @@ from .judge import Judge, verdict
 from .model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
 
 PAIR = ("tuxcat", "browndog")
+WEIGHT = 1.2
 SEEDS = (1, 2, 3, 4)
 COLOURS = ((230, 60, 60), (60, 110, 230))
 ZOOM = 2
@@ -31,7 +32,7 @@ def draw(model: Model, library: Library, method: str) -> list[Result]:
     made: list[Result] = []
     with tqdm(total=len(SEEDS), desc=method, unit="picture") as bar:
         for seed in SEEDS:
-            picture = Picture(prompt(PAIR, 1.0), seeds=(seed,), steps=20, cfg_scale=4.0)
+            picture = Picture(prompt(PAIR, WEIGHT), seeds=(seed,), steps=20, cfg_scale=4.0)
             made.append(generate(model, library, picture, settings(method=method)))
             bar.update()
     return made
@@ -90,7 +91,7 @@ def main() -> int:
     titles = ("plain merge", "CLoRA", "masks")
     compare(dict(zip(titles, pictures.values(), strict=True))).save(out / "compare.png")
     report = {
-        "prompt": prompt(PAIR, 1.0),
+        "prompt": prompt(PAIR, WEIGHT),
         "method": "clora",
         "profile": "balanced",
         "loras": list(PAIR),

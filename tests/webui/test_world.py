@@ -15,7 +15,7 @@ from tiny_world.judge import Judge, verdict
 from tiny_world.model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PROMPT = "a vako cat <lora:tuxcat:1> and a pleko dog <lora:browndog:1> in the grass"
+PROMPT = "a vako cat <lora:tuxcat:1.2> and a pleko dog <lora:browndog:1.2> in the grass"
 JOB = {"sampler_name": "DDIM", "scheduler": "Automatic", "steps": 20, "cfg_scale": 4.0, "width": 128, "height": 128}
 SEEDS = (1, 2, 3, 4)
 
