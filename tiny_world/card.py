@@ -146,7 +146,8 @@ style.
         text = text.replace("\n## Figures", f"\n{textwrap.fill(story.note, 120)}\n\n## Figures")
     if judge:
         text += "\nThe judge, on held-out pictures of the renderer:\n\n"
-        text += "\n".join(f"- {line}" for line in judge_lines(judge)) + "\n"
+        told = [line for line in judge_lines(judge) if "found_with_right_name" in line or "style" in line]
+        text += "\n".join(f"- {line}" for line in told) + "\n"
     text += """
 ## Limits
 It is a toy: synthetic pictures, supervised attention, a judge trained on the same renderer. It shows that an algorithm

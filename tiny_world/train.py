@@ -24,9 +24,10 @@ from PIL import Image
 from .base_train import train_base
 from .card import CARD, GRID, Story, device_name, write_card
 from .export import export
-from .lora_train import LoraSettings, train_share
+from .lora_train import NAMES, LoraSettings, train_share
 from .model import WEIGHTS, build_vae
 from .optim import launch, pick_device, save_atomically
+from .samples import CASES, Figures
 from .samples import measure as measure_world
 from .tokenizer import write_text_config, write_tokenizer
 from .vae_train import measure, normalise_latents, sample_picture, train_decoder, train_vae
@@ -95,18 +96,26 @@ def train_judge(weights: Path) -> None:
         subprocess.run([sys.executable, "-m", "tiny_world.judge_train"], check=True)
 
 
+def draw_sheet(folder: Path, columns: int = 8) -> Image.Image:
+    """One row of each of the base's cases and of each LoRA of the first set, from base.png and loras.png."""
+    base, loras = (Image.open(folder / name).convert("RGB") for name in ("base.png", "loras.png"))
+    height = base.width // columns - 4 + 36
+    rows = [(base, 2 * case) for case in range(len(CASES))] + [(loras, row) for row in range(len(NAMES))]
+    sheet = Image.new("RGB", (base.width, height * len(rows)), "white")
+    for place, (picture, row) in enumerate(rows):
+        sheet.paste(picture.crop((0, row * height, base.width, (row + 1) * height)), (0, place * height))
+    small = sheet.resize((sheet.width * 2 // 3, sheet.height * 2 // 3), Image.Resampling.LANCZOS)
+    return small.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+
+
 def tell(work: Path, weights: Path, plan: Plan, device: torch.device, note: str = "") -> None:
     """Measures the finished world and writes its model card and grid of samples."""
-    figures = measure_world(weights, work / "samples", device, count=32, lora_count=20)
-    pictures = [Image.open(work / "samples" / name) for name in ("base.png", "loras.png")]
-    width = max(picture.width for picture in pictures)
-    sheet = Image.new("RGB", (width, sum(picture.height for picture in pictures)), "white")
-    top = 0
-    for picture in pictures:
-        sheet.paste(picture, (0, top))
-        top += picture.height
-    half = sheet.resize((sheet.width // 2, sheet.height // 2), Image.Resampling.LANCZOS)
-    half.quantize(128).save(GRID, optimize=True)
+    measured = work / "samples" / "samples.json"
+    if measured.exists():
+        figures = Figures(**json.loads(measured.read_text(encoding="utf-8")))
+    else:
+        figures = measure_world(weights, work / "samples", device, count=32, lora_count=20)
+    draw_sheet(work / "samples").save(GRID, optimize=True)
     vae = torch.load(work / ("decoder.pt" if (work / "decoder.pt").exists() else "vae.pt"), map_location="cpu")
     base = torch.load(work / "base.pt", map_location="cpu")
     story = Story(
