@@ -105,7 +105,7 @@ def draw_sheet(folder: Path, columns: int = 8) -> Image.Image:
     for place, (picture, row) in enumerate(rows):
         sheet.paste(picture.crop((0, row * height, base.width, (row + 1) * height)), (0, place * height))
     small = sheet.resize((sheet.width * 2 // 3, sheet.height * 2 // 3), Image.Resampling.LANCZOS)
-    return small.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    return small.quantize(256, kmeans=3, dither=Image.Dither.NONE)
 
 
 def tell(work: Path, weights: Path, plan: Plan, device: torch.device, note: str = "") -> None:
