@@ -167,8 +167,8 @@ class _Call:
         params, images = self.params, self.images
         if move.latent is not self.latent:
             if move.at is not self.latent:
-                params.x = torch.cat([move.at * self.scale] * 2).to(params.x.dtype)
-            self.x.copy_(move.latent * self.scale)
+                params.x = torch.cat([self._moved(move.at)] * 2).to(params.x.dtype)
+            self.x.copy_(self._moved(move.latent))
             if self.denoises and move.at is not move.latent:
                 self.stale = self.x - params.x[:images]  # stale noise: the denoised latent moves with the latent
         rows = self.sampling.composition.layout.injected
@@ -183,6 +183,10 @@ class _Call:
         params.x = _between(params.x, images, params.x[places])
         params.sigma = _between(params.sigma, images, params.sigma[places])
         params.image_cond = _between(params.image_cond, images, params.image_cond[places])
+
+    def _moved(self, latent: Tensor) -> Tensor:
+        """The sampler's latent moved as ours was, to the last bit where that is not at all."""
+        return self.x + (latent - self.latent) * self.scale
 
     def _texts(self, rows: Sequence[Row]) -> dict[Row, Tensor]:
         """Conditions of ``rows``: the host's own where we encoded none."""
