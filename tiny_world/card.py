@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .base_train import ATTENTION
 from .caption import known_words
 from .concepts import CONCEPTS, STYLES
 from .lora_train import FINE, LoraSettings, trigger_phrase
@@ -26,7 +27,6 @@ class Story:
 
     vae_steps: int
     vae_batch: int
-    decoder_steps: int
     psnr: float
     base_steps: int
     base_batch: int
@@ -91,8 +91,6 @@ def write_card(path: Path, story: Story, figures: Figures, judge_report: Path) -
     ]
     times = [(stage, f"{seconds / 60:.1f}") for stage, seconds in story.seconds.items()]
     judge = json.loads(judge_report.read_text(encoding="utf-8")) if judge_report.exists() else {}
-    supervised = f"supervised with weight {story.lora.attention:g}" if story.lora.attention else "not supervised"
-    more = f", its decoder {story.decoder_steps} more" if story.decoder_steps else ""
     levels = ", ".join(f"`{level.rstrip('.')}`" for level in FINE)
     thousands = story.base_steps * story.base_batch / 1000
     text = f"""# The tiny world: model card
@@ -118,14 +116,14 @@ judge that names what a picture shows. It is small enough to ship and exists to 
 - Data: the renderer of this package, nothing else: scenes of one to four things of six classes, six backgrounds, eleven
   colours, and plain English captions with random nonsense words before some nouns. Personal concepts and the style
   never occur in the base's data; the autoencoder sees them.
-- Autoencoder: {story.vae_steps} steps of {story.vae_batch} crops of 64 pixels{more}; held-out PSNR {story.psnr:.1f} dB.
+- Autoencoder: {story.vae_steps} steps of {story.vae_batch} crops of 64 pixels; held-out PSNR {story.psnr:.1f} dB.
 - Base: {story.base_steps} steps of {story.base_batch} ({thousands:.0f} thousand samples), UNet and text encoder
   jointly; Muon and AdamW, min-SNR-5 weights, caption dropout 0.1, averaged weights.
-- **The cross-attention was supervised**: a loss of weight 0.05 on every cross-attention layer with 4x4 cells or more
-  drew each noun's attention (and that of a nonsense word right before it) onto its own things, whose silhouettes the
-  renderer knows. Stable Diffusion's attention got there by scale; this one by help.
+- **The cross-attention was supervised**: a loss of weight {ATTENTION:g} on every cross-attention layer with 4x4 cells
+  or more drew each noun's attention (and that of a nonsense word right before it) onto its own things, whose
+  silhouettes the renderer knows. Stable Diffusion's attention got there by scale; this one by help.
 - LoRAs: {story.lora.scenes} scenes each, two thirds of them of the concept alone, {story.lora.steps} steps of
-  {story.lora.batch}, AdamW at {story.lora.rate:g}; attention {supervised}. The second set
+  {story.lora.batch}, AdamW at {story.lora.rate:g}; attention not supervised. The second set
   (`lora-b`) has other seeds and was never used to tune anything.
 - Device: {story.device}. `make train-tiny` runs all of it, seeded and resumable.
 

@@ -17,12 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from .base_train import Diffusion, Pool, encode_scenes, losses, make_batch, set_attention
+from .base_train import Diffusion, draw_noise, losses
 from .caption import caption
 from .concepts import CONCEPTS, STYLES
 from .model import Parts, alphas_cumprod
-from .optim import schedule, set_rate
+from .optim import Replayed, adamw, schedule, set_rate
 from .scene import Scene, sample_scene
+from .scenes import Batch, encode, make_batch
+from .supervision import set_attention
 
 RANK = 4
 NAMES: tuple[str, ...] = (*CONCEPTS, *STYLES)
@@ -170,16 +172,6 @@ class LoraSettings:
     batch: int = 4
     rate: float = 2e-3
     rank: int = RANK
-    attention: float = 0.0
-
-
-def _pool(name: str, seed: int, parts: Parts, settings: LoraSettings, device: torch.device) -> Pool:
-    pool = Pool.empty(settings.scenes)
-    scenes = lora_scenes(name, settings.scenes, seed)
-    for start in range(0, len(scenes), 16):
-        chunk = scenes[start : start + 16]
-        pool.add(*encode_scenes(parts.vae, chunk, device), chunk)
-    return pool
 
 
 def train_lora(
@@ -202,33 +194,41 @@ def train_lora(
     unet = copy.deepcopy(parts.unet).to(device, torch.bfloat16).requires_grad_(False)
     text = copy.deepcopy(parts.text_encoder).to(device).requires_grad_(False)
     parts.vae.to(device)
-    pool = _pool(name, seed, parts, settings, device)
-    processors = set_attention(unet, keep=settings.attention > 0)
+    pool = encode(parts.vae, lora_scenes(name, settings.scenes, seed), device)
+    processors = set_attention(unet, keep=False)
     layers = inject(unet, False, settings.rank, settings.rank, generator)
     if name in WITH_TEXT:
         layers |= inject(text, True, settings.rank, settings.rank, generator)
     for layer in layers.values():
         layer.to(device)
     params = [p for layer in layers.values() for p in (layer.down, layer.up)]
-    optimizer = torch.optim.AdamW(params, lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.0)
+    optimizer = adamw(params, settings.rate, device)
     diffusion = Diffusion(alphas_cumprod().to(device))
-    recent: list[float] = []
+
+    def learn(noise: Tensor, times: Tensor, *tensors: Tensor) -> tuple[Tensor]:
+        optimizer.zero_grad(set_to_none=True)
+        loss, _ = losses(unet, text, processors, Batch(*tensors), noise, times, diffusion)
+        loss.backward()
+        nn.utils.clip_grad_norm_(params, 1.0)
+        optimizer.step()
+        return (loss.detach(),)
+
+    replayed = Replayed(learn, device)
+    total = torch.zeros((), device=device)
+    last = min(50, settings.steps)
     rows = _epochs(rng, settings.scenes)
     for step in tqdm(range(settings.steps), desc=title, mininterval=5, leave=False):
         set_rate([optimizer], schedule(step, settings.steps, warmup=20, decay_from=0.6, last=0.1))
         chosen = [next(rows) for _ in range(settings.batch)]
         batch = make_batch(pool, chosen, parts.tokenizer, rng, 0.05, triggers=True)
-        loss, supervised = losses(unet, text, processors, batch, diffusion, generator, device)
-        optimizer.zero_grad(set_to_none=True)
-        (loss + settings.attention * supervised).backward()
-        nn.utils.clip_grad_norm_(params, 1.0)
-        optimizer.step()
-        recent = [*recent[-49:], float(loss.detach())]
+        (loss,) = replayed(*draw_noise(batch, generator), *batch.tensors())
+        if step >= settings.steps - last:
+            total += loss / last
     state = lora_state(layers)
     captions = [caption(scene, rng, triggers=True).text for scene in pool.scenes]
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(state, path, metadata=metadata(name, title, captions, settings.steps, seed, settings.rank))
-    return float(np.mean(recent))
+    return float(total)
 
 
 def _epochs(rng: np.random.Generator, count: int) -> Iterator[int]:

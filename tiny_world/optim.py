@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +13,32 @@ from torch import Tensor, nn
 
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Brings the singular values of matrix [m, n] near 1 by Newton-Schulz iteration in bfloat16.
+    """Brings the singular values of matrices [..., m, n] near 1 by Newton-Schulz iteration in bfloat16.
 
     Source: Muon (Keller Jordan, 2024), quintic iteration with coefficients 3.4445, -4.7750, 2.0315.
     """
     x = matrix.bfloat16()
-    tall = x.shape[0] > x.shape[1]
+    tall = x.shape[-2] > x.shape[-1]
     if tall:
-        x = x.T
-    x = x / (x.norm() + 1e-7)
+        x = x.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
     if tall:
-        x = x.T
+        x = x.mT
     return x.to(matrix.dtype)
 
 
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum whose step is orthogonalised, for weights of two and more dimensions.
 
-    Convolutions count as matrices [out, in * kh * kw]. A step has size lr * sqrt(max(1, rows / columns)) per singular
-    direction. In a process group every process works on its share of the weights and the shares are summed.
+    Convolutions count as matrices [out, in * kh * kw]; those of one shape are worked on together. A step has size
+    lr * sqrt(max(1, rows / columns)) per singular direction. lr may be a tensor. In a process group every process works
+    on its share of the weights and the shares are summed.
     """
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float = 0.02, momentum: float = 0.95) -> None:
+    def __init__(self, params: Iterable[nn.Parameter], lr: float | Tensor = 0.02, momentum: float = 0.95) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
@@ -49,21 +50,25 @@ class Muon(torch.optim.Optimizer):
         rank = dist.get_rank() if world > 1 else 0
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
-            updates = []
-            for index, p in enumerate(params):
-                state = self.state[p]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(p)
-                buffer = state["momentum"].lerp_(p.grad, 1 - group["momentum"])
-                if index % world == rank:
-                    flat = p.grad.lerp(buffer, group["momentum"]).flatten(1)
-                    step = orthogonalise(flat) * max(1.0, flat.shape[0] / flat.shape[1]) ** 0.5
-                    updates.append(step.view_as(p))
-                else:
-                    updates.append(torch.zeros_like(p))
+            gradients = [p.grad for p in params]
+            for p in params:
+                if "momentum" not in self.state[p]:
+                    self.state[p]["momentum"] = torch.zeros_like(p)
+            buffers = [self.state[p]["momentum"] for p in params]
+            torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+            ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])  # noqa: SLF001
+            updates = [torch.zeros_like(p) if world > 1 else p for p in params]
+            shapes: dict[tuple[int, int], list[int]] = {}
+            for index in range(rank, len(params), world):
+                shapes.setdefault((len(ahead[index]), ahead[index][0].numel()), []).append(index)
+            for (rows, columns), indexes in shapes.items():
+                steps = orthogonalise(torch.stack([ahead[i].flatten(1) for i in indexes]))
+                steps = steps * max(1.0, rows / columns) ** 0.5
+                for i, step in zip(indexes, steps, strict=True):
+                    updates[i] = step.view_as(params[i])
             if world > 1:
                 updates = all_reduce_sum(updates)
-            torch._foreach_add_(params, updates, alpha=-group["lr"])
+            torch._foreach_add_(params, torch._foreach_mul(updates, -group["lr"]))  # noqa: SLF001
 
 
 def all_reduce_sum(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -143,11 +148,67 @@ def schedule(step: int, steps: int, warmup: int = 40, decay_from: float = 0.5, l
 
 
 def set_rate(optimizers: Sequence[torch.optim.Optimizer], factor: float) -> None:
-    """Sets every group's lr to its first lr times factor."""
+    """Sets every group's lr to its first lr times factor; an lr that is a tensor is changed in place."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group.setdefault("first_lr", group["lr"])
-            group["lr"] = group["first_lr"] * factor
+            first = group.setdefault("first_lr", float(group["lr"]))
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(first * factor)
+            else:
+                group["lr"] = first * factor
+
+
+def adamw(params: Iterable[nn.Parameter], lr: float, device: torch.device) -> torch.optim.AdamW:
+    """AdamW without weight decay whose step can be part of a replayed graph on a GPU."""
+    gpu = device.type == "cuda"
+    rate = torch.tensor(lr, device=device) if gpu else lr
+    return torch.optim.AdamW(params, lr=rate, betas=(0.9, 0.98), weight_decay=0.0, capturable=gpu)
+
+
+def muon(params: Iterable[nn.Parameter], lr: float, device: torch.device) -> Muon:
+    """Muon whose step can be part of a replayed graph on a GPU."""
+    return Muon(params, lr=torch.tensor(lr, device=device) if device.type == "cuda" else lr)
+
+
+class Replayed:
+    """A training step that a GPU replays as one graph, which saves the host's work; elsewhere it is just called.
+
+    step takes tensors, of the same shapes every time, and returns detached tensors. It must do everything on the device
+    without reading a value back, and begin by setting the gradients to None. The first `plain` calls run it as it is;
+    what later calls return is overwritten by the next.
+    """
+
+    def __init__(self, step: Callable[..., tuple[Tensor, ...]], device: torch.device, plain: int = 3) -> None:
+        self.step = step
+        self.device = device
+        self.plain = plain
+        self.inputs: list[Tensor] = []
+        self.outputs: tuple[Tensor, ...] = ()
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The step's outputs for inputs on any device."""
+        if self.device.type != "cuda":
+            return self.step(*(x.to(self.device) for x in inputs))
+        if not self.inputs:
+            self.inputs = [x.to(self.device, copy=True) for x in inputs]
+        for held, given in zip(self.inputs, inputs, strict=True):
+            held.copy_(given)
+        if self.plain > 0:
+            self.plain -= 1
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                outputs = self.step(*self.inputs)
+            torch.cuda.current_stream().wait_stream(stream)
+            return outputs
+        if self.graph is None:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                self.outputs = self.step(*self.inputs)
+            self.graph = graph
+        self.graph.replay()
+        return self.outputs
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -167,13 +228,32 @@ def _worker(rank: int, world: int, port: int, function: Callable[..., None], arg
         dist.destroy_process_group()
 
 
-def launch(function: Callable[..., None], device: torch.device, *arguments: Any, workers: int = 0) -> None:
-    """Runs function(rank, world, *arguments): in this process on a GPU, else in one process of one thread per core.
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0))
 
-    workers: number of processes on a CPU; 0 means one per core that this process may use, at most 4.
+
+def helpers(device: torch.device) -> int:
+    """How many processes prepare data: none beside a CPU that trains, else all cores but two."""
+    return 0 if device.type == "cpu" else max(1, cores() - 2)
+
+
+def fan_out(function: Callable[[Any], Any], arguments: Sequence[Any], workers: int) -> Iterator[Any]:
+    """function(argument) for each argument in order, computed in `workers` processes, or here if there are none."""
+    if not workers:
+        yield from map(function, arguments)
+        return
+    with torch.multiprocessing.get_context("fork").Pool(workers, initializer=torch.set_num_threads, initargs=(1,)) as p:
+        yield from p.imap(function, arguments)
+
+
+def launch(function: Callable[..., None], device: torch.device, *arguments: Any, workers: int = 0) -> None:
+    """Runs function(rank, world, *arguments) in `workers` processes of one thread each.
+
+    0 workers: in this process on a GPU, else one process per core that may be used, at most 4.
     """
-    world = workers or min(4, len(os.sched_getaffinity(0)))
-    if device.type != "cpu" or world == 1:
+    world = workers or (min(4, cores()) if device.type == "cpu" else 1)
+    if world == 1:
         function(0, 1, *arguments)
         return
     # glibc gives large blocks back at once otherwise, and every step pays for the page faults

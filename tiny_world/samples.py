@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from .caption import PLACES, PLURALS
 from .concepts import CONCEPTS, STYLES
+from .judge import WEIGHTS as JUDGE
 from .judge import Judge, verdict
 from .lora_train import merge
 from .model import CHECKPOINT, CONFIG, TOKENIZER, Parts, load_pipeline_parts
@@ -185,7 +186,7 @@ def measure(
     parts = load_pipeline_parts(folder / CHECKPOINT.name, folder / CONFIG.name, folder / TOKENIZER.name)
     for net in (parts.unet, parts.vae, parts.text_encoder):
         net.to(device)
-    judge = Judge.load()
+    judge = Judge.load(folder / JUDGE.name)
     base: dict[str, float] = {}
     if count:
         base, shown = measure_base(parts, judge, count, steps)

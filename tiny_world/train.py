@@ -1,7 +1,8 @@
 """`python -m tiny_world.train`: builds the whole tiny world from the renderer; started again it goes on.
 
-Stages: tokenizer, autoencoder, base (UNet and text encoder), decoder (trained further), the single file, the LoRAs. All
-weights are left in tiny_world/weights, all checkpoints in out/train-tiny.
+Stages: tokenizer, autoencoder, base (UNet and text encoder), the single file, the LoRAs, the judge, the model card. All
+weights are left in tiny_world/weights, all checkpoints in out/train-tiny. To begin anew, remove both; LoRAs and judge
+are trained where their files are missing.
 """
 
 from __future__ import annotations
@@ -9,11 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,28 +23,38 @@ from PIL import Image
 from .base_train import train_base
 from .card import CARD, GRID, Story, device_name, write_card
 from .export import export
+from .judge_train import PLANS as JUDGE_PLANS
+from .judge_train import train_judge
 from .lora_train import NAMES, LoraSettings, train_share
 from .model import WEIGHTS, build_vae
 from .optim import launch, pick_device, save_atomically
 from .samples import CASES, Figures
 from .samples import measure as measure_world
 from .tokenizer import write_text_config, write_tokenizer
-from .vae_train import measure, normalise_latents, sample_picture, train_decoder, train_vae
+from .vae_train import measure, normalise_latents, sample_picture, train_vae
 
 WORK = Path("out/train-tiny")
-STAGES: tuple[str, ...] = ("tokenizer", "vae", "base", "decoder", "export", "loras", "judge", "card")
+STAGES: tuple[str, ...] = ("tokenizer", "vae", "base", "export", "loras", "judge", "card")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes of the stages, in optimiser steps."""
+    """Sizes of the stages: optimiser steps, samples per step, scenes to learn from, processes that train LoRAs."""
 
-    vae_steps: int = 1200
-    vae_batch: int = 16
-    base_steps: int = 3150
-    base_batch: int = 32
-    decoder_steps: int = 0
-    lora: LoraSettings = field(default_factory=LoraSettings)
+    vae_steps: int
+    vae_batch: int
+    base_steps: int
+    base_batch: int
+    scenes: int
+    lora: LoraSettings
+    lora_workers: int = 0
+
+
+PLANS: dict[str, Plan] = {
+    "cpu": Plan(1500, 16, 8000, 32, 24_000, LoraSettings(steps=600, batch=4)),
+    "cuda": Plan(3000, 32, 9000, 192, 60_000, LoraSettings(steps=1000, batch=8), lora_workers=3),
+}
+"""What two cores do in some hours, and what a GPU does in minutes."""
 
 
 def make_tokenizer(weights: Path) -> None:
@@ -69,31 +78,17 @@ def finish_vae(work: Path, device: torch.device) -> None:
     save_atomically(vae.state_dict(), work / "vae-final.pt")
 
 
-def polish_decoder(work: Path, plan: Plan, device: torch.device) -> None:
-    """Trains the decoder further if the plan says so; the latents stay as they are."""
-    if plan.decoder_steps:
-        train_decoder(work, device, steps=plan.decoder_steps, batch=plan.vae_batch)
-
-
-def merged_vae(work: Path) -> dict[str, torch.Tensor]:
-    """The normalised autoencoder, with the further trained decoder if there is one."""
-    state = torch.load(work / "vae-final.pt", map_location="cpu")
-    if (work / "decoder.pt").exists():
-        better = torch.load(work / "decoder.pt", map_location="cpu")["vae"]
-        state |= {k: v for k, v in better.items() if k.startswith(("decoder.", "post_quant_conv."))}
-    return state
-
-
 def write_checkpoint(work: Path, weights: Path) -> None:
     """Writes the single file and its configuration from the stages' checkpoints."""
     base = torch.load(work / "base.pt", map_location="cpu")
-    export(weights, base["unet"], merged_vae(work), base["text"], f"trained from scratch for {base['step']} steps")
+    vae = torch.load(work / "vae-final.pt", map_location="cpu")
+    export(weights, base["unet"], vae, base["text"], f"trained from scratch for {base['step']} steps")
 
 
-def train_judge(weights: Path) -> None:
+def make_judge(weights: Path, device: torch.device) -> None:
     """Trains the judge unless its weights are there."""
     if not (weights / "judge.safetensors").exists():
-        subprocess.run([sys.executable, "-m", "tiny_world.judge_train"], check=True)
+        train_judge(weights / "judge.safetensors", JUDGE_PLANS[device.type], device)
 
 
 def draw_sheet(folder: Path, columns: int = 8) -> Image.Image:
@@ -114,14 +109,13 @@ def tell(work: Path, weights: Path, plan: Plan, device: torch.device, note: str 
     if measured.exists():
         figures = Figures(**json.loads(measured.read_text(encoding="utf-8")))
     else:
-        figures = measure_world(weights, work / "samples", device, count=32, lora_count=20)
+        figures = measure_world(weights, work / "samples", device, count=96, lora_count=40)
     draw_sheet(work / "samples").save(GRID, optimize=True)
-    vae = torch.load(work / ("decoder.pt" if (work / "decoder.pt").exists() else "vae.pt"), map_location="cpu")
+    vae = torch.load(work / "vae.pt", map_location="cpu")
     base = torch.load(work / "base.pt", map_location="cpu")
     story = Story(
         vae_steps=plan.vae_steps,
         vae_batch=plan.vae_batch,
-        decoder_steps=plan.decoder_steps,
         psnr=vae["psnr"],
         base_steps=base["step"],
         base_batch=plan.base_batch,
@@ -151,11 +145,12 @@ def run(stages: Sequence[str], plan: Plan, work: Path, weights: Path, device: to
     todo: dict[str, Callable[[], Any]] = {
         "tokenizer": lambda: make_tokenizer(weights),
         "vae": lambda: (train_vae(work, device, steps=plan.vae_steps, batch=plan.vae_batch), finish_vae(work, device)),
-        "base": lambda: train_base(work, weights / "tokenizer", device, steps=plan.base_steps, batch=plan.base_batch),
-        "decoder": lambda: polish_decoder(work, plan, device),
+        "base": lambda: train_base(
+            work, weights / "tokenizer", device, steps=plan.base_steps, batch=plan.base_batch, scenes=plan.scenes
+        ),
         "export": lambda: write_checkpoint(work, weights),
-        "loras": lambda: launch(train_share, device, weights, device, plan.lora),
-        "judge": lambda: train_judge(weights),
+        "loras": lambda: launch(train_share, device, weights, device, plan.lora, workers=plan.lora_workers),
+        "judge": lambda: make_judge(weights, device),
         "card": lambda: tell(work, weights, plan, device, note),
     }
     for stage in STAGES:
@@ -171,14 +166,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=WORK, help="checkpoints between the stages")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where the finished weights go")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
-    parser.add_argument("--vae-steps", type=int, default=Plan.vae_steps)
-    parser.add_argument("--base-steps", type=int, default=Plan.base_steps)
-    parser.add_argument("--decoder-steps", type=int, default=Plan.decoder_steps)
+    parser.add_argument("--vae-steps", type=int)
+    parser.add_argument("--base-steps", type=int)
+    parser.add_argument("--base-batch", type=int)
+    parser.add_argument("--scenes", type=int)
     parser.add_argument("--note", default="", help="a remark on this run for the model card")
     options = parser.parse_args(arguments)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    plan = Plan(vae_steps=options.vae_steps, base_steps=options.base_steps, decoder_steps=options.decoder_steps)
-    run(options.stages, plan, options.work, options.weights, pick_device(options.device), options.note)
+    device = pick_device(options.device)
+    sizes = ("vae_steps", "base_steps", "base_batch", "scenes")
+    plan = replace(PLANS[device.type], **{size: getattr(options, size) for size in sizes if getattr(options, size)})
+    run(options.stages, plan, options.work, options.weights, device, options.note)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,11 @@ from tqdm import tqdm
 from .model import build_vae
 from .optim import (
     Average,
-    Muon,
+    Replayed,
+    adamw,
     average_gradients,
     launch,
+    muon,
     save_atomically,
     schedule,
     set_rate,
@@ -97,21 +99,12 @@ def measure(vae: nn.Module, pictures: np.ndarray, device: torch.device, batch: i
     return psnr(np.concatenate(outputs), pictures)
 
 
-def _train(
-    rank: int, world: int, folder: Path, steps: int, batch: int, seed: int, device: torch.device, decoder: bool
-) -> None:
+def _train(rank: int, world: int, folder: Path, steps: int, batch: int, seed: int, device: torch.device) -> None:
     torch.manual_seed(seed)
     vae = build_vae().to(device)
-    path = folder / ("decoder.pt" if decoder else "vae.pt")
-    if decoder:
-        vae.load_state_dict(torch.load(folder / "vae-final.pt", map_location=device))
-        vae.encoder.requires_grad_(False)
-        vae.quant_conv.requires_grad_(False)
+    path = folder / "vae.pt"
     matrices, rest = split_params([vae], outer=("conv_in.weight", "decoder.conv_out.weight"))
-    optimizers = [
-        Muon(matrices, lr=0.01 if decoder else 0.02),
-        torch.optim.AdamW(rest, lr=1e-3 if decoder else 2e-3, betas=(0.9, 0.98), weight_decay=0.0),
-    ]
+    optimizers = [muon(matrices, 0.02, device), adamw(rest, 2e-3, device)]
     average = Average([vae], 0.995)
     first = 0
     if path.exists():
@@ -121,35 +114,34 @@ def _train(
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         first = state["step"]
-    crops = Crops(seed * 1000 + rank * 100 + first + (50 if decoder else 0))
+    crops = Crops(seed * 1000 + rank * 100 + first)
     held_out = np.stack([sample_picture(np.random.default_rng(900_000 + i)) for i in range(24)])
     params = [*matrices, *rest]
-    bar = tqdm(
-        range(first, steps), initial=first, total=steps, desc="decoder" if decoder else "autoencoder", disable=rank > 0
-    )
-    for step in bar:
-        set_rate(optimizers, schedule(step, steps))
-        images = crops.batch(batch // world).to(device)
-        with torch.autocast(device.type, torch.bfloat16):
-            if decoder:
-                with torch.no_grad():
-                    latents = vae.encode(images).latent_dist.mode()
-                output, divergence = vae.decode(latents).sample, torch.zeros((), device=device)
-            else:
-                posterior = vae.encode(images).latent_dist
-                output = vae.decode(posterior.sample()).sample
-                divergence = kl_loss(posterior.mean.float(), posterior.logvar.float())
-        loss = reconstruction_loss(output.float(), images) + 2e-4 * divergence
+
+    def learn(images: Tensor) -> tuple[Tensor]:
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
+            posterior = vae.encode(images).latent_dist
+            output = vae.decode(posterior.sample()).sample
+            divergence = kl_loss(posterior.mean.float(), posterior.logvar.float())
+        loss = reconstruction_loss(output.float(), images) + 2e-4 * divergence
         loss.backward()
         average_gradients(params)
         nn.utils.clip_grad_norm_(rest, 1.0)
         for optimizer in optimizers:
             optimizer.step()
+        return (loss.detach(),)
+
+    replayed = Replayed(learn, device)
+    bar = tqdm(range(first, steps), initial=first, total=steps, desc="autoencoder", disable=rank > 0, mininterval=2)
+    for step in bar:
+        set_rate(optimizers, schedule(step, steps))
+        (loss,) = replayed(crops.batch(batch // world))
         average.update()
-        last = step + 1 == steps
-        if rank == 0 and (last or (step + 1) % 200 == 0):
+        if (step + 1) % 20 == 0:
+            bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+        if rank == 0 and (step + 1 == steps or (step + 1) % 400 == 0):
             average.swap()
             quality = measure(vae, held_out, device)
             weights = {k: v.detach().clone() for k, v in vae.state_dict().items()}
@@ -164,18 +156,12 @@ def _train(
             }
             save_atomically(state, path)
             tqdm.write(f"step {step + 1}: loss {loss.item():.4f} psnr {quality:.2f} dB")
-        bar.set_postfix(loss=f"{loss.item():.3f}")
 
 
 def train_vae(folder: Path, device: torch.device, *, steps: int = 2000, batch: int = 16, seed: int = 1) -> None:
     """Trains the autoencoder, or goes on with it, and leaves folder/vae.pt (averaged weights under `vae`)."""
     folder.mkdir(parents=True, exist_ok=True)
-    launch(_train, device, folder, steps, batch, seed, device, False)
-
-
-def train_decoder(folder: Path, device: torch.device, *, steps: int = 600, batch: int = 16, seed: int = 2) -> None:
-    """Trains the decoder alone further on the fixed encoder's latents and leaves folder/decoder.pt."""
-    launch(_train, device, folder, steps, batch, seed, device, True)
+    launch(_train, device, folder, steps, batch, seed, device)
 
 
 @torch.no_grad()

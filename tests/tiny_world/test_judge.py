@@ -27,7 +27,9 @@ from tiny_world.judge import (
     to_pixels,
     verdict,
 )
-from tiny_world.judge_train import Example, evaluate, example, is_foreign, loss, match, mixed_look, targets
+from tiny_world.judge_data import Example, example, is_foreign, mixed_look, targets
+from tiny_world.judge_score import evaluate, match
+from tiny_world.judge_train import loss
 from tiny_world.render import render
 from tiny_world.scene import CLASSES, Scene, Thing, sample_scene
 

@@ -8,22 +8,15 @@ import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor
 from transformers import CLIPTokenizer
 
-from tiny_world.base_train import (
-    COUNTS,
-    Diffusion,
-    PlainAttention,
-    Pool,
-    attention_loss,
-    cover,
-    make_batch,
-    token_owners,
-)
+from tiny_world.base_train import Diffusion
 from tiny_world.caption import caption
 from tiny_world.check import PAIRS, Outcome, Task, passes, prompt, shares
 from tiny_world.model import TOKENIZER, alphas_cumprod, build_vae
-from tiny_world.optim import Average, Muon, orthogonalise, schedule, split_params
+from tiny_world.optim import Average, Muon, Replayed, orthogonalise, schedule, split_params
 from tiny_world.render import render
 from tiny_world.scene import sample_scene
+from tiny_world.scenes import COUNTS, Batches, Pool, cover, encode, load_batches, make_batch, token_owners
+from tiny_world.supervision import PlainAttention, attention_loss
 from tiny_world.vae_train import normalise_latents, psnr, sample_picture, to_pixels, to_tensor
 
 
@@ -183,10 +176,8 @@ def test_coverage_is_the_share_of_each_cell() -> None:
 def test_batches_match_their_scenes(tokenizer: CLIPTokenizer) -> None:
     rng = np.random.default_rng(3)
     scenes = [sample_scene(rng, COUNTS) for _ in range(40)]
-    pool = Pool.empty(32)
-    pool.add(torch.randn(40, 4, 16, 16), torch.stack([cover(render(s).silhouettes) for s in scenes]), scenes)
-    assert pool.size == len(pool.scenes) == 32
-    assert pool.scenes[0] == scenes[32]
+    covers = torch.stack([cover(render(s).silhouettes) for s in scenes])
+    pool = Pool(torch.randn(40, 4, 16, 16), covers, scenes)
     rows = pool.rows(rng, 400)
     share = np.mean([len(pool.scenes[row].things) == 4 for row in rows])
     assert abs(share - COUNTS[3]) < 0.1
@@ -200,6 +191,24 @@ def test_batches_match_their_scenes(tokenizer: CLIPTokenizer) -> None:
     dropped = make_batch(pool, rows[:16], tokenizer, rng, 1.0)
     assert int((dropped.owners >= 0).sum()) == 0
     assert int((dropped.ids[:, 1] != tokenizer.eos_token_id).sum()) == 0
+
+
+def test_batches_come_from_helpers_as_from_here(tokenizer: CLIPTokenizer) -> None:
+    vae = build_vae().eval()
+    scenes = [sample_scene(np.random.default_rng(i), COUNTS) for i in range(40)]
+    here, helped = (encode(vae, scenes, torch.device("cpu"), workers) for workers in (0, 2))
+    assert torch.equal(here.coverage, helped.coverage)
+    assert torch.equal(here.latents, helped.latents)
+    batches = Batches(here, tokenizer, 4, 0.1, (1, 2))
+    first = [next(load_batches(batches, workers)) for workers in (0, 1)]
+    for a, b in zip(first[0].tensors(), first[1].tensors(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_step_off_the_gpu_is_just_called() -> None:
+    step = Replayed(lambda a, b: (a + b,), torch.device("cpu"))
+    for i in range(5):
+        assert step(torch.tensor(i), torch.tensor(2 * i))[0] == 3 * i
 
 
 def test_normalised_latents_keep_the_pictures() -> None:
