@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.webui.jobs import BINDINGS, PROMPT, SMALL, compose, draw, fields
+from tests.webui.jobs import BINDINGS, PROMPT, SMALL, compose, draw, fields, last
 from tests.webui.server import SMALL_JOB, WebUI, WebUIError
 
 CAT, DOG = BINDINGS
@@ -103,3 +103,19 @@ def test_a_bad_job_in_the_queue_does_not_touch_a_good_one(webui: WebUI, good: st
     assert first.result().sha1 == good
     assert other.result().sha1 == plain
     assert wrong.result().status == wrong_too.result().status == 422
+
+
+@pytest.mark.parametrize(
+    ("wanted", "field", "words"),
+    [({"profile": "default"}, "profile", "balanced"), ({"bindings": [{"lora": "tinyZ"}]}, "lora", "tinyZ")],
+    ids=["before-the-job", "while-binding"],
+)
+def test_the_report_of_a_refused_job_says_why(webui: WebUI, good: str, wanted: dict, field: str, words: str):
+    with pytest.raises(WebUIError):
+        compose(webui, wanted, **SMALL)
+    told = last(webui)
+    assert told["error"]["field"] == field
+    assert words in told["error"]["message"]
+    assert told["composed"] is False
+    assert compose(webui, **SMALL).sha1 == good
+    assert last(webui)["error"] is None

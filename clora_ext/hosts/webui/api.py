@@ -8,7 +8,7 @@ from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from modules import shared
 
 from clora_ext import __version__
-from clora_ext.hosts.webui.lifecycle import last
+from clora_ext.hosts.webui.reports import last
 from clora_ext.request import json_schema
 from clora_ext.settings import METHODS, PROFILES
 
@@ -44,7 +44,7 @@ def add_routes(_demo: Any, app: FastAPI) -> None:
 
     @app.get("/clora/v1/last", dependencies=guards)
     def report() -> dict[str, Any]:
-        """The last composed job: per step loss, masks, areas, UNet rows and seconds; peak memory; settings."""
+        """The last job: per step loss, masks, areas, UNet rows, seconds; peak memory; settings; why it was refused."""
         if not last.report:
-            raise HTTPException(404, "No job has been composed since WebUI started.")
+            raise HTTPException(404, "CLoRA has been asked for no job since WebUI started.")
         return last.report

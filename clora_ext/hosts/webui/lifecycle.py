@@ -5,7 +5,6 @@ sampling starts, before any UNet call.
 """
 
 import logging
-import resource
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,16 +12,15 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-import torch
-from modules import devices, errors, extra_networks, shared
+from modules import errors, extra_networks, shared
 
-from clora_ext import __version__
 from clora_ext.core.concepts import Plan
 from clora_ext.engine.job import Job, Wear, composes, job, plan
 from clora_ext.engine.report import JobReport
 from clora_ext.engine.step import Composition
 from clora_ext.errors import BindingError, CLoRAError, HostError
 from clora_ext.hosts.webui import compat, conditions, networks, tokens
+from clora_ext.hosts.webui.reports import last, summary
 from clora_ext.hosts.webui.sampling import Sampling
 from clora_ext.prompt import Bound, Request, bind, find_tags, remove_tags
 from clora_ext.request import KEY, JobRequest, read, to_infotext
@@ -51,16 +49,6 @@ class State:
     sampling: Sampling | None = None
     reports: list[JobReport] = field(default_factory=list)
     began: float = field(default_factory=time.time)
-
-
-@dataclass
-class Last:
-    """The last job's report, for ``GET /clora/v1/last``."""
-
-    report: dict[str, Any] = field(default_factory=dict)
-
-
-last = Last()
 
 
 @contextmanager
@@ -120,22 +108,31 @@ def finished(p: Any) -> None:
     state: State | None = getattr(p, "clora", None)
     _release(p)
     if state is not None and state.request is not None:
-        last.report = _summary(state)
+        _tell(state)
+
+
+def _tell(state: State) -> None:
+    last.report = summary(state.request, state.reports, state.began, state.error)
 
 
 def _guard(p: Any, state: State) -> None:
     original = p.sample
 
     def sample(*args: Any, **kwargs: Any) -> Any:
-        if state.error is not None:
+        try:
+            if state.error is not None:
+                raise state.error
+            if not state.ready:
+                raise HostError("WebUI did not load the prompt's LoRAs, so they can not be composed; see the log.")
+            if state.batch is None:
+                return original(*args, **kwargs)
+            with _composing(p, state, state.batch):
+                return original(*args, **kwargs)
+        except Exception as error:
+            state.error = error
             _release(p)
-            raise state.error
-        if not state.ready:
-            raise HostError("WebUI did not load the prompt's LoRAs, so they can not be composed; see the log.")
-        if state.batch is None:
-            return original(*args, **kwargs)
-        with _composing(p, state, state.batch):
-            return original(*args, **kwargs)
+            _tell(state)
+            raise
 
     sample.clora = original  # type: ignore[attr-defined]
     p.sample = sample
@@ -254,7 +251,7 @@ def _composing(p: Any, state: State, batch: Batch) -> Generator[None, None, None
         state.reports.append(composition.report)
         for note in dict.fromkeys(note for step in composition.report.steps for note in step.notes):
             p.comment(f"CLoRA: {note}")
-        last.report = _summary(state)
+        _tell(state)
 
 
 def _plans(p: Any, batch: Batch, *, masked: bool) -> Any:
@@ -281,23 +278,3 @@ def _plans(p: Any, batch: Batch, *, masked: bool) -> Any:
     for step in {until for of in stages for several in of.values() for until, _ in several}:
         plans(step)  # a subject that an edit takes out is found now, before anything is drawn
     return plans
-
-
-def _summary(state: State) -> dict[str, Any]:
-    """Plain data of a job for the API."""
-    on_gpu = devices.device.type == "cuda"
-    peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    request = state.request
-    return {
-        "version": __version__,
-        "profile": request.settings.profile,
-        "method": request.settings.method,
-        "settings": dict(request.settings.values),
-        "composed": bool(state.reports),
-        "batches": [report.as_dict() for report in state.reports],
-        "unet_rows": sum(report.rows for report in state.reports),
-        "seconds": sum(report.seconds for report in state.reports),
-        "job_seconds": time.time() - state.began,
-        "peak_memory_bytes": peak,
-        "error": None if state.error is None else str(state.error),
-    }

@@ -1,0 +1,54 @@
+"""What the last job did or why it was refused, as plain data for ``GET /clora/v1/last``."""
+
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from modules import devices
+
+from clora_ext import __version__
+from clora_ext.engine.report import JobReport
+from clora_ext.errors import CLoRAError
+from clora_ext.request import JobRequest
+
+
+@dataclass
+class Last:
+    """The report of the last job that was asked of us; empty before the first."""
+
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+last = Last()
+
+
+def summary(
+    request: JobRequest | None, reports: Sequence[JobReport], began: float, error: Exception | None
+) -> dict[str, Any]:
+    """Plain data of a job; ``request`` is None when it could not be read, which ``error`` then explains."""
+    on_gpu = devices.device.type == "cuda"
+    peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    wanted = None if request is None else request.settings
+    return {
+        "version": __version__,
+        "profile": wanted and wanted.profile,
+        "method": wanted and wanted.method,
+        "settings": {} if wanted is None else dict(wanted.values),
+        "composed": bool(reports) and error is None,
+        "batches": [report.as_dict() for report in reports],
+        "unet_rows": sum(report.rows for report in reports),
+        "seconds": sum(report.seconds for report in reports),
+        "job_seconds": time.time() - began,
+        "peak_memory_bytes": peak,
+        "error": None if error is None else _told(error),
+    }
+
+
+def _told(error: Exception) -> dict[str, str | None]:
+    """The sentence and the field that it is about."""
+    if isinstance(error, CLoRAError):
+        return {"message": error.message, "field": error.field}
+    return {"message": f"{type(error).__name__}: {error}", "field": None}
