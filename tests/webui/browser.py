@@ -24,6 +24,8 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
 LOOPBACK = "127.0.0.1"
 LOAD_MILLISECONDS = 120_000
 JOB_MILLISECONDS = 300_000
+SETTLE_MILLISECONDS = 1000
+"""Gradio hands pasted values on from component to component after its answer has come."""
 
 
 def find_chromium() -> str | None:
@@ -63,6 +65,24 @@ class WebUIPage:
         entry.fill(str(value))
         entry.blur()
 
+    def send_to_txt2img(self, image: bytes) -> None:
+        """Open a PNG in the tab PNG Info and send it to txt2img, as a person does; wait until the fields are filled."""
+        self.page.locator("#tabs > .tab-nav button", has_text="PNG Info").click()
+        self.page.locator("#pnginfo_image input[type=file]").set_input_files(
+            {"name": "picture.png", "mimeType": "image/png", "buffer": image}
+        )
+        self.page.locator("#tab_pnginfo").get_by_text("Steps: ").first.wait_for()
+        self.page.locator("#tab_pnginfo button", has_text="txt2img").first.click()
+        self.element("txt2img_generate").wait_for()
+        self.page.wait_for_timeout(SETTLE_MILLISECONDS)
+
+    def shown_file(self, *, tab: str = "txt2img") -> bytes:
+        """Return the file behind the gallery's first picture, infotext and all."""
+        source = self.element(f"{tab}_gallery").locator("img").first.get_attribute("src") or ""
+        answer = self.host.get(source.removeprefix(self.host.url))
+        answer.raise_for_status()
+        return answer.content
+
     def sampling(self, *, steps: int, width: int, height: int, seed: int, tab: str = "txt2img") -> None:
         """Set the main fields of a job: number of steps, size in pixels, seed."""
         for name, value in {"steps": steps, "width": width, "height": height, "seed": seed}.items():
@@ -82,10 +102,7 @@ class WebUIPage:
             arg=[tab, before],
             timeout=JOB_MILLISECONDS,
         )
-        source = self.element(f"{tab}_gallery").locator("img").first.get_attribute("src") or ""
-        answer = self.host.get(source.removeprefix(self.host.url))
-        answer.raise_for_status()
-        return Image.open(io.BytesIO(answer.content)).convert("RGB")
+        return Image.open(io.BytesIO(self.shown_file(tab=tab))).convert("RGB")
 
     def infotext(self, *, tab: str = "txt2img") -> str:
         """Return the text under the gallery, which describes the picture chosen there."""

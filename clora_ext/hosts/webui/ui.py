@@ -1,13 +1,13 @@
 """The panel: one loop over the knobs, and the fields that an infotext fills."""
 
 import functools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 from modules.ui_components import InputAccordion
 
+from clora_ext.prompt import format_requests, read_requests
 from clora_ext.request import KEY, from_infotext
 from clora_ext.settings import KNOBS, METHODS, PROFILES, Knob, profile_value
 
@@ -47,7 +47,8 @@ def panel(elem_id: Callable[[str], str]) -> tuple[list[Any], list[tuple[Any, Any
         with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced")):
             made |= {knob.name: _component(knob, elem_id) for knob in KNOBS if knob.name not in MAIN}
         knobs = [made[knob.name] for knob in KNOBS]
-        made["profile"].change(profile_values, inputs=[made["profile"]], outputs=knobs, show_progress=False)
+        # not change: that also follows a paste, and would undo the knobs that were pasted along
+        made["profile"].input(profile_values, inputs=[made["profile"]], outputs=knobs, show_progress=False)
     components = [made[name] for name in FIELDS]
     return components, [(made[name], functools.partial(_pasted, name)) for name in FIELDS]
 
@@ -84,8 +85,4 @@ def _pasted(name: str, words: Mapping[str, str]) -> Any:
     if found is None:
         return False if name == "enabled" else None
     value = found[name]
-    return json.dumps(value, ensure_ascii=False) if name == "bindings" and value else value or _empty(name, value)
-
-
-def _empty(name: str, value: Any) -> Any:
-    return "" if name == "bindings" else value
+    return format_requests(read_requests(value)) if name == "bindings" else value
