@@ -17,7 +17,7 @@ empty :=
 space := $(empty) $(empty)
 PURE_FILES := $(subst $(space),$(comma),$(foreach part,$(PURE),clora_ext/$(part)/*))
 
-.PHONY: help demo test test-unit test-host-python test-webui link-webui train-tiny check-world lint
+.PHONY: help demo test test-unit test-host-python test-webui link-webui train-tiny check-world lint bench-quality
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -60,3 +60,6 @@ train-tiny: $(VENV)/.demo ## the tiny world from its renderer: hours on 2 cores,
 
 check-world: $(VENV)/.demo ## does the tiny world tell methods apart? three pairs, 24 seeds
 	$(RUN) -m tiny_world.check
+
+bench-quality: $(VENV)/.demo ## does it compose? all methods, judged: out/bench/quality.html (QUICK=1, FULL=1, FOLDER=..., DEVICE=cuda)
+	OMP_NUM_THREADS=1 $(RUN) -m bench.quality

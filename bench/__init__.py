@@ -1,0 +1,1 @@
+"""Benchmarks: what the methods draw and what they cost."""

@@ -1,0 +1,1 @@
+"""Does it compose? Prompts, judges, methods, runner and report of the quality benchmark."""

@@ -1,0 +1,152 @@
+"""`python -m bench.quality`: draws, judges and reports; `make bench-quality`."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from bench.quality import folder, markdown, prompts, report, summary
+from bench.quality.jobs import Job, missing, plan
+from bench.quality.methods import COSTLY, Method, table
+from bench.quality.pool import pool
+from bench.quality.prompts import Prompt, PromptSet
+from bench.quality.protocol import reference_jobs
+from bench.quality.store import Store
+from bench.quality.worker import Setup
+from clora_ext.errors import CLoRAError
+from clora_ext.hosts.diffusers.pipeline import Library
+
+COSTLY_SPLITS = ("two", "same_class")
+MODES = {"quick": (2, 4, 0), "default": (4, 8, 10), "full": (10, 50, 1000)}
+"""Seeds a prompt, references a LoRA, prompts of a split whose leakage is measured."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """All options; the variables of `make` are their defaults."""
+    given = os.environ.get
+    made = argparse.ArgumentParser(prog="python -m bench.quality", description="Does it compose? Draw, judge, report.")
+    made.add_argument("--mode", choices=MODES, default=_mode())
+    made.add_argument("--folder", type=Path, default=given("FOLDER"), help="your own checkpoint, LoRAs and prompts")
+    made.add_argument("--prompts", type=Path, help="another file of prompts")
+    made.add_argument("--rows", default=given("ROWS", ""), help="only these rows of the table, by commas")
+    made.add_argument("--seeds", type=int, default=int(given("SEEDS") or 0), help="pictures a prompt")
+    made.add_argument("--device", default=given("DEVICE") or "cpu")
+    made.add_argument("--dtype", default=given("DTYPE") or "float32", choices=("float32", "float16", "bfloat16"))
+    made.add_argument("--workers", type=int, default=int(given("WORKERS") or 0), help="processes; a core each if 0")
+    made.add_argument("--batch", type=int, default=int(given("BATCH") or 0), help="seeds drawn at once")
+    made.add_argument("--time-limit", type=float, default=float(given("TIME_LIMIT") or 0), help="seconds; 0 for none")
+    made.add_argument("--report-only", action="store_true", help="draw nothing, report what is there")
+    made.add_argument("--out", type=Path, default=Path(given("OUT_DIR") or "out/bench"))
+    return made
+
+
+def _mode() -> str:
+    return "full" if os.environ.get("FULL") else "quick" if os.environ.get("QUICK") else "default"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; 0 when everything was drawn, 3 when time ran out before."""
+    options = parser().parse_args(arguments)
+    try:
+        return run(options)
+    except CLoRAError as error:
+        print(f"CLoRA: {error.detail}", file=sys.stderr)
+        return 2
+
+
+def run(options: argparse.Namespace) -> int:
+    """Draw what is missing, then write quality.json, quality.md and quality.html."""
+    until = time.monotonic() + options.time_limit if options.time_limit else None
+    subject = folder.from_folder(options.folder) if options.folder else folder.tiny_world()
+    default = options.folder / "prompts.json" if options.folder else prompts.REPORTED
+    asked = prompts.read(options.prompts or default)
+    setup = Setup(subject, options.device, options.dtype)
+    seeds, pictures, leaking = MODES[options.mode]
+    seeds = options.seeds or seeds
+    rows = chosen_rows(options.rows, options.mode)
+    asked = PromptSet(asked.name, asked.sampling, chosen_prompts(asked, options.mode, setup))
+    jobs = plan(asked.prompts, rows, seeds, asked.sampling, only=shown_on(rows, options, asked), leaking=leaking)
+    alone = references_of(setup, asked, pictures, rows)
+    store = Store(options.out / "quality.jsonl")
+    if not options.report_only:
+        draw([*alone, *jobs], store, setup, options, until)
+    world = setup.world
+    complete = not missing([*alone, *jobs], store.lines, world, 1)
+    options.out.mkdir(parents=True, exist_ok=True)
+    lines = [store.lines[key] for job in alone for seed in job.seeds if (key := job.key(seed, world)) in store]
+    tabled = summary.collect(jobs, store.lines, world)
+    found = summary.about(
+        asked, rows, subject.hashes(), mode=options.mode, seeds=seeds, device=options.device
+    ) | {"complete": complete}  # fmt: skip
+    found |= summary.summarise(asked, tabled, lines)
+    (options.out / "quality.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    text = f"{markdown.table(found)}\n{markdown.differences(found)}" if found["methods"] else "nothing drawn yet\n"
+    (options.out / "quality.md").write_text(text, encoding="utf-8")
+    (options.out / "quality.html").write_text(report.page(found, asked, tabled), encoding="utf-8")
+    print(f"{text}\n{options.out / 'quality.html'}" + ("" if complete else "\nnot complete: run it again to go on"))
+    return 0 if complete else 3
+
+
+def draw(jobs: Sequence[Job], store: Store, setup: Setup, options: argparse.Namespace, until: float | None) -> None:
+    """Draw and keep the pictures that are not there yet, with a progress bar over pictures."""
+    cuda = options.device.startswith("cuda")
+    todo = missing(jobs, store.lines, setup.world, options.batch or (10 if cuda else 4))
+    workers = options.workers or len(os.sched_getaffinity(0))
+    with tqdm(total=sum(len(job.seeds) for job in jobs), unit="picture", desc="bench", mininterval=1.0) as bar:
+        bar.update(bar.total - sum(len(job.seeds) for job in todo))
+        for lines in pool(setup, workers).run(todo, until):
+            store.add(lines)
+            bar.update(len(lines))
+
+
+def chosen_rows(names: str, mode: str) -> dict[str, Method]:
+    """The rows asked for. Raises ``CLoRAError`` for one that is not known."""
+    every = table()
+    if not names:
+        return {name: row for name, row in every.items() if mode != "quick" or name not in COSTLY}
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    for name in wanted:
+        if name not in every:
+            msg = f"There is no row “{name}”; known are {', '.join(every)}."
+            raise CLoRAError(msg, field="rows")
+    return {name: every[name] for name in wanted}
+
+
+def chosen_prompts(asked: PromptSet, mode: str, setup: Setup) -> tuple[Prompt, ...]:
+    """All, or twelve of all splits; those with a style only where somebody can tell a style."""
+    found = list(asked.prompts)
+    if setup.subject.judge and not setup.subject.eye:
+        print("no eye: styles, masks and similarities are left out; python -m bench.quality.eye_train", file=sys.stderr)
+        found = [prompt for prompt in found if prompt.style is None]
+    if mode != "quick":
+        return tuple(found)
+    places: dict[str, int] = {}
+    ranked = []
+    for order, prompt in enumerate(found):
+        ranked.append((places.setdefault(prompt.split, 0), order, prompt))
+        places[prompt.split] += 1
+    return tuple(prompt for _, _, prompt in sorted(ranked, key=lambda entry: entry[:2])[:12])
+
+
+def shown_on(rows: Mapping[str, Method], options: argparse.Namespace, asked: PromptSet) -> dict[str, tuple[str, ...]]:
+    """Splits of the rows that are not drawn everywhere: the costly ones, unless everything is asked for."""
+    if options.mode == "full" or options.folder or options.prompts:
+        return {}
+    return {name: tuple(s for s in asked.splits if s in COSTLY_SPLITS) for name in rows if name in COSTLY}
+
+
+def references_of(setup: Setup, asked: PromptSet, count: int, rows: Mapping[str, Method]) -> list[Job]:
+    """References, where anybody can compare with them."""
+    if not (setup.subject.eye or setup.subject.dino or setup.subject.clip):
+        return []
+    weight = rows["single"].weight if "single" in rows else table()["single"].weight
+    return reference_jobs(Library(*setup.subject.loras), asked.prompts, count, weight, asked.sampling)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

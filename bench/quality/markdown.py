@@ -1,0 +1,59 @@
+"""The table for the README."""
+
+from collections.abc import Mapping
+from typing import Any
+
+TITLES = {
+    "two": "two", "three": "three", "four": "four", "same_class": "two of a class", "style_global": "style everywhere",
+    "style_on_one": "style on one", "single": "one LoRA",
+}  # fmt: skip
+ORDER = ("single", "merge", "composite", "switch", "masks")
+"""Rows before the profiles; ``single`` is the ceiling."""
+
+
+def rows_in_order(names: Mapping[str, Any]) -> list[str]:
+    """Known baselines first, then whatever else there is, the costly profiles as they come."""
+    return [name for name in ORDER if name in names] + [name for name in names if name not in (*ORDER, "base")]
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """Share of pictures with all subjects right, and its 95 % interval, per method and split."""
+    splits = list(found["base_rate"]) or sorted({s for splits in found["methods"].values() for s in splits})
+    heads = [TITLES.get(split, split) for split in splits]
+    lines = [f"| method | {' | '.join(heads)} | UNet rows |", "|---" * (len(splits) + 2) + "|"]
+    if found["base_rate"]:
+        cells = [f"{found['base_rate'][split]:.0%}" for split in splits]
+        lines.append(f"| *base: right classes and count* | {' | '.join(cells)} | {_rows(found['methods']['base'])} |")
+    for name in rows_in_order(found["methods"]):
+        own = found["methods"][name]
+        cells = [_cell(own.get(split)) for split in splits]
+        label = f"*{name}: each LoRA alone*" if name == "single" else f"`{name}`"
+        lines.append(f"| {label} | {' | '.join(cells)} | {_rows(own)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(own: Mapping[str, Any] | None) -> str:
+    if own is None or "all_present" not in own:
+        return "-"
+    low, high = own["ci"]
+    return f"{own['all_present']:.0%} ({100 * low:.0f} to {100 * high:.0f})"
+
+
+def _rows(splits: Mapping[str, Mapping[str, Any]]) -> str:
+    own = splits.get("two") or next(iter(splits.values()))
+    return f"{own['unet_rows']:.0f}"
+
+
+def differences(found: Mapping[str, Any], ours: str = "balanced") -> str:
+    """Paired differences of ``ours`` to the other methods, in points."""
+    lines = [f"| split | {ours} against | points | 95 % interval | pictures |", "|---|---|---|---|---|"]
+    for split, entries in found["differences"].items():
+        for name, entry in entries.items():
+            left, _, right = name.partition(" - ")
+            if left == ours:
+                low, high = (f"{100 * bound:+.0f}" for bound in entry["ci"])
+                lines.append(
+                    f"| {TITLES.get(split, split)} | `{right}` | {100 * entry['difference']:+.0f} | "
+                    f"{low} to {high} | {entry['n']} |"
+                )
+    return "\n".join(lines) + "\n"

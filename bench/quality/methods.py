@@ -1,0 +1,54 @@
+"""Rows of the table: the base model, single LoRAs, every method and every profile that the settings know."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clora_ext.settings import METHODS, PROFILES, Settings, Value, settings
+
+TUNED = Path(__file__).resolve().parent / "tuned.json"
+WEIGHT = 1.2
+"""LoRA weight of a method that was not tuned."""
+COSTLY = ("authors", "paper")
+"""Profiles that a default run shows on few splits, and that no tuning touches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One row. ``draws``: ``composed`` the prompt as it stands; ``base`` without LoRAs and triggers; ``single`` once
+    per subject with that LoRA alone. ``weight`` multiplies every tag's. ``knobs`` differ from the profile's."""
+
+    name: str
+    draws: str = "composed"
+    profile: str = "balanced"
+    method: str = "merge"
+    weight: float = WEIGHT
+    knobs: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Settings:
+        """What the engine is asked for."""
+        return settings(self.profile, self.method, **self.knobs)
+
+
+def table(tuned: Path = TUNED) -> dict[str, Method]:
+    """All rows by name, with the tuned weights and knobs of ``tuned`` where there are any."""
+    composed = {name: Method(name, method=name) for name in METHODS if name != "clora"}
+    profiles = {name: Method(name, profile=name, method="clora") for name in PROFILES}
+    found = json.loads(tuned.read_text(encoding="utf-8")) if tuned.is_file() else {}
+    weight = found.get("balanced", {}).get("weight", WEIGHT)
+    rows = {"base": Method("base", "base"), "single": Method("single", "single", weight=weight)}
+    for name, method in {**composed, **profiles}.items():
+        own = {} if name in COSTLY else found.get(name, {}).get("knobs", {})
+        rows[name] = Method(
+            name, method.draws, method.profile, method.method, found.get(name, {}).get("weight", weight), own
+        )
+    return rows
+
+
+def save(name: str, weight: float, knobs: Mapping[str, Value], tuned: Path = TUNED) -> None:
+    """Keep what tuning found for the row ``name``."""
+    found = json.loads(tuned.read_text(encoding="utf-8")) if tuned.is_file() else {}
+    found[name] = {"weight": weight, "knobs": dict(knobs)}
+    tuned.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n", encoding="utf-8")

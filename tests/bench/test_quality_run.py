@@ -1,0 +1,167 @@
+"""The runner on the tiny world: resumes, stops in time, draws what the rows say."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bench.quality import folder, summary
+from bench.quality.__main__ import main
+from bench.quality.draw import draw
+from bench.quality.encoding import unpack_image
+from bench.quality.jobs import Job, interleaved, missing, plan, seeds_of
+from bench.quality.methods import Method, save, table
+from bench.quality.pool import InProcess
+from bench.quality.prompts import REPORTED, Prompt, Sampling, read, write
+from bench.quality.store import Store
+from bench.quality.worker import Setup, Worker
+from clora_ext.settings import METHODS, PROFILES
+
+SAMPLING = Sampling(steps=3)
+TWO = Prompt(
+    "two", "two", "a vako cat <lora:tuxcat:1> and a pleko dog <lora:browndog:1> in the grass",
+    {"tuxcat": "tuxcat", "browndog": "browndog"},
+)  # fmt: skip
+SETUP = Setup(replace(folder.tiny_world(), eye=None))
+
+
+@pytest.fixture(scope="module")
+def worker() -> Worker:
+    return Worker(SETUP)
+
+
+def _job(row: str = "merge", *, seeds: tuple[int, ...] = (1,), leak: bool = False, prompt: Prompt = TWO) -> Job:
+    return Job(prompt, table()[row], seeds, SAMPLING, leak, seeds[:1])
+
+
+def test_every_method_and_profile_is_a_row():
+    assert set(table()) == {"base", "single"} | (set(METHODS) - {"clora"}) | set(PROFILES)
+
+
+def test_tuned_values_reach_their_rows_but_not_the_authors(tmp_path):
+    path = tmp_path / "tuned.json"
+    save("balanced", 0.9, {"mask_threshold": 0.5}, path)
+    save("merge", 0.4, {}, path)
+    rows = table(path)
+    assert rows["balanced"].settings["mask_threshold"] == 0.5
+    assert (rows["merge"].weight, rows["balanced"].weight, rows["authors"].weight) == (0.4, 0.9, 0.9)
+    assert rows["authors"].settings == Method("a", profile="authors", method="clora").settings
+
+
+def test_a_batch_and_its_judgement(worker: Worker):
+    lines = worker.perform(_job("balanced", seeds=(5, 6), leak=True))
+    assert [line["seed"] for line in lines] == [5, 6]
+    assert all({"all", "subjects", "lenient", "rows", "seconds", "leakage"} <= set(line) for line in lines)
+    assert all(0.0 < line["leakage"] < 0.5 for line in lines)
+    assert "webp" in lines[0]
+    assert "webp" not in lines[1]
+    assert unpack_image(lines[0]["webp"][0]).size == (128, 128)
+
+
+def test_weights_base_and_single_are_what_they_say(worker: Worker):
+    def pixels(job: Job, place: int = 0) -> np.ndarray:
+        return np.asarray(draw(worker.model, worker.library, job)[place].images[0], dtype=int)
+
+    merge, base, single = (_job(row) for row in ("merge", "base", "single"))
+    none = replace(merge, method=replace(merge.method, weight=0.0))
+    triggered = Prompt("p", "two", "a vako cat and a pleko dog in the grass")
+    assert np.abs(pixels(none) - pixels(replace(base, prompt=triggered))).max() <= 1
+    assert np.abs(pixels(base) - pixels(merge)).max() > 5
+    assert len(draw(worker.model, worker.library, single)) == 2
+    cat = Prompt("p", "one", "a vako cat <lora:tuxcat:1>  and a dog  in the grass", {"tuxcat": "tuxcat"})
+    assert np.abs(pixels(single) - pixels(replace(merge, prompt=cat))).max() <= 1
+
+
+def test_keys_name_everything_that_decides():
+    job = _job()
+    keys = {
+        job.key(1, "w"),
+        job.key(2, "w"),
+        job.key(1, "v"),
+        replace(job, leak=True).key(1, "w"),
+        replace(job, sampling=Sampling(steps=4)).key(1, "w"),
+        replace(job, method=table()["composite"]).key(1, "w"),
+        replace(job, method=replace(job.method, weight=0.3)).key(1, "w"),
+        replace(job, prompt=replace(TWO, prompt=TWO.prompt + "!")).key(1, "w"),
+    }
+    assert len(keys) == 8
+    assert replace(job, method=replace(job.method, name="other")).key(1, "w") == job.key(1, "w")
+
+
+def test_only_what_is_missing_is_drawn_in_batches():
+    job = _job(seeds=(1, 2, 3, 4, 5))
+    done = {job.key(seed, "w") for seed in (2, 4)}
+    assert [left.seeds for left in missing([job], done, "w", 2)] == [(1, 3), (5,)]
+
+
+def test_a_store_survives_a_line_cut_off(tmp_path):
+    store = Store(tmp_path / "lines.jsonl")
+    store.add([{"key": "a", "n": 1}, {"key": "b", "n": 2}])
+    store.path.write_text(store.path.read_text()[:-5])
+    again = Store(store.path)
+    assert "a" in again
+    assert "b" not in again
+    again.add([{"key": "c"}])
+    assert set(Store(store.path).lines) == {"a", "c"}
+
+
+def test_prompts_take_turns_and_share_noise_over_methods():
+    asked = read(REPORTED).prompts
+    first = [prompt.split for prompt in interleaved(asked)][:14]
+    assert len(set(first)) >= 6
+    jobs = plan(asked, table(), 3, SAMPLING, only={"paper": ("two",)}, leaking=2)
+    own = [job for job in jobs if job.prompt.id == "two-01"]
+    assert len({job.seeds for job in own}) == 1
+    assert {job.prompt.split for job in jobs if job.method.name == "paper"} == {"two"}
+    assert sum(job.leak for job in jobs if job.method.name == "merge") == 4
+    assert not set(seeds_of(asked[0], 3)) & set(seeds_of(asked[1], 3))
+
+
+def test_no_time_no_job():
+    assert list(InProcess(SETUP).run([_job()], until=0.0)) == []
+
+
+def test_the_command_resumes_and_writes_all_three_files(tmp_path, capsys):
+    path = tmp_path / "prompts.json"
+    write(path, "small", [TWO], SAMPLING)
+    given = ["--prompts", str(path), "--rows", "base,merge,balanced", "--seeds", "2", "--workers", "1",
+             "--mode", "full", "--out", str(tmp_path)]  # fmt: skip
+    lines = tmp_path / "quality.jsonl"
+    assert main(given) == 0
+    kept = lines.read_text()
+    assert main(given) == 0
+    assert lines.read_text() == kept
+    found = json.loads((tmp_path / "quality.json").read_text())
+    assert found["complete"]
+    assert found["hashes"]["judge"]
+    own = found["methods"]["balanced"]["two"]
+    assert own["n"] == 2
+    assert own["ci"][0] <= own["all_present"] <= own["ci"][1]
+    assert set(found["base_rate"]) == {"two"}
+    assert "balanced - merge" in found["differences"]["two"]
+    page = (tmp_path / "quality.html").read_text()
+    assert page.count("data:image/webp") >= 3
+    assert "http" not in page
+    assert main([*given[:-1], str(tmp_path / "other"), "--report-only"]) == 3
+    assert main([*given, "--rows", "nothing"]) == 2
+    assert "balanced" in capsys.readouterr().err
+
+
+def test_rates_come_from_the_lines():
+    asked = read(REPORTED)
+    prompt = asked.prompts[0]
+    jobs = [Job(prompt, table()[row], (1, 2), SAMPLING) for row in ("base", "merge", "balanced")]
+    right = {"base": (True, True), "merge": (False, False), "balanced": (True, False)}
+    lines = {}
+    for job in jobs:
+        for seed, good in zip(job.seeds, right[job.method.name], strict=True):
+            lines[job.key(seed, "w")] = {
+                "all": good, "right": good, "lenient": True, "classes": good, "extra": [], "rows": 4, "seconds": 1.0,
+                "subjects": [["a", "present"], ["b", "present" if good else "mixed"]],
+            }  # fmt: skip
+    found = summary.summarise(asked, summary.collect(jobs, lines, "w"), [])
+    assert found["base_rate"] == {"two": 1.0}
+    own = found["methods"]["balanced"]["two"]
+    assert (own["all_present"], own["identity"], own["mixed"], own["share_of_base"]) == (0.5, 0.75, 0.25, 0.5)
+    assert found["differences"]["two"]["balanced - merge"]["difference"] == 0.5
