@@ -32,6 +32,8 @@ from .supervision import PlainAttention, attention_loss, set_attention
 
 ATTENTION = 0.05
 """Weight of the attention loss."""
+WARM = 0.6
+"""Factor on the learning rates of a training that begins with finished weights."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def losses(
 def load_frozen_vae(folder: Path, device: torch.device) -> AutoencoderKL:
     """The trained and normalised autoencoder of this training run."""
     vae = build_vae().to(device)
-    vae.load_state_dict(torch.load(folder / "vae-final.pt", map_location=device))
+    vae.load_state_dict(torch.load(folder / "vae-final.pt", map_location=device)["vae"])
     return vae.eval().requires_grad_(False)
 
 
@@ -116,13 +118,14 @@ def _train(
     pool_path = folder / f"pool-{rank}-of-{world}.pt"
     pool = _pool(pool_path, folder, scenes // world, (seed, rank), device, "scenes" if rank == 0 else "")
     unet, text = build_unet().to(device), build_text_encoder(len(tokenizer)).to(device)
+    text.set_attn_implementation("eager")  # fused attention is several times slower at these widths on a CPU
     processors = set_attention(unet, keep=True)
     matrices, rest = split_params([unet, text], outer=("conv_in.weight", "conv_out.weight"))
     optimizers = [muon(matrices, 0.02, device), adamw(rest, 2e-3, device)]
     average = Average([unet, text], 0.998)
     diffusion = Diffusion(alphas_cumprod().to(device))
     path = folder / "base.pt"
-    first = 0
+    first, peak = 0, 1.0
     if path.exists():
         state = torch.load(path, map_location=device)
         unet.load_state_dict(state["raw_unet"])
@@ -130,7 +133,12 @@ def _train(
         average.load_state_dict(state["average"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        first = state["step"]
+        first, peak = state["step"], state["peak"]
+    elif (folder / "start.pt").exists():
+        state = torch.load(folder / "start.pt", map_location=device)
+        unet.load_state_dict(state["unet"])
+        text.load_state_dict(state["text"])
+        average, peak = Average([unet, text], 0.998), WARM
     generator = torch.Generator().manual_seed(seed * 7919 + rank * 101 + first)
     params = [*matrices, *rest]
 
@@ -149,15 +157,15 @@ def _train(
     batches = load_batches(Batches(pool, tokenizer, batch // world, 0.1, (seed, rank, first)), helpers(device))
     bar = tqdm(range(first, steps), initial=first, total=steps, desc="base", disable=rank > 0, mininterval=2)
     for step in bar:
-        set_rate(optimizers, schedule(step, steps, decay_from=0.45))
+        set_rate(optimizers, peak * schedule(step, steps, decay_from=0.45))
         made = next(batches)
         loss, supervised = replayed(*draw_noise(made, generator), *made.tensors())
         average.update()
         if (step + 1) % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.4f}", attention=f"{supervised.item():.3f}", refresh=False)
-        if rank == 0 and (step + 1 == steps or (step + 1) % 500 == 0):
+        if rank == 0 and (step + 1 == steps or (step + 1) % 200 == 0):
             average.swap()
-            state = {"unet": _copy(unet), "text": _copy(text), "step": step + 1}
+            state = {"unet": _copy(unet), "text": _copy(text), "step": step + 1, "peak": peak}
             average.swap()
             state |= {
                 "raw_unet": unet.state_dict(),
@@ -185,6 +193,6 @@ def train_base(
 ) -> None:
     """Trains UNet and text encoder, or goes on with it, and leaves folder/base.pt (averages under `unet` and `text`).
 
-    Needs folder/vae-final.pt. scenes: how many are encoded at the start.
+    Needs folder/vae-final.pt; begins with folder/start.pt if it is there. scenes: how many are encoded at the start.
     """
     launch(_train, device, folder, tokenizer_folder, steps, batch, scenes, seed, device)

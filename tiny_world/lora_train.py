@@ -29,7 +29,7 @@ from .supervision import set_attention
 RANK = 4
 NAMES: tuple[str, ...] = (*CONCEPTS, *STYLES)
 FINE: tuple[str, ...] = ("down_blocks.0.", "down_blocks.1.", "up_blocks.2.", "up_blocks.3.")
-WITH_TEXT: frozenset[str] = frozenset({"tuxcat", "browndog", "hatbunny", "duoflower", "starball", "lineart"})
+WITH_TEXT: frozenset[str] = frozenset({"tuxcat", "browndog", "hatbunny", "duoflower", "towerhouse", "lineart"})
 """The LoRAs that train the text encoder as well."""
 
 
@@ -167,9 +167,9 @@ def metadata(name: str, title: str, captions: list[str], steps: int, seed: int, 
 class LoraSettings:
     """How a LoRA is trained. rate: AdamW's learning rate; weight decay is zero."""
 
-    scenes: int = 48
-    steps: int = 400
-    batch: int = 4
+    scenes: int = 96
+    steps: int = 700
+    batch: int = 8
     rate: float = 2e-3
     rank: int = RANK
 
@@ -193,6 +193,7 @@ def train_lora(
     rng = np.random.default_rng([seed, NAMES.index(name), 1])
     unet = copy.deepcopy(parts.unet).to(device, torch.bfloat16).requires_grad_(False)
     text = copy.deepcopy(parts.text_encoder).to(device).requires_grad_(False)
+    text.set_attn_implementation("eager")
     parts.vae.to(device)
     pool = encode(parts.vae, lora_scenes(name, settings.scenes, seed), device)
     processors = set_attention(unet, keep=False)

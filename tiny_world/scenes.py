@@ -23,7 +23,7 @@ from .vae_train import to_tensor
 GRID = 16
 THINGS = 4
 MAX_NOUNS = 4
-COUNTS = (0.06, 0.22, 0.28, 0.44)
+COUNTS = (0.14, 0.22, 0.26, 0.38)
 """Shares of scenes with one to four things; many things are hardest and are seen most."""
 CHUNK = 32
 

@@ -26,7 +26,7 @@ from .export import export
 from .judge_train import PLANS as JUDGE_PLANS
 from .judge_train import train_judge
 from .lora_train import NAMES, LoraSettings, train_share
-from .model import WEIGHTS, build_vae
+from .model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS, build_vae, load_pipeline_parts
 from .optim import launch, pick_device, save_atomically
 from .samples import CASES, Figures
 from .samples import measure as measure_world
@@ -51,8 +51,8 @@ class Plan:
 
 
 PLANS: dict[str, Plan] = {
-    "cpu": Plan(1500, 16, 8000, 32, 24_000, LoraSettings(steps=600, batch=4)),
-    "cuda": Plan(3000, 32, 9000, 192, 60_000, LoraSettings(steps=1000, batch=8), lora_workers=3),
+    "cpu": Plan(1500, 16, 5000, 64, 24_000, LoraSettings()),
+    "cuda": Plan(3000, 32, 9000, 192, 60_000, LoraSettings(steps=1000), lora_workers=3),
 }
 """What two cores do in some hours, and what a GPU does in minutes."""
 
@@ -75,13 +75,23 @@ def finish_vae(work: Path, device: torch.device) -> None:
     mean, std = normalise_latents(vae, pictures, device)
     after = measure(vae, pictures, device)
     print(f"latents: mean {mean.tolist()}, deviation {std.tolist()}; PSNR {before:.2f} dB before, {after:.2f} dB after")
-    save_atomically(vae.state_dict(), work / "vae-final.pt")
+    save_atomically({"vae": vae.state_dict(), "psnr": after}, work / "vae-final.pt")
+
+
+def begin_with(weights: Path, work: Path, device: torch.device) -> None:
+    """Makes finished weights the start of further training: writes vae-final.pt and start.pt to the work folder."""
+    parts = load_pipeline_parts(weights / CHECKPOINT.name, weights / CONFIG.name, weights / TOKENIZER.name)
+    pictures = np.stack([sample_picture(np.random.default_rng(800_000 + i)) for i in range(64)])
+    quality = measure(parts.vae.to(device), pictures, device)
+    work.mkdir(parents=True, exist_ok=True)
+    save_atomically({"vae": parts.vae.state_dict(), "psnr": quality}, work / "vae-final.pt")
+    save_atomically({"unet": parts.unet.state_dict(), "text": parts.text_encoder.state_dict()}, work / "start.pt")
 
 
 def write_checkpoint(work: Path, weights: Path) -> None:
     """Writes the single file and its configuration from the stages' checkpoints."""
     base = torch.load(work / "base.pt", map_location="cpu")
-    vae = torch.load(work / "vae-final.pt", map_location="cpu")
+    vae = torch.load(work / "vae-final.pt", map_location="cpu")["vae"]
     export(weights, base["unet"], vae, base["text"], f"trained from scratch for {base['step']} steps")
 
 
@@ -111,12 +121,11 @@ def tell(work: Path, weights: Path, plan: Plan, device: torch.device, note: str 
     else:
         figures = measure_world(weights, work / "samples", device, count=96, lora_count=40)
     draw_sheet(work / "samples").save(GRID, optimize=True)
-    vae = torch.load(work / "vae.pt", map_location="cpu")
     base = torch.load(work / "base.pt", map_location="cpu")
     story = Story(
         vae_steps=plan.vae_steps,
         vae_batch=plan.vae_batch,
-        psnr=vae["psnr"],
+        psnr=torch.load(work / "vae-final.pt", map_location="cpu")["psnr"],
         base_steps=base["step"],
         base_batch=plan.base_batch,
         lora=plan.lora,
@@ -170,12 +179,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--base-steps", type=int)
     parser.add_argument("--base-batch", type=int)
     parser.add_argument("--scenes", type=int)
+    parser.add_argument("--again", action="store_true", help="train further, from the finished weights")
     parser.add_argument("--note", default="", help="a remark on this run for the model card")
     options = parser.parse_args(arguments)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     device = pick_device(options.device)
     sizes = ("vae_steps", "base_steps", "base_batch", "scenes")
     plan = replace(PLANS[device.type], **{size: getattr(options, size) for size in sizes if getattr(options, size)})
+    if options.again and not (options.work / "start.pt").exists():
+        begin_with(options.weights, options.work, device)
     run(options.stages, plan, options.work, options.weights, device, options.note)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor
 from transformers import CLIPTokenizer
 
+from tiny_world import train
 from tiny_world.base_train import Diffusion
 from tiny_world.caption import caption
 from tiny_world.check import PAIRS, Outcome, Task, passes, prompt, shares
-from tiny_world.model import TOKENIZER, alphas_cumprod, build_vae
+from tiny_world.model import TOKENIZER, WEIGHTS, alphas_cumprod, build_vae, load_pipeline_parts
 from tiny_world.optim import Average, Muon, Replayed, orthogonalise, schedule, split_params
 from tiny_world.render import render
 from tiny_world.scene import sample_scene
@@ -246,3 +249,14 @@ def test_check_takes_the_best_merge_and_counts_all_pairs() -> None:
     assert prompt(("tuxcat", "browndog"), 0.8, "-b") == (
         "a vako cat <lora:tuxcat-b:0.8> and a pleko dog <lora:browndog-b:0.8> in the grass"
     )
+
+
+def test_training_again_begins_with_the_finished_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "measure", lambda *_: 26.0)
+    train.begin_with(WEIGHTS, tmp_path, torch.device("cpu"))
+    start = torch.load(tmp_path / "start.pt")
+    vae = torch.load(tmp_path / "vae-final.pt")
+    parts = load_pipeline_parts()
+    for state, net in ((start["unet"], parts.unet), (start["text"], parts.text_encoder), (vae["vae"], parts.vae)):
+        assert all(torch.equal(state[name], value) for name, value in net.state_dict().items())
+    assert vae["psnr"] == 26.0
