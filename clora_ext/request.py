@@ -16,29 +16,38 @@ KEY = "CLoRA"
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """A checked request: settings and explicit bindings; ``enabled`` false asks for the host's own image."""
+    """A checked request: settings and explicit bindings; ``enabled`` false asks for the host's own image.
+
+    ``show_masks`` asks for pictures of the masks beside the image; it changes nothing in it.
+    """
 
     enabled: bool
     settings: Settings
     bindings: tuple[Request, ...] = ()
+    show_masks: bool = False
 
 
 def read(fields: Mapping[str, Any]) -> JobRequest:
-    """Check an object of named fields: ``enabled``, ``profile``, ``method``, ``bindings`` and every knob.
+    """Check an object of named fields: those of ``JobRequest``, ``profile``, ``method`` and every knob.
 
     ``bindings`` is a list of objects or the panel's text. Raises ``CLoRAError`` naming the field and the choices.
     """
     knobs = dict(fields)
-    enabled = knobs.pop("enabled", True)
-    if not isinstance(enabled, bool):
-        raise SettingsError(f"“enabled” is {enabled!r}; it must be true or false.", field="enabled")
+    enabled, show_masks = _flag(knobs, "enabled", default=True), _flag(knobs, "show_masks", default=False)
     given = knobs.pop("bindings", ()) or ()
     bindings = parse_requests(given) if isinstance(given, str) else read_requests(given)
-    known = {"enabled", "bindings", *schema()}
+    known = {"enabled", "show_masks", "bindings", *schema()}
     for name in knobs:
         if name not in known:
             raise SettingsError(f"There is no field “{name}”; known are {', '.join(sorted(known))}.", field=str(name))
-    return JobRequest(enabled, settings(**knobs), bindings)
+    return JobRequest(enabled, settings(**knobs), bindings, show_masks)
+
+
+def _flag(fields: dict[str, Any], name: str, *, default: bool) -> bool:
+    value = fields.pop(name, default)
+    if not isinstance(value, bool):
+        raise SettingsError(f"“{name}” is {value!r}; it must be true or false.", field=name)
+    return value
 
 
 def json_schema() -> dict[str, Any]:
@@ -54,6 +63,12 @@ def json_schema() -> dict[str, Any]:
         "type": "object",
         "properties": {
             "enabled": {"type": "boolean", "default": True},
+            "show_masks": {
+                "type": "boolean",
+                "default": False,
+                "title": "Show masks",
+                "description": "Add a picture of who draws what for every image.",
+            },
             "bindings": {"type": "array", "items": binding},
             **schema(),
         },

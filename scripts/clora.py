@@ -1,20 +1,20 @@
 """The only script that WebUI loads: it hands the host's hooks on to ``clora_ext.hosts.webui``."""
 
 import logging
+from functools import partial
 from typing import Any
 
-from modules import script_callbacks, scripts, shared
+from modules import script_callbacks, scripts
 
 from clora_ext.hosts.webui.compat import unsupported_host
 
 log = logging.getLogger("clora")
-log.setLevel(getattr(shared.cmd_opts, "clora_log_level", "info").upper())
 REASON = unsupported_host()
 
 if REASON:
     log.error(REASON)
 else:
-    from clora_ext.hosts.webui import api, lifecycle, ui
+    from clora_ext.hosts.webui import api, lifecycle, options, ui, xyz
 
     class CLoRAScript(scripts.Script):
         """The always-on script of the txt2img tab."""
@@ -23,10 +23,18 @@ else:
             return "CLoRA"
 
         def show(self, is_img2img: bool) -> object:
-            return False if is_img2img else scripts.AlwaysVisible
+            if is_img2img:
+                return False
+            self.page: dict[str, Any] = {}
+            for name in ("prompt", "steps"):
+                self.on_after_component(partial(self._meet, name), elem_id=f"txt2img_{name}")
+            return scripts.AlwaysVisible
+
+        def _meet(self, name: str, event: Any) -> None:
+            self.page[name] = event.component
 
         def ui(self, is_img2img: bool) -> list[Any]:
-            components, self.infotext_fields = ui.panel(self.elem_id)
+            components, self.infotext_fields = ui.panel("txt2img", self.page)
             return components
 
         def process(self, p: Any, *args: Any) -> None:
@@ -39,6 +47,9 @@ else:
             lifecycle.attach(p)
 
         def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
-            lifecycle.finished(p)
+            lifecycle.finished(p, processed)
 
+    options.set_log_level()
     script_callbacks.on_app_started(api.add_routes, name="clora")
+    script_callbacks.on_before_ui(xyz.add_axes, name="clora")
+    script_callbacks.on_ui_settings(options.add_options, name="clora")

@@ -255,6 +255,16 @@ class WebUI:
         arguments.setdefault("timeout", REQUEST_SECONDS)
         return self._session.post(self.url + path, json=dict(body or {}), **arguments)
 
+    def put(self, path: str, body: Mapping[str, Any], **arguments: Any) -> requests.Response:
+        """PUT JSON to a path of the server; any HTTP status is an answer."""
+        arguments.setdefault("timeout", REQUEST_SECONDS)
+        return self._session.put(self.url + path, json=dict(body), **arguments)
+
+    def delete(self, path: str, **arguments: Any) -> requests.Response:
+        """DELETE a path of the server; any HTTP status is an answer."""
+        arguments.setdefault("timeout", REQUEST_SECONDS)
+        return self._session.delete(self.url + path, **arguments)
+
     def txt2img(self, **payload: Any) -> Result:
         """Run a txt2img job: `SMALL_JOB` with `payload` over it. Raise WebUIError for any status but 200."""
         answer = self.post("/sdapi/v1/txt2img", {**SMALL_JOB, **payload})

@@ -30,7 +30,7 @@ def world(webui_dir: Path) -> Iterator[WebUI]:
 
 def switch(page: WebUIPage) -> None:
     """Click the accordion's title, which opens and enables it, or closes and disables it."""
-    page.element("script_clora_enabled").locator(".label-wrap").first.click()
+    page.element("clora_txt2img_enabled").locator(".label-wrap").first.click()
 
 
 def choose(page: WebUIPage, element_id: str, value: str) -> None:
@@ -41,7 +41,7 @@ def choose(page: WebUIPage, element_id: str, value: str) -> None:
 
 def field(page: WebUIPage, name: str) -> str:
     """What a text or number field of the panel holds."""
-    return page.element(f"script_clora_{name}").locator("textarea, input:not([type=range])").first.input_value()
+    return page.element(f"clora_txt2img_{name}").locator("textarea, input:not([type=range])").first.input_value()
 
 
 def by_api(host: WebUI, **fields: Any) -> str:
@@ -72,17 +72,17 @@ def test_a_picture_sent_back_restores_every_field(world: WebUI):
         page.prompt(PROMPT)
         page.sampling(**JOB)
         switch(page)
-        choose(page, "script_clora_profile", "authors")
+        choose(page, "clora_txt2img_profile", "authors")
         page.page.wait_for_timeout(700)
         assert field(page, "mask_threshold") == "0.3", "a profile sets its knobs"
-        page.number("script_clora_mask_threshold", 0.41)
-        page.element("script_clora_bindings").locator("textarea").fill("tuxcat: cat\nbrowndog: dog, weight=1.1")
+        page.number("clora_txt2img_mask_threshold", 0.41)
+        page.element("clora_txt2img_bindings").locator("textarea").fill("tuxcat: cat\nbrowndog: dog, weight=1.1")
         first = page.generate()
         picture = page.shown_file()
     assert pixel_sha1(first) == by_api(world, profile="authors", mask_threshold=0.41, bindings=bindings)
     with open_page(world) as page:
         page.send_to_txt2img(picture)
-        assert page.element("script_clora_bindings").locator("textarea").is_visible()
+        assert page.element("clora_txt2img_bindings").locator("textarea").is_visible()
         assert (field(page, "profile"), field(page, "mask_threshold")) == ("authors", "0.41")
         assert field(page, "bindings") == "tuxcat: cat\nbrowndog: dog, weight=1.1"
         again = page.generate()
@@ -99,5 +99,5 @@ def test_a_picture_made_without_us_switches_the_panel_off(world: WebUI):
         picture = page.shown_file()
         switch(page)
         page.send_to_txt2img(picture)
-        assert not page.element("script_clora_bindings").locator("textarea").is_visible()
+        assert not page.element("clora_txt2img_bindings").locator("textarea").is_visible()
         assert pixel_sha1(page.generate()) == pixel_sha1(plain)

@@ -19,7 +19,7 @@ from clora_ext.engine.job import Job, Wear, composes, job, plan
 from clora_ext.engine.report import JobReport
 from clora_ext.engine.step import Composition
 from clora_ext.errors import BindingError, CLoRAError, HostError
-from clora_ext.hosts.webui import compat, conditions, networks, tokens
+from clora_ext.hosts.webui import compat, conditions, networks, shown, tokens, xyz
 from clora_ext.hosts.webui.reports import last, summary
 from clora_ext.hosts.webui.sampling import Sampling
 from clora_ext.prompt import Bound, Request, bind, find_tags, remove_tags
@@ -48,6 +48,8 @@ class State:
     batch: Batch | None = None
     sampling: Sampling | None = None
     reports: list[JobReport] = field(default_factory=list)
+    names: list[tuple[str, ...]] = field(default_factory=list)
+    """Per report, the LoRAs of its subjects."""
     began: float = field(default_factory=time.time)
 
 
@@ -75,7 +77,7 @@ def process(p: Any, fields: Mapping[str, Any]) -> None:
     _release(p)
     state = State()
     with _kept(state):
-        state.request = read(fields)
+        state.request = read(xyz.overlaid(fields, getattr(p, "clora_cell", {})))
         if not state.request.enabled:
             return
         p.extra_generation_params.update(to_infotext(state.request))
@@ -103,16 +105,18 @@ def attach(p: Any) -> None:
         sampling.attach(p.sampler.model_wrap_cfg)
 
 
-def finished(p: Any) -> None:
-    """The job is over: leave nothing of ours on it, keep the report."""
+def finished(p: Any, processed: Any) -> None:
+    """The job is over: leave nothing of ours on it, keep the report, add the pictures that were asked for."""
     state: State | None = getattr(p, "clora", None)
     _release(p)
     if state is not None and state.request is not None:
         _tell(state)
+        if state.request.show_masks:
+            shown.add_masks(p, processed, state.reports, state.names)
 
 
 def _tell(state: State) -> None:
-    last.report = summary(state.request, state.reports, state.began, state.error)
+    last.report = summary(state.request, state.reports, state.names, state.began, state.error)
 
 
 def _guard(p: Any, state: State) -> None:
@@ -249,6 +253,7 @@ def _composing(p: Any, state: State, batch: Batch) -> Generator[None, None, None
     finally:
         state.sampling = None
         state.reports.append(composition.report)
+        state.names.append(tuple(subject.lora for subject in batch.bounds[0].subjects))
         for note in dict.fromkeys(note for step in composition.report.steps for note in step.notes):
             p.comment(f"CLoRA: {note}")
         _tell(state)

@@ -30,11 +30,14 @@ def builtin() -> Any:
     return networks
 
 
-def on_disk(name: str) -> Any:
-    """The file that ``name`` (or an alias) stands for. Raises ``LoraError`` with near names when there is none."""
+def on_disk(name: str, *, refresh: bool = True) -> Any:
+    """The file that ``name`` (or an alias) stands for. Raises ``LoraError`` with near names when there is none.
+
+    ``refresh`` looks into the folder again for a name that is not known.
+    """
     networks = builtin()
-    for refresh in (False, True):
-        if refresh:
+    for again in (False, True) if refresh else (False,):
+        if again:
             networks.list_available_networks()
         found = networks.available_networks.get(name)
         if found is None and name.lower() not in networks.forbidden_network_aliases:
@@ -48,9 +51,14 @@ def on_disk(name: str) -> Any:
     raise LoraError(f"There is no LoRA “{name}”; {choices}", field="lora")
 
 
-def facts(name: str) -> LoraFacts:
+def misfit(name: str) -> str | None:
+    """The kind of model that a LoRA's own metadata names, if that is not Stable Diffusion 1.x."""
+    return {"SDXL": "SDXL", "SD2": "Stable Diffusion 2"}.get(on_disk(name, refresh=False).sd_version.name)
+
+
+def facts(name: str, *, refresh: bool = True) -> LoraFacts:
     """What binding wants to know of a LoRA: its names, its activation text, the words of its training tags."""
-    found = on_disk(name)
+    found = on_disk(name, refresh=refresh)
     user = _user_metadata(found.filename)
     metadata = found.metadata or {}
     triggers = [user.get("activation text", ""), metadata.get("modelspec.trigger_phrase", "")]

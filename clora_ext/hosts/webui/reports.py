@@ -12,6 +12,7 @@ from modules import devices
 from clora_ext import __version__
 from clora_ext.engine.report import JobReport
 from clora_ext.errors import CLoRAError
+from clora_ext.hosts.webui.pictures import grey, png
 from clora_ext.request import JobRequest
 
 
@@ -26,9 +27,16 @@ last = Last()
 
 
 def summary(
-    request: JobRequest | None, reports: Sequence[JobReport], began: float, error: Exception | None
+    request: JobRequest | None,
+    reports: Sequence[JobReport],
+    names: Sequence[Sequence[str]],
+    began: float,
+    error: Exception | None,
 ) -> dict[str, Any]:
-    """Plain data of a job; ``request`` is None when it could not be read, which ``error`` then explains."""
+    """Plain data of a job; ``request`` is None when it could not be read, which ``error`` then explains.
+
+    ``names`` are, per report, the LoRAs of its subjects.
+    """
     on_gpu = devices.device.type == "cuda"
     peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     wanted = None if request is None else request.settings
@@ -38,7 +46,7 @@ def summary(
         "method": wanted and wanted.method,
         "settings": {} if wanted is None else dict(wanted.values),
         "composed": bool(reports) and error is None,
-        "batches": [report.as_dict() for report in reports],
+        "batches": [report.as_dict() | {"loras": list(of)} for report, of in zip(reports, names, strict=True)],
         "unet_rows": sum(report.rows for report in reports),
         "seconds": sum(report.seconds for report in reports),
         "job_seconds": time.time() - began,
@@ -52,3 +60,17 @@ def _told(error: Exception) -> dict[str, str | None]:
     if isinstance(error, CLoRAError):
         return {"message": error.message, "field": error.field}
     return {"message": f"{type(error).__name__}: {error}", "field": None}
+
+
+def masks_of(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """The masks of a job's report as PNGs: per image and subject its LoRA, words, and share of every pixel (grey)."""
+    found: list[dict[str, Any]] = []
+    image = 0
+    for batch in report.get("batches", []):
+        for weights in batch["masks"]:
+            for share, lora, words in zip(weights[1:], batch["loras"], batch["subjects"], strict=True):
+                mask = torch.tensor(share)
+                size = (mask.shape[1], mask.shape[0])
+                found.append({"image": image, "lora": lora, "words": words, "png": png(grey(mask, size))})
+            image += 1
+    return found

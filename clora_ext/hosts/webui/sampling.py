@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from clora_ext.core.concepts import Plan
 from clora_ext.core.rows import Half, Row
 from clora_ext.core.schedule import Moment
+from clora_ext.engine.report import StepReport
 from clora_ext.engine.session import installed
 from clora_ext.engine.step import Composition, Move
 from clora_ext.errors import HostError
 from clora_ext.hosts.webui import conditions, networks
+from clora_ext.hosts.webui.options import option
 from clora_ext.lora.deltas import Delta
 
 
@@ -125,8 +127,16 @@ class Sampling:
             raise HostError(msg)
         predictions = dict(zip(rows[:seen], params.x, strict=False))
         fused = composition.after(predictions)
+        if option("progress"):
+            shared.state.textinfo = _progress(composition.report.steps[-1])
         params.x[: call.images] = fused.cond + call.stale
         params.x[-call.images :] = fused.uncond + call.stale
+
+
+def _progress(step: StepReport) -> str:
+    """What the page says while it waits."""
+    apart = "" if step.separation is None else f", separation {step.separation:.2f}"
+    return f"CLoRA: step {step.index + 1}{apart}"
 
 
 class _Call:

@@ -49,6 +49,22 @@ def columns(text: str, scheduled: str, spans: Sequence[tuple[int, int]]) -> Colu
     return tuple(found[place][1] for place in places)
 
 
+def of_words(text: str, words: Sequence[str]) -> list[list[int] | None]:
+    """The columns of ``words``, which follow each other in ``text``, at the first step; None for one not there then."""
+    found = contents(schedule(text, 1)[0][1])
+    tokens = [token for token, _ in found]
+    columns: list[list[int] | None] = []
+    start = 0
+    for wanted in shared.sd_model.cond_stage_model.tokenize(list(words)) if words else []:
+        place = next((at for at in _places(tokens[start:], wanted)), None) if wanted else None
+        if place is None:
+            columns.append(None)
+            continue
+        columns.append([column for _, column in found[start + place : start + place + len(wanted)]])
+        start += place + len(wanted)
+    return columns
+
+
 def schedule(text: str, steps: int) -> list[tuple[int, str]]:
     """(last step, text) of each stage of a prompt that is edited while sampling."""
     (stages,) = prompt_parser.get_learned_conditioning_prompt_schedules(

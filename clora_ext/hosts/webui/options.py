@@ -1,0 +1,40 @@
+"""WebUI's settings page: what is shown and saved beside the image."""
+
+import logging
+from typing import Any
+
+import gradio as gr
+from modules import shared
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def add_options() -> None:
+    """Add the section CLoRA. Called once per start and per reload of the page."""
+    section = ("clora", "CLoRA")
+    level = shared.cmd_opts.clora_log_level
+    options = {
+        "clora_save_masks": shared.OptionInfo(
+            default=False, label="Save the pictures of masks that are shown, beside the image", section=section
+        ),
+        "clora_progress": shared.OptionInfo(
+            default=True, label="Say in the progress text what composing does", section=section
+        ),
+        "clora_log_level": shared.OptionInfo(
+            level, "How much CLoRA writes to the log", gr.Radio, {"choices": list(LOG_LEVELS)}, onchange=set_log_level,
+            section=section,
+        ),
+    }  # fmt: skip
+    for name, option in options.items():
+        shared.opts.add_option(name, option)
+
+
+def option(name: str) -> Any:
+    """The value of ``clora_<name>``; its default where the settings page has not been made."""
+    defaults = {"save_masks": False, "progress": True, "log_level": shared.cmd_opts.clora_log_level}
+    return getattr(shared.opts, f"clora_{name}", defaults[name])
+
+
+def set_log_level() -> None:
+    """Make the log as talkative as the settings say."""
+    logging.getLogger("clora").setLevel(option("log_level").upper())

@@ -1,0 +1,147 @@
+"""What a job will do, told before it is drawn: for the panel's line, rows and chips, and for the REST routes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from modules import sd_models
+
+from clora_ext.engine.estimate import Estimate, estimate
+from clora_ext.engine.job import composes, job
+from clora_ext.errors import CLoRAError, LoraError, PromptError
+from clora_ext.hosts.webui import networks, tokens
+from clora_ext.hosts.webui.pictures import STYLE, colour
+from clora_ext.prompt import LoraFacts, Outlook, Request, find_tags, outlook, remove_tags
+from clora_ext.prompt.outlook import Row
+from clora_ext.request import JobRequest, read
+from clora_ext.settings import settings
+
+STEPS = 20
+"""Steps that are counted where nobody says how many: WebUI's default."""
+
+
+def look(prompt: str, fields: Mapping[str, Any], steps: int = STEPS) -> dict[str, Any]:
+    """Plain data: ``line`` in words, ``problems``, one of ``rows`` per LoRA, ``words`` of the prompt, ``estimate``.
+
+    Never raises for what somebody typed: that is a problem with ``message`` and ``field``.
+    """
+    problems: list[CLoRAError] = []
+    try:
+        request = read(fields)
+    except CLoRAError as error:
+        problems.append(error)
+        request = JobRequest(enabled=True, settings=settings())
+    facts, missing = _facts(prompt, request.bindings)
+    problems += missing
+    seen = outlook(prompt, facts, request.bindings)
+    problems += [seen.problem] if seen.problem and not missing else []
+    cost = None if seen.bound is None else cost_of(seen, prompt, request, steps)
+    return {
+        "prompt": prompt,
+        "line": _line(seen, request, problems, cost),
+        "problems": [{"message": problem.message, "field": problem.field} for problem in problems],
+        "rows": _rows(seen, facts),
+        "words": _words(seen),
+        "estimate": cost and {
+            "plain_rows": cost.plain_rows, "rows": cost.rows, "gradient_rows": cost.gradient_rows,
+            "ratio": round(cost.ratio, 2),
+        },
+    }  # fmt: skip
+
+
+def cost_of(seen: Outlook, prompt: str, request: JobRequest, steps: int) -> Estimate:
+    """The job's UNet rows; a plain image's where there is nothing to compose."""
+    if not composes(seen.bound, request.settings):
+        return estimate(settings(method="merge"), {0: ()}, steps)
+    work = job(seen.bound, remove_tags(prompt), request.settings)
+    worn = {branch: [wear.key for wear in wears] for branch, wears in work.worn.items()}
+    return estimate(request.settings, worn, steps)
+
+
+def with_tokens(seen: dict[str, Any]) -> dict[str, Any]:
+    """``look``'s answer with the prompt columns of every word, where a checkpoint is loaded: None for one that is not
+    in the prompt at the first step."""
+    if sd_models.model_data.sd_model is None:
+        return seen
+    found = tokens.of_words(remove_tags(seen["prompt"]), [word["text"] for word in seen["words"]])
+    return seen | {
+        "words": [word | {"columns": places} for word, places in zip(seen["words"], found, strict=True)],
+    }
+
+
+def _facts(prompt: str, requests: Sequence[Request]) -> tuple[dict[str, LoraFacts], list[CLoRAError]]:
+    """What is known of every LoRA that is named, and a problem for each that is not there or does not fit."""
+    try:
+        tags = [tag.name for tag in find_tags(prompt)]
+    except PromptError:
+        tags = []  # the outlook says so
+    found: dict[str, LoraFacts] = {}
+    problems: list[CLoRAError] = []
+    for name in dict.fromkeys([*tags, *(request.lora for request in requests)]):
+        try:
+            found[name] = networks.facts(name, refresh=False)
+            if made_for := networks.misfit(name):
+                msg = f"LoRA “{name}” is made for {made_for}; the loaded checkpoint is Stable Diffusion 1.x."
+                problems.append(LoraError(msg, field="lora"))
+        except CLoRAError as error:
+            found[name] = LoraFacts(name)
+            problems.append(error)
+    return found, problems
+
+
+def _line(seen: Outlook, request: JobRequest, problems: Sequence[CLoRAError], cost: Estimate | None) -> str:
+    """One sentence: what is wrong, or who draws what and what that costs."""
+    if problems:
+        return " ".join(problem.message for problem in problems)
+    if not seen.rows:
+        return "There is no LoRA in the prompt: WebUI draws it by itself."
+    who = ", ".join(_told(row, seen) for row in seen.rows)
+    if request.settings.method == "merge":
+        return f"{who}, all merged: WebUI's own image."
+    if not composes(seen.bound, request.settings):
+        return f"{who}: nothing to keep apart, WebUI draws it by itself."
+    return f"{who}: about {cost.ratio:.1f} × the work of a plain image."
+
+
+def _told(row: Row, seen: Outlook) -> str:
+    if row.role == "style":
+        return f"{row.lora} everywhere"
+    if row.role == "style_on":
+        return f"{row.lora} on what {row.on} draws"
+    several = any(seen.chips[index].places > 1 for index in row.words)
+    return f"{row.lora} on “{row.subject}”" + (f" (number {row.occurrence})" if several else "")
+
+
+def _rows(seen: Outlook, facts: Mapping[str, LoraFacts]) -> list[dict[str, Any]]:
+    """The rows, subjects in the colours of their masks."""
+    subjects = [row for row in seen.rows if row.role == "subject"]
+    return [_row(row, colour(subjects.index(row)) if row in subjects else STYLE, facts) for row in seen.rows]
+
+
+def _row(row: Row, hue: str, facts: Mapping[str, LoraFacts]) -> dict[str, Any]:
+    known = next((fact for fact in facts.values() if fact.name == row.lora), LoraFacts(row.lora))
+    return {
+        "lora": row.lora,
+        "colour": hue,
+        "weight": row.unet,
+        "role": row.role,
+        "subject": row.subject,
+        "occurrence": row.occurrence,
+        "trigger": row.trigger,
+        "known_triggers": list(known.triggers),
+        "on": row.on,
+        "problem": row.problem,
+    }
+
+
+def _words(seen: Outlook) -> list[dict[str, Any]]:
+    owners = {word: index for index, row in enumerate(seen.rows) for word in row.words}
+    return [
+        {
+            "text": chip.text,
+            "occurrence": chip.occurrence,
+            "places": chip.places,
+            "choosable": chip.choosable,
+            "row": owners.get(index),
+        }
+        for index, chip in enumerate(seen.chips)
+    ]

@@ -1,0 +1,180 @@
+"""The REST routes that tell what a prompt will do, keep presets and hand out masks; nothing of them draws."""
+
+import base64
+import io
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.webui.jobs import BINDINGS, SMALL, TAGGED, compose, draw, fields, last
+from tests.webui.server import WebUI, pixel_sha1
+
+HOSTILE = (
+    '<img src=x onerror="document.title=1">',
+    "\"quotes\" 'and' `ticks`\\",
+    "x" * 10_000,
+    "bell\x07 null\x00 escape\x1b[31m",
+    "\u202eright to left \u05d0\u05d1",
+    "\U0001f431\U0001f436",
+)
+
+
+def ask(host: WebUI, route: str, **body: Any) -> dict[str, Any]:
+    answer = host.post(f"/clora/v1/{route}", body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+BREAKING = "a (cat:1.2) BREAK a dog and a dog <lora:tinyA:0.7> <lora:tinyB:1:bind=dog:occurrence=2>"
+
+
+def test_tokenize_tells_words_columns_and_bindings(webui: WebUI):
+    told = ask(webui, "tokenize", prompt=BREAKING, clora={"bindings": [{"lora": "tinyA", "subject": "cat"}]})
+    assert told["problems"] == []
+    assert [(row["lora"], row["weight"], row["subject"], row["occurrence"]) for row in told["rows"]] == [
+        ("tinyA", 0.7, "cat", 1), ("tinyB", 1.0, "dog", 2),
+    ]  # fmt: skip
+    words = told["words"]
+    assert [word["text"] for word in words] == ["a", "cat", "a", "dog", "and", "a", "dog"]
+    cat, first, second = (words[index]["columns"] for index in (1, 3, 6))
+    assert cat
+    assert cat[0] == 2
+    assert first[0] >= 78, "BREAK begins a new chunk of 77"
+    assert second[0] > first[0]
+    assert [word["row"] for word in words] == [None, 0, None, None, None, None, 1]
+
+
+def test_more_than_75_tokens_have_columns_of_the_next_chunk(webui: WebUI):
+    told = ask(webui, "tokenize", prompt="very " * 80 + "cat <lora:tinyA:1:bind=cat>")
+    (cat,) = (word for word in told["words"] if word["text"] == "cat")
+    assert cat["columns"][0] >= 78
+
+
+def test_estimate_counts_what_the_job_then_does(webui: WebUI):
+    wanted = {"bindings": list(BINDINGS), "profile": "authors"}
+    told = ask(webui, "estimate", prompt="a cat and a dog", steps=3, clora=wanted)["estimate"]
+    compose(webui, wanted, **SMALL | {"steps": 3}, sampler_name="Euler")
+    assert told["rows"] + told["gradient_rows"] == last(webui)["unet_rows"]
+    assert told["ratio"] > 1
+
+
+def test_problems_are_answers(webui: WebUI):
+    told = ask(webui, "estimate", prompt="a cat <lora:tinyZ:1>")
+    assert told["estimate"] is None
+    assert "tinyZ" in told["line"]
+    assert ask(webui, "tokenize", prompt="a cat", clora={"profile": "x"})["problems"][0]["field"] == "profile"
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_is_only_text(webui: WebUI, text: str):
+    told = ask(webui, "tokenize", prompt=f"a cat {text} <lora:{text}:1>", clora={"bindings": text})
+    assert told["problems"]
+    answer = webui.put(f"/clora/v1/presets/{text[:50].encode().hex()}", {"profile": text})
+    assert answer.status_code == 422
+    assert "profile" in answer.json()["detail"]
+    refused = webui.post("/sdapi/v1/txt2img", {"prompt": text, **SMALL, **fields(bindings=[{"lora": text}])})
+    assert refused.status_code == 422
+    assert draw(webui, **SMALL).images
+
+
+def test_presets_are_kept_checked_and_forgotten(webui: WebUI):
+    assert webui.get("/clora/v1/presets").json() == {}
+    kept = webui.put("/clora/v1/presets/mine", {"profile": "authors", "step_size": 3, "mask_threshold": 0.3})
+    assert kept.json() == {"profile": "authors", "method": "clora", "step_size": 3.0}
+    assert webui.get("/clora/v1/presets").json() == {"mine": kept.json()}
+    assert webui.put("/clora/v1/presets/mine", {"step_sise": 3}).status_code == 422
+    assert webui.put(f"/clora/v1/presets/{'n' * 101}", {}).status_code == 422
+    assert webui.delete("/clora/v1/presets/other").status_code == 422
+    assert webui.delete("/clora/v1/presets/mine").json() == {}
+
+
+def test_masks_are_shown_on_request_and_change_nothing(webui: WebUI):
+    plain = compose(webui, **SMALL)
+    shown = compose(webui, {"show_masks": True}, **SMALL)
+    assert len(plain.images) == 1
+    assert len(shown.images) == len(shown.infotexts) == 2
+    assert shown.sha1 == plain.sha1
+    assert shown.images[1].height > shown.images[0].height, "a legend stands below"
+    found = webui.get("/clora/v1/masks").json()
+    assert [(mask["image"], mask["lora"], mask["words"]) for mask in found] == [
+        (0, "tinyA", "cat"),
+        (0, "tinyB", "dog"),
+    ]
+    picture = Image.open(io.BytesIO(base64.b64decode(found[0]["png"])))
+    assert picture.mode == "L"
+    assert picture.size == (8, 8)
+
+
+def test_masks_of_a_batch_stand_behind_all_its_images(webui: WebUI):
+    made = compose(webui, {"show_masks": True}, **SMALL, batch_size=2, n_iter=2)
+    assert [image.height > 64 for image in made.images] == [False] * 4 + [True] * 4
+    assert len({pixel_sha1(image) for image in made.images}) == 8
+    assert [mask["image"] for mask in webui.get("/clora/v1/masks").json()] == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_methods_without_masks_show_none(webui: WebUI):
+    assert len(compose(webui, {"show_masks": True, "method": "composite"}, **SMALL).images) == 1
+
+
+# -- the plot ------------------------------------------------------------------------------------------------------
+
+
+def axes(host: WebUI) -> list[str]:
+    scripts = host.get("/sdapi/v1/script-info").json()
+    (plot,) = (script for script in scripts if script["name"] == "x/y/z plot" and not script["is_img2img"])
+    return plot["args"][0]["choices"]
+
+
+def plot(host: WebUI, axis: str, values: str, **wanted: Any) -> list[str]:
+    """Digests of the cells of a plot along one axis."""
+    x = axes(host).index(axis)
+    args = [x, values, [], 0, "", [], 0, "", [], False, True, False, False, False, False, False, 0, True]
+    result = host.txt2img(
+        prompt=TAGGED, **SMALL, script_name="x/y/z plot", script_args=args, **(fields(**wanted) if wanted else {})
+    )
+    return list(result.sha1s[1:])
+
+
+ON = {"bindings": list(BINDINGS)}
+
+
+@pytest.mark.parametrize(
+    ("axis", "values", "name", "meant"),
+    [
+        ("[CLoRA] Method", "clora,merge,masks", "method", ("clora", "merge", "masks")),
+        ("[CLoRA] Mask threshold (lambda)", "0.2,0.6", "mask_threshold", (0.2, 0.6)),
+        ("[CLoRA] LoRAs' text encoders", "False,True", "text_encoder", (False, True)),
+        ("[CLoRA] Enabled", "True,False,True", "enabled", (True, False, True)),
+    ],
+)
+def test_cells_are_the_pictures_of_their_own_jobs(webui: WebUI, axis: str, values: str, name: str, meant: tuple):
+    def alone(value: Any) -> str:
+        return draw(webui, prompt=TAGGED, **SMALL, **fields(**ON, **{name: value})).sha1
+
+    before = draw(webui, prompt=TAGGED, **SMALL, **fields(**ON)).sha1
+    assert plot(webui, axis, values, **ON) == [alone(value) for value in meant]
+    assert draw(webui, prompt=TAGGED, **SMALL, **fields(**ON)).sha1 == before
+
+
+def test_weights_and_bindings_are_axes(webui: WebUI):
+    def weighted(weight: float) -> str:
+        bindings = [{**BINDINGS[0], "weight": weight}, BINDINGS[1]]
+        return draw(webui, prompt=TAGGED, **SMALL, **fields(bindings=bindings)).sha1
+
+    assert plot(webui, "[CLoRA] Weight, as LoRA: number", "tinyA: 0.5,tinyA: 1.5", **ON) == [
+        weighted(0.5),
+        weighted(1.5),
+    ]
+    cells = plot(webui, "[CLoRA] Bindings, lines set off by ;", "tinyA: cat; tinyB: dog,tinyA: dog; tinyB: cat", **ON)
+    assert cells[0] != cells[1]
+
+
+def test_a_bad_value_of_an_axis_is_refused_before_anything_is_drawn(webui: WebUI):
+    x = axes(webui).index("[CLoRA] Temperature (tau)")
+    args = [x, "0.5,900", [], 0, "", [], 0, "", [], False, True, False, False, False, False, False, 0, True]
+    answer = webui.post(
+        "/sdapi/v1/txt2img", {"prompt": TAGGED, **SMALL, "script_name": "x/y/z plot", "script_args": args}
+    )
+    assert answer.status_code == 422
+    assert "between 0.01 and 5" in answer.json()["detail"]
