@@ -17,7 +17,7 @@ empty :=
 space := $(empty) $(empty)
 PURE_FILES := $(subst $(space),$(comma),$(foreach part,$(PURE),clora_ext/$(part)/*))
 
-.PHONY: help demo test test-unit test-host-python test-webui link-webui train-tiny check-world lint bench-quality
+.PHONY: help demo test test-unit test-host-python test-webui link-webui train-tiny check-world lint bench-quality sweep
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -63,3 +63,6 @@ check-world: $(VENV)/.demo ## does the tiny world tell methods apart? three pair
 
 bench-quality: $(VENV)/.demo ## does it compose? all methods, judged: out/bench/quality.html (QUICK=1, FULL=1, FOLDER=..., DEVICE=cuda)
 	OMP_NUM_THREADS=1 $(RUN) -m bench.quality
+
+sweep: $(VENV)/.demo ## which values are best, on the tuning prompts: out/bench/sweep-balanced.md (ROW=..., TRIALS=..., TIME_LIMIT=...)
+	OMP_NUM_THREADS=1 $(RUN) -m bench.quality.sweep

@@ -4,18 +4,15 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
-from bench.quality import folder, markdown, prompts, report, summary
-from bench.quality.jobs import Job, missing, plan
+from bench.quality import folder, markdown, prompts, report, runner, summary
+from bench.quality.jobs import Job, plan
 from bench.quality.methods import COSTLY, Method, table
-from bench.quality.pool import pool
 from bench.quality.prompts import Prompt, PromptSet
 from bench.quality.protocol import reference_jobs
+from bench.quality.runner import Runner
 from bench.quality.store import Store
 from bench.quality.worker import Setup
 from clora_ext.errors import CLoRAError
@@ -35,13 +32,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--prompts", type=Path, help="another file of prompts")
     made.add_argument("--rows", default=given("ROWS", ""), help="only these rows of the table, by commas")
     made.add_argument("--seeds", type=int, default=int(given("SEEDS") or 0), help="pictures a prompt")
-    made.add_argument("--device", default=given("DEVICE") or "cpu")
-    made.add_argument("--dtype", default=given("DTYPE") or "float32", choices=("float32", "float16", "bfloat16"))
-    made.add_argument("--workers", type=int, default=int(given("WORKERS") or 0), help="processes; a core each if 0")
-    made.add_argument("--batch", type=int, default=int(given("BATCH") or 0), help="seeds drawn at once")
-    made.add_argument("--time-limit", type=float, default=float(given("TIME_LIMIT") or 0), help="seconds; 0 for none")
-    made.add_argument("--report-only", action="store_true", help="draw nothing, report what is there")
-    made.add_argument("--out", type=Path, default=Path(given("OUT_DIR") or "out/bench"))
+    runner.options(made)
     return made
 
 
@@ -61,7 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Draw what is missing, then write quality.json, quality.md and quality.html."""
-    until = time.monotonic() + options.time_limit if options.time_limit else None
     subject = folder.from_folder(options.folder) if options.folder else folder.tiny_world()
     default = options.folder / "prompts.json" if options.folder else prompts.REPORTED
     asked = prompts.read(options.prompts or default)
@@ -73,10 +63,9 @@ def run(options: argparse.Namespace) -> int:
     jobs = plan(asked.prompts, rows, seeds, asked.sampling, only=shown_on(rows, options, asked), leaking=leaking)
     alone = references_of(setup, asked, pictures, rows)
     store = Store(options.out / "quality.jsonl")
-    if not options.report_only:
-        draw([*alone, *jobs], store, setup, options, until)
+    with Runner(setup, store, options) as running:
+        complete = running.draw([*alone, *jobs])
     world = setup.world
-    complete = not missing([*alone, *jobs], store.lines, world, 1)
     options.out.mkdir(parents=True, exist_ok=True)
     lines = [store.lines[key] for job in alone for seed in job.seeds if (key := job.key(seed, world)) in store]
     tabled = summary.collect(jobs, store.lines, world)
@@ -90,18 +79,6 @@ def run(options: argparse.Namespace) -> int:
     (options.out / "quality.html").write_text(report.page(found, asked, tabled), encoding="utf-8")
     print(f"{text}\n{options.out / 'quality.html'}" + ("" if complete else "\nnot complete: run it again to go on"))
     return 0 if complete else 3
-
-
-def draw(jobs: Sequence[Job], store: Store, setup: Setup, options: argparse.Namespace, until: float | None) -> None:
-    """Draw and keep the pictures that are not there yet, with a progress bar over pictures."""
-    cuda = options.device.startswith("cuda")
-    todo = missing(jobs, store.lines, setup.world, options.batch or (10 if cuda else 4))
-    workers = options.workers or len(os.sched_getaffinity(0))
-    with tqdm(total=sum(len(job.seeds) for job in jobs), unit="picture", desc="bench", mininterval=1.0) as bar:
-        bar.update(bar.total - sum(len(job.seeds) for job in todo))
-        for lines in pool(setup, workers).run(todo, until):
-            store.add(lines)
-            bar.update(len(lines))
 
 
 def chosen_rows(names: str, mode: str) -> dict[str, Method]:

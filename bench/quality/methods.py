@@ -11,7 +11,7 @@ TUNED = Path(__file__).resolve().parent / "tuned.json"
 WEIGHT = 1.2
 """LoRA weight of a method that was not tuned."""
 COSTLY = ("authors", "paper")
-"""Profiles that a default run shows on few splits, and that no tuning touches."""
+"""Profiles that a default run shows on few splits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def table(tuned: Path = TUNED) -> dict[str, Method]:
     weight = found.get("balanced", {}).get("weight", WEIGHT)
     rows = {"base": Method("base", "base"), "single": Method("single", "single", weight=weight)}
     for name, method in {**composed, **profiles}.items():
-        own = {} if name in COSTLY else found.get(name, {}).get("knobs", {})
+        own = {} if name in PROFILES else found.get(name, {}).get("knobs", {})  # a profile's are in the settings
         rows[name] = Method(
             name, method.draws, method.profile, method.method, found.get(name, {}).get("weight", weight), own
         )

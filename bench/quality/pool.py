@@ -20,6 +20,10 @@ class Pool(Protocol):
         """No job is begun after ``until`` (of ``time.monotonic``); what is under way is finished."""
         ...
 
+    def close(self) -> None:
+        """End its processes; models stay loaded until then."""
+        ...
+
 
 def pool(setup: Setup, workers: int, address: str | None = None) -> Pool:
     """Ray where ``RAY_ADDRESS`` is set (or ``address`` is ``local``), else ``workers`` processes of this machine."""
@@ -34,37 +38,45 @@ class InProcess:
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
+        self._worker: Worker | None = None
 
     def run(self, jobs: Sequence[Job], until: float | None) -> Iterator[Lines]:
         """See ``Pool``."""
-        worker = Worker(self.setup) if jobs else None
         for job in jobs:
             if late(until):
                 return
-            yield worker.perform(job)
+            self._worker = self._worker or Worker(self.setup)
+            yield self._worker.perform(job)
+
+    def close(self) -> None:
+        """See ``Pool``."""
+        self._worker = None
 
 
 class InProcesses:
     """Processes of this machine, each with its own model."""
 
     def __init__(self, setup: Setup, workers: int) -> None:
-        self.setup, self.workers = setup, workers
+        self.workers = workers
+        context = multiprocessing.get_context("spawn")
+        self._executor = ProcessPoolExecutor(workers, context, _start, (setup,))  # starts none before the first job
 
     def run(self, jobs: Sequence[Job], until: float | None) -> Iterator[Lines]:
         """See ``Pool``."""
-        context = multiprocessing.get_context("spawn")
-        workers = min(self.workers, len(jobs)) or 1
-        with ProcessPoolExecutor(workers, context, _start, (self.setup,)) as executor:
-            waiting, running = iter(jobs), set()
-            while True:
-                while len(running) < workers + 2 and not late(until) and (job := next(waiting, None)) is not None:
-                    running.add(executor.submit(_perform, job))
-                if late(until):
-                    running = {future for future in running if not future.cancel()}
-                if not running:
-                    return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
+        waiting, running = iter(jobs), set()
+        while True:
+            while len(running) < self.workers + 2 and not late(until) and (job := next(waiting, None)) is not None:
+                running.add(self._executor.submit(_perform, job))
+            if late(until):
+                running = {future for future in running if not future.cancel()}
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+
+    def close(self) -> None:
+        """See ``Pool``."""
+        self._executor.shutdown(cancel_futures=True)
 
 
 class OnRay:
@@ -79,28 +91,34 @@ class OnRay:
         except ImportError as error:
             msg = "RAY_ADDRESS is set, but Ray is not installed: pip install -r requirements/ray.txt"
             raise RuntimeError(msg) from error
-        self.ray, self.setup, self.workers = ray, setup, workers
+        self.ray, self.setup = ray, setup
         if not ray.is_initialized():
-            ray.init(address=address, log_to_driver=False, include_dashboard=False)
+            ray.init(address=address, num_cpus=workers if address == "local" else None, log_to_driver=False)
+        on_gpu = setup.device.startswith("cuda")
+        self._kind = ray.remote(num_cpus=1, num_gpus=1 if on_gpu else 0)(Worker)
+        self._room = int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 1))
+        self._actors: list[Any] = []
 
     def run(self, jobs: Sequence[Job], until: float | None) -> Iterator[Lines]:
         """See ``Pool``."""
-        ray = self.ray
-        there = ray.cluster_resources()
-        on_gpu = self.setup.device.startswith("cuda")
-        count = min(len(jobs), int(there.get("GPU" if on_gpu else "CPU", 1))) or 1
-        kind = ray.remote(num_cpus=1, num_gpus=1 if on_gpu else 0)(Worker)
-        idle = [kind.remote(self.setup) for _ in range(count)]
-        waiting, running = iter(jobs), {}
+        while len(self._actors) < min(len(jobs), self._room):
+            self._actors.append(self._kind.remote(self.setup))
+        idle, waiting, running = list(self._actors), iter(jobs), {}
         while True:
             while idle and not late(until) and (job := next(waiting, None)) is not None:
                 actor = idle.pop()
                 running[actor.perform.remote(job)] = actor
             if not running:
                 return
-            done, _ = ray.wait(list(running), num_returns=1)
+            done, _ = self.ray.wait(list(running), num_returns=1)
             idle.append(running.pop(done[0]))
-            yield ray.get(done[0])
+            yield self.ray.get(done[0])
+
+    def close(self) -> None:
+        """See ``Pool``."""
+        for actor in self._actors:
+            self.ray.kill(actor)
+        self.ray.shutdown()
 
 
 def late(until: float | None) -> bool:

@@ -41,10 +41,11 @@ def test_every_method_and_profile_is_a_row():
 
 def test_tuned_values_reach_their_rows_but_not_the_authors(tmp_path):
     path = tmp_path / "tuned.json"
-    save("balanced", 0.9, {"mask_threshold": 0.5}, path)
+    save("balanced", 0.9, {}, path)
     save("merge", 0.4, {}, path)
+    save("switch", 1.0, {"switch_every": 2}, path)
     rows = table(path)
-    assert rows["balanced"].settings["mask_threshold"] == 0.5
+    assert rows["switch"].settings["switch_every"] == 2
     assert (rows["merge"].weight, rows["balanced"].weight, rows["authors"].weight) == (0.4, 0.9, 0.9)
     assert rows["authors"].settings == Method("a", profile="authors", method="clora").settings
 
