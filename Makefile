@@ -17,7 +17,7 @@ empty :=
 space := $(empty) $(empty)
 PURE_FILES := $(subst $(space),$(comma),$(foreach part,$(PURE),clora_ext/$(part)/*))
 
-.PHONY: help demo test test-unit test-host-python test-webui link-webui train-tiny check-world lint bench-quality sweep
+.PHONY: help demo test test-unit test-host-python test-webui link-webui train-tiny check-world lint bench-quality bench-speed sweep
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -66,3 +66,6 @@ bench-quality: $(VENV)/.demo ## does it compose? all methods, judged: out/bench/
 
 sweep: $(VENV)/.demo ## which values are best, on the tuning prompts: out/bench/sweep-balanced.md (ROW=..., TRIALS=..., TIME_LIMIT=...)
 	OMP_NUM_THREADS=1 $(RUN) -m bench.quality.sweep
+
+bench-speed: $(VENV)/.demo ## what does it cost? FLOPs, rows, memory, seconds: out/bench/speed.json (DEVICE=cuda, TIME_LIMIT=seconds)
+	$(RUN) -m bench.speed $(if $(DEVICE),--device $(DEVICE)) $(if $(TIME_LIMIT),--time-limit $(TIME_LIMIT))

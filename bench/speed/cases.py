@@ -1,0 +1,91 @@
+"""The cases, in the order of their importance, and the file that holds what was found."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clora_ext.engine.job import composes
+from clora_ext.prompt import Bound, Subject
+from clora_ext.settings import METHODS, PROFILES, Settings, settings
+
+MODELS = ("sd15", "sdxl", "tiny")
+COUNTS = (2, 8, 4, 1)
+"""Numbers of LoRAs."""
+RANK, HIGH_RANK = 16, 128
+STEPS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One picture's cost. A ratio is to a plain picture with the same LoRAs merged, in the same process."""
+
+    model: str
+    profile: str
+    method: str
+    k: int
+    steps: int
+    size: int
+    rank: int
+    device: str
+    dtype: str
+    flops_ratio: float | None = None
+    rows: int | None = None
+    seconds: float | None = None
+    plain_seconds: float | None = None
+    ratio: float | None = None
+    peak_bytes: int | None = None
+    plain_peak_bytes: int | None = None
+
+
+@dataclass
+class Results:
+    """Everything that is measured, written after every case."""
+
+    path: Path
+    machine: dict[str, Any]
+    cases: list[Case] = field(default_factory=list)
+    growth: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    setup: dict[str, Any] = field(default_factory=dict)
+    overhead: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, case: Case) -> None:
+        """Keep ``case`` and write the file."""
+        self.cases.append(case)
+        self.write()
+
+    def write(self) -> None:
+        """Write the file as it stands."""
+        data = {
+            "machine": self.machine,
+            "cases": [asdict(case) for case in self.cases],
+            "growth": self.growth,
+            "setup": self.setup,
+            "overhead": self.overhead,
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+def ways() -> Iterator[Settings]:
+    """Every profile with its own method, then the other methods."""
+    yield from (settings(profile) for profile in PROFILES)
+    yield from (settings(method=method) for method in METHODS if method not in ("clora", "merge"))
+
+
+def effective(wanted: Settings, concepts: int) -> Settings:
+    """What is really run: one LoRA alone is the host's own picture, in most profiles."""
+    subject = Subject("L1", 1.0, 1.0, None, "subject", None, 1)
+    bound = Bound((subject,) * concepts, (), "", ("",) * concepts, ())
+    return wanted if composes(bound, wanted) else settings(wanted.profile, "merge")
+
+
+def order(models: tuple[str, ...] = MODELS) -> Iterator[tuple[str, Settings, int, int]]:
+    """(model, settings, number of LoRAs, rank): the main figures of the first model come first."""
+    for model in models:
+        for rank in (RANK, HIGH_RANK):
+            for count in COUNTS if rank == RANK else COUNTS[:2]:
+                for wanted in ways():
+                    if rank == RANK or wanted.method == "clora":
+                        yield model, wanted, count, rank

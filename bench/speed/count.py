@@ -1,0 +1,144 @@
+"""Counts a picture's FLOPs, UNet rows and peak memory without computing anything.
+
+A scout, a UNet as small as can be, runs all steps and so finds which kinds of UNet calls there are and how often. Each
+kind is then metered on the true shape, on the meta device in half precision.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import torch
+from diffusers import UNet2DConditionModel
+
+from bench.speed.cases import Case, effective
+from bench.speed.meter import Meter, meta_as_gpu
+from bench.speed.models import MODELS, loras, unet
+from bench.speed.stage import Call, Visit, compose
+from clora_ext.settings import Settings, settings
+
+BEFORE = 3
+"""Steps that are run before a kind's first one, so that the engine is in the state that leads to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """One picture: FLOPs and rows of the UNet, and the most bytes alive beside the UNet's weights."""
+
+    flops: int
+    rows: int
+    peak: int
+
+
+@cache
+def _network(model: str) -> UNet2DConditionModel:
+    return unet(MODELS[model].config, "meta", torch.float16)
+
+
+@cache
+def _scout(model: str) -> UNet2DConditionModel:
+    return unet(MODELS[model].scout(), "meta", torch.float32)
+
+
+def schedule(model: str, size: int, wanted: Settings, concepts: int, steps: int) -> list[Visit]:
+    """Every step of a run, by the engine's own decisions."""
+    key = (model, size, repr(wanted), concepts, steps)
+    if key not in _SCHEDULES:
+        with meta_as_gpu():
+            no_loras = {f"L{k}": {} for k in range(1, concepts + 1)}
+            _SCHEDULES[key] = compose(_scout(model), size, wanted, no_loras, steps)
+    return _SCHEDULES[key]
+
+
+_SCHEDULES: dict[tuple[str, int, str, int, int], list[Visit]] = {}
+
+
+def visits_for(visits: Iterable[Visit]) -> tuple[int, ...]:
+    """The steps to run so that every kind of call comes about once."""
+    first: dict[Call, int] = {}
+    for visit in visits:
+        for call in visit.calls:
+            first.setdefault(call, visit.index)
+    return tuple(sorted({step for index in first.values() for step in range(max(index - BEFORE, 0), index + 1)}))
+
+
+def often(visits: Iterable[Visit]) -> Counter[Call]:
+    """How many calls of each kind a run makes."""
+    return Counter(call for visit in visits for call in visit.calls)
+
+
+def brief(wanted: Settings) -> Settings:
+    """The same kinds of calls in fewer rounds."""
+    return replace(wanted, values={**wanted.values, "rounds": min(wanted["rounds"], 1)})
+
+
+def count(model: str, wanted: Settings, concepts: int, rank: int, steps: int = 50, size: int | None = None) -> Count:
+    """Count one picture of ``concepts`` LoRAs. Raises ``RuntimeError`` when a run does not follow its schedule."""
+    if effective(wanted, concepts).method == "merge":
+        return plain(model, steps, size)
+    size = size or MODELS[model].pixels
+    wanted = adapted(model, wanted)
+    return _counted(model, wanted, concepts, rank, steps, size)
+
+
+def adapted(model: str, wanted: Settings) -> Settings:
+    """``wanted`` with what the model asks for."""
+    return replace(wanted, values={**wanted.values, **MODELS[model].settings})
+
+
+def _counted(model: str, wanted: Settings, concepts: int, rank: int, steps: int, size: int) -> Count:
+    visits = schedule(model, size, wanted, concepts, steps)
+    costs = _metered(model, size, brief(wanted), concepts, rank, steps, visits_for(visits))
+    times = often(visits)
+    if not set(times) <= set(costs):
+        msg = f"“{wanted.profile}” on {model} with {concepts} LoRAs made other calls than its schedule says."
+        raise RuntimeError(msg)
+    return Count(
+        flops=sum(costs[call][0] * number for call, number in times.items()),
+        rows=sum(visit.rows for visit in visits),
+        peak=max(costs[call][1] for call in times),
+    )
+
+
+def _metered(
+    model: str, size: int, wanted: Settings, concepts: int, rank: int, steps: int, indices: tuple[int, ...]
+) -> dict[Call, tuple[int, int]]:
+    """FLOPs and peak bytes of one call of each kind, its backward included."""
+    network = _network(model)
+    costs: dict[Call, tuple[int, int]] = {}
+    with meta_as_gpu(), Meter("meta", network.parameters()) as meter:
+
+        def mark(calls: Sequence[Call]) -> None:
+            if calls:
+                costs[calls[-1]] = meter.flops, meter.peak
+            meter.start()
+
+        compose(network, size, wanted, loras(network, concepts, rank), steps, indices, mark)
+    return costs
+
+
+@cache
+def plain(model: str, steps: int = 50, size: int | None = None) -> Count:
+    """A picture of the same model with the LoRAs merged into its weights: what a user would else wait for."""
+    return _counted(model, settings(method="merge"), 0, 0, steps, size or MODELS[model].pixels)
+
+
+def counted(model: str, wanted: Settings, concepts: int, rank: int, steps: int = 50, size: int | None = None) -> Case:
+    """A case with all that needs no clock."""
+    found, base = count(model, wanted, concepts, rank, steps, size), plain(model, steps, size)
+    return Case(
+        model=model,
+        profile=wanted.profile,
+        method=wanted.method,
+        k=concepts,
+        steps=steps,
+        size=size or MODELS[model].pixels,
+        rank=rank,
+        device="meta",
+        dtype="float16",
+        flops_ratio=round(found.flops / base.flops, 4),
+        rows=found.rows,
+        peak_bytes=found.peak,
+        plain_peak_bytes=base.peak,
+    )

@@ -1,0 +1,98 @@
+"""The UNets that are measured, with random weights or none at all, and LoRAs on them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from clora_ext.lora.deltas import LowRank
+from tiny_world.model import unet_config
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A UNet's configuration in diffusers' terms and the size, in pixels, at which it is used."""
+
+    pixels: int
+    config: dict[str, Any]
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Settings without which nothing composes on this model."""
+
+    @property
+    def context(self) -> int:
+        """Width of the text encoder's output."""
+        return self.config["cross_attention_dim"]
+
+    def scout(self) -> dict[str, Any]:
+        """The same levels, as narrow and shallow as can be: takes the same decisions at little cost."""
+        levels = len(self.config["block_out_channels"])
+        small = {"block_out_channels": (32,) * levels, "layers_per_block": 1, "transformer_layers_per_block": 1}
+        return {**self.config, **small, "attention_head_dim": 1, "cross_attention_dim": 8}
+
+
+SD15 = {
+    "sample_size": 64,
+    "block_out_channels": (320, 640, 1280, 1280),
+    "cross_attention_dim": 768,
+    "attention_head_dim": 8,
+}
+SDXL = {
+    "sample_size": 128,
+    "block_out_channels": (320, 640, 1280),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2, 10),
+    "attention_head_dim": (5, 10, 20),
+    "cross_attention_dim": 2048,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+MODELS: dict[str, Shape] = {
+    "sd15": Shape(512, SD15),
+    "sdxl": Shape(1024, SDXL, {"map_level": "quarter"}),  # it has no cross-attention at an eighth of the latent
+    "tiny": Shape(128, unet_config()),
+}
+
+
+def unet(config: dict[str, Any], device: str, dtype: torch.dtype, seed: int = 0) -> UNet2DConditionModel:
+    """A UNet in evaluation mode; on ``meta`` without weights, elsewhere with random ones."""
+    with torch.device("meta"):
+        made = nn.Module.to(UNet2DConditionModel(**config), dtype).eval().requires_grad_(False)
+    if device == "meta":
+        return made
+    made = made.to_empty(device=device)
+    generator = torch.Generator(device).manual_seed(seed)
+    with torch.no_grad():
+        for layer in made.modules():
+            for name, tensor in layer.named_parameters(recurse=False):
+                _fill(tensor, generator, ones=name == "weight" and isinstance(layer, nn.GroupNorm | nn.LayerNorm))
+    return made
+
+
+def _fill(tensor: Tensor, generator: torch.Generator, *, ones: bool) -> None:
+    """Weights that keep activations near unit size."""
+    if ones or tensor.dim() < 2:
+        tensor.fill_(1.0 if ones else 0.0)
+    else:
+        tensor.normal_(0.0, tensor[0].numel() ** -0.5, generator=generator)
+
+
+def loras(network: nn.Module, count: int, rank: int) -> dict[str, dict[nn.Module, LowRank]]:
+    """``count`` LoRAs of ``rank`` on all linear layers of the transformer blocks, called ``L1`` and so on."""
+    layers = [
+        layer
+        for name, layer in network.named_modules()
+        if isinstance(layer, nn.Linear) and "transformer_blocks" in name
+    ]
+    return {f"L{number}": {layer: _low_rank(layer, rank) for layer in layers} for number in range(1, count + 1)}
+
+
+def _low_rank(layer: nn.Linear, rank: int) -> LowRank:
+    like = {"device": layer.weight.device, "dtype": layer.weight.dtype}
+    down = torch.randn(rank, layer.in_features, **like) * layer.in_features**-0.5
+    up = torch.randn(layer.out_features, rank, **like) * rank**-0.5
+    return LowRank(down, up, 0.05)

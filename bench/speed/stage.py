@@ -1,0 +1,196 @@
+"""Drives the real engine on a UNet that may have no weights: the third host of the engine.
+
+Behind the gate the UNet may live on the meta device: what goes in loses its values, what comes out is made up. All
+the engine's own decisions see real tensors. Each subject has a region, a stripe of the picture, so that masks are as
+large as subjects are and what works by the pixel has its share of pixels to work on.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+
+from clora_ext.attention import capture
+from clora_ext.core.concepts import Concept, Plan
+from clora_ext.core.rows import Row
+from clora_ext.core.schedule import Moment
+from clora_ext.engine.session import installed
+from clora_ext.engine.step import Composition
+from clora_ext.lora.deltas import LowRank
+from clora_ext.settings import Settings
+
+TOKENS = 77
+CFG = 7.5
+
+
+class _Enter(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, real: Tensor, like: Tensor) -> Tensor:
+        ctx.like = real
+        return real.to(like.device, like.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        if gradient.device.type == "meta":
+            return torch.full_like(ctx.like, 1e-3), None
+        return gradient.to(ctx.like), None
+
+
+class _Show(torch.autograd.Function):
+    """Shows ``made`` in the place of ``found``; the gradient goes to ``found``."""
+
+    @staticmethod
+    def forward(ctx: Any, found: Tensor, made: Tensor) -> Tensor:
+        ctx.to = found.device, found.dtype
+        return made
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient.to(*ctx.to), None
+
+
+class Gate(nn.Module):
+    """A UNet whose inputs and outputs are real where it need not be."""
+
+    def __init__(self, unet: nn.Module) -> None:
+        super().__init__()
+        self.unet = unet
+
+    @property
+    def device(self) -> torch.device:
+        """Where the engine computes."""
+        return torch.device("cpu") if self.unet.device.type == "meta" else self.unet.device
+
+    def forward(self, latent: Tensor, time: int, context: Tensor) -> Tensor:
+        like = self.unet.conv_in.weight
+        extra = {}
+        if self.unet.config.addition_embed_type == "text_time":
+            size = like.new_zeros(len(latent), 6)
+            pooled = like.new_zeros(len(latent), self.unet.config.projection_class_embeddings_input_dim - 6 * 256)
+            extra = {"added_cond_kwargs": {"text_embeds": pooled, "time_ids": size}}
+        sample = _Enter.apply(latent, like)
+        out = self.unet(sample, time, encoder_hidden_states=context.to(like.dtype), **extra).sample
+        return torch.zeros_like(latent) if out.device.type == "meta" else out.to(latent.dtype)
+
+
+@contextmanager
+def regions(concepts: int) -> Generator[None, None, None]:
+    """While inside, the map of a subject's token is high on the subject's own stripe, a quarter as high elsewhere."""
+    measured = capture.token_maps
+
+    def shown(query: Tensor, key: Tensor, heads: int, scale: float, columns: Sequence[Sequence[int]]) -> Tensor:
+        found = measured(query, key, heads, scale, columns)
+        device = "cpu" if found.device.type == "meta" else found.device
+        side = round(found.shape[-1] ** 0.5)
+        stripe = torch.arange(side, device=device) * (concepts + 1) // side
+        made = torch.full((*found.shape[:2], side, side), 0.25, device=device, dtype=found.dtype)
+        for place, wanted in enumerate(columns):
+            for index, column in enumerate(wanted):
+                made[place, index, :, stripe == (column + 1) // 2] = 1.0
+        made[..., 0, 0] = 0.0
+        return _Show.apply(found, made.flatten(-2))
+
+    with mock.patch.object(capture, "token_maps", shown):
+        yield
+
+
+def plan(concepts: int) -> Plan:
+    """One-token subjects and triggers; concept c has columns 2c + 1 (trigger) and 2c + 2 in every branch."""
+    return Plan(
+        tuple(Concept(str(c), tuple((2 * c + 2,) for _ in range(concepts + 1)), (2 * c + 1,)) for c in range(concepts))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the UNet: how many rows, which, with a gradient or not, and whether it was cut short."""
+
+    rows: tuple[Row, ...]
+    gradient: bool
+    cut: bool
+
+
+Mark = Callable[[Sequence[Call]], None]
+"""Called when a step begins, between its UNet calls and when it ends, with the calls that the step has made."""
+
+
+class Host:
+    """Meets the engine's port at one timestep and keeps the calls."""
+
+    def __init__(self, gate: Gate, mark: Mark) -> None:
+        self.gate, self.mark = gate, mark
+        self.time = 0
+        self.calls: list[Call] = []
+
+    def forward(self, latent: Tensor, rows: Sequence[Row]) -> None:
+        """One call of the UNet."""
+        self.predict(latent, rows)
+
+    def predict(self, latent: Tensor, rows: Sequence[Row]) -> Tensor:
+        """The predicted noise of every row."""
+        if self.calls:
+            self.mark(self.calls)
+        width = self.gate.unet.config.cross_attention_dim
+        texts = torch.zeros(len(rows), TOKENS, width, device=self.gate.unet.device)
+        cut = True
+        try:
+            out = self.gate(latent[[row.image for row in rows]], self.time, texts)
+            cut = False
+        finally:
+            self.calls.append(Call(tuple(rows), torch.is_grad_enabled(), cut))
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One step that was run."""
+
+    index: int
+    calls: tuple[Call, ...]
+
+    @property
+    def rows(self) -> int:
+        """UNet rows, gradient passes included."""
+        return sum(len(call.rows) for call in self.calls)
+
+
+def compose(
+    network: nn.Module,
+    size: int,
+    wanted: Settings,
+    deltas: Mapping[str, Mapping[nn.Module, LowRank]],
+    steps: int,
+    visits: Iterable[int] | None = None,
+    mark: Mark = lambda calls: None,
+) -> list[Visit]:
+    """Run the steps ``visits`` (all of them by default) of a schedule of ``steps``; ``size`` in pixels.
+
+    There is one subject for each LoRA of ``deltas``.
+    """
+    concepts = len(deltas)
+    worn = {0: (), **{number: (f"L{number}",) for number in range(1, concepts + 1)}}
+    composition = Composition([plan(concepts)], worn, wanted)
+    host = Host(Gate(network), mark)
+    latent = torch.randn(1, 4, size // 8, size // 8, device=host.gate.device)
+    done: list[Visit] = []
+    with installed(composition, host.gate, deltas, network.device), regions(concepts), torch.no_grad():
+        for index in range(steps) if visits is None else visits:
+            host.calls, host.time = [], timestep(index, steps)
+            mark(host.calls)
+            move = composition.before(Moment(index, steps, host.time / 999.0), latent, host)
+            rows = composition.layout.rows
+            fused = composition.after(dict(zip(rows, host.predict(move.at, rows), strict=True)))
+            guided = fused.uncond + (fused.cond - fused.uncond) * CFG
+            latent = move.latent - 1e-3 * guided
+            mark(host.calls)
+            done.append(Visit(index, tuple(host.calls)))
+    return done
+
+
+def timestep(index: int, steps: int) -> int:
+    """Evenly spaced from 981 to 1: 50 steps are DDIM's 50."""
+    return 981 - index * 980 // max(steps - 1, 1)
