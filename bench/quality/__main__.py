@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.quality import folder, markdown, prompts, report, runner, summary
+from bench.quality import folder, labels, markdown, prompts, report, runner, summary
 from bench.quality.jobs import Job, plan
 from bench.quality.methods import COSTLY, Method, table
 from bench.quality.prompts import Prompt, PromptSet
@@ -17,6 +17,7 @@ from bench.quality.store import Store
 from bench.quality.worker import Setup
 from clora_ext.errors import CLoRAError
 from clora_ext.hosts.diffusers.pipeline import Library
+from tiny_world.judge import Judge
 
 COSTLY_SPLITS = ("two", "same_class")
 MODES = {"quick": (2, 4, 0), "default": (4, 8, 10), "full": (10, 50, 1000)}
@@ -64,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     alone = references_of(setup, asked, pictures, rows)
     store = Store(options.out / "quality.jsonl")
     with Runner(setup, store, options) as running:
-        complete = running.draw([*alone, *jobs])
+        complete = running.draw([*jobs, *alone])
     world = setup.world
     options.out.mkdir(parents=True, exist_ok=True)
     lines = [store.lines[key] for job in alone for seed in job.seeds if (key := job.key(seed, world)) in store]
@@ -73,6 +74,8 @@ def run(options: argparse.Namespace) -> int:
         asked, rows, subject.hashes(), mode=options.mode, seeds=seeds, device=options.device
     ) | {"complete": complete}  # fmt: skip
     found |= summary.summarise(asked, tabled, lines)
+    if subject.judge and labels.LABELS.is_file():
+        found["judge"] = labels.matrix(Judge.load(subject.judge), labels.load())
     (options.out / "quality.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     text = f"{markdown.table(found)}\n{markdown.differences(found)}" if found["methods"] else "nothing drawn yet\n"
     (options.out / "quality.md").write_text(text, encoding="utf-8")

@@ -71,7 +71,9 @@ class EyeNet(nn.Module):
 
     def read(self, texts: list[str]) -> Tensor:
         """CLIP embeddings [n, 64] of texts as bags of words, of length 1."""
-        return functional.normalize(self.words(torch.tensor([_numbers(text) for text in texts])))
+        return functional.normalize(
+            self.words(torch.tensor([_numbers(t) for t in texts], device=self.words.weight.device))
+        )
 
 
 def _numbers(text: str, longest: int = 24) -> list[int]:

@@ -37,6 +37,7 @@ def page(found: Mapping[str, Any], asked: PromptSet, table: Table) -> str:
         _failures_by_kind(found),
         _differences(found),
         _similarities(found),
+        _judge(found.get("judge")),
     ]
     room = LARGEST - sum(map(len, parts))
     for section in (_grid(found, asked, table), _wrong(asked, table)):
@@ -148,6 +149,25 @@ def _differences(found: Mapping[str, Any]) -> str:
     ]
     heads = "<tr><th>split<th>difference<th>points<th>95 % interval<th>pictures"
     return f"<h2>Paired differences</h2><table class=n>{heads}{''.join(rows)}</table>" if rows else ""
+
+
+def _judge(found: Mapping[str, Any] | None) -> str:
+    """The detector against a person."""
+    if found is None:
+        return "<h2>The detector against a person</h2><p class=no>No picture has been labelled by eye yet.</p>"
+    seen = list(found["confusion"])
+    named = sorted({name for row in found["confusion"].values() for name in row})
+    heads = "".join(f"<th>{name}" for name in named)
+    rows = "".join(
+        f"<tr><td>{mine}" + "".join(f"<td>{found['confusion'][mine].get(name, '')}" for name in named) for mine in seen
+    )
+    agree = found["verdicts_agree"]
+    return f"""<h2>The detector against a person</h2>
+<p>{found["pictures"]} generated pictures were labelled by eye: of {found["things"]} things
+{found["things_agree"]:.0%} got the same name; strict verdicts agree on {agree["strict"]:.0%} of the pictures (right by
+the detector alone: {found["strict"][1]}, by eye alone: {found["strict"][2]}), lenient ones on {agree["lenient"]:.0%}.
+Rows: by eye; columns: by the detector; * mixed marks; - nothing there.</p>
+<table class=n><tr><th>{heads}{rows}</table>"""
 
 
 def _grid(found: Mapping[str, Any], asked: PromptSet, table: Table) -> list[str]:
