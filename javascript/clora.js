@@ -4,7 +4,7 @@
 (function() {
     "use strict";
 
-    const PAUSE = 40; // milliseconds after the last key, until the prompt is looked at
+    const PAUSE = 15; // milliseconds after a key, until the prompt is looked at; one look at a time
     const PATIENCE = 3000; // milliseconds until an answer that never came is given up
     const tabs = {};
 
@@ -110,7 +110,10 @@
     }
 
     function drawRow(tab, row, active) {
-        const changed = (changes) => send(tab, row.lora, changes);
+        const changed = (changes) => {
+            state(tab).active = row.lora;
+            send(tab, row.lora, changes);
+        };
         const pick = make("input", {
             type: "radio", name: `clora_${tab}_active`, checked: active, data: {key: `pick ${row.lora}`},
             onchange: () => {
@@ -138,12 +141,12 @@
     function drawRole(tab, row, changed) {
         const nothing = {subject: null, occurrence: null, trigger: null, on: null, role: null};
         const roles = [
-            ["subject", "words of the prompt", {role: null, on: null}],
-            ["style", "everything, as a style", {...nothing, role: "style"}],
+            ["subject", "its words", {role: null, on: null}],
+            ["style", "everything (a style)", {...nothing, role: "style"}],
         ];
         for (const other of state(tab).view.rows) {
             if (other.lora !== row.lora && other.role === "subject") {
-                roles.push([`on ${other.lora}`, `a style on ${other.lora}`, {...nothing, on: other.lora}]);
+                roles.push([`on ${other.lora}`, `style on ${other.lora}`, {...nothing, on: other.lora}]);
             }
         }
         const chosen = row.role === "style_on" ? `on ${row.on}` : row.role;

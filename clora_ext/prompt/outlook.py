@@ -1,5 +1,6 @@
 """What a prompt will do before anything is drawn: words to choose from, a row per LoRA, the first problem."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -69,11 +70,13 @@ def outlook(prompt: str, facts: Mapping[str, LoraFacts], requests: Sequence[Requ
 
 
 def _chips(lexed: Lexed) -> tuple[Chip, ...]:
+    keys = [word.key for word in lexed.words]
+    places, so_far = Counter(keys), Counter()
     chips: list[Chip] = []
-    for word in lexed.words:
-        same = [other for other in lexed.words if other.key == word.key]
+    for word, key in zip(lexed.words, keys, strict=True):
+        so_far[key] += 1
         choosable = vocabulary.can_be_subject(word.text) and not word.scheduled
-        chips.append(Chip(word.text, same.index(word) + 1, len(same), choosable))
+        chips.append(Chip(word.text, so_far[key], places[key], choosable))
     return tuple(chips)
 
 

@@ -1,18 +1,24 @@
-"""What a person does with the panel, in a real browser on the tiny world."""
+"""What a person does with the panel, in a real browser on the tiny world.
 
-from collections.abc import Iterator
+Every step leaves a screenshot in out/screenshots, to look at; `make screenshots` puts some of them into docs/.
+"""
+
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.webui.browser import WebUIPage, find_chromium, open_page
 from tests.webui.jobs import last
-from tests.webui.server import Model, Setup, WebUI, pixel_sha1
-from tiny_world.model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
+from tests.webui.server import WebUI, pixel_sha1
+from tests.webui.test_routes import HOSTILE
+from tiny_world.judge import Judge, verdict
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+SCREENSHOTS = Path(__file__).resolve().parents[2] / "out" / "screenshots"
 PROMPT = "a vako cat <lora:tuxcat:1.2> and a pleko dog <lora:browndog:1.2> in the grass"
+UNBOUND = "a cat, a cat and a dog in the grass <lora:tuxcat:1.2> <lora:browndog:1.2>"
 JOB = {"steps": 6, "width": 128, "height": 128, "seed": 1}
 PAGE = {"sampler_name": "DPM++ 2M", "scheduler": "Automatic", "cfg_scale": 7.0}
 """What a fresh page has chosen."""
@@ -20,44 +26,80 @@ PAGE = {"sampler_name": "DPM++ 2M", "scheduler": "Automatic", "cfg_scale": 7.0}
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="No browser: install Debian's package chromium.")
 
 
-@pytest.fixture(scope="module")
-def world(webui_dir: Path) -> Iterator[WebUI]:
-    """A WebUI with page, this extension and the tiny world."""
-    model = Model(CHECKPOINT, CONFIG, TOKENIZER, tuple(sorted((WEIGHTS / "lora").glob("*.safetensors"))))
-    with WebUI(Setup(webui=webui_dir, model=model, extensions=(CHECKOUT,))) as host:
-        yield host
+class Panel:
+    """The panel on an open page, and the hand that uses it."""
+
+    def __init__(self, opened: WebUIPage) -> None:
+        self.opened = opened
+        self.page = opened.page
+        self.board = opened.element("clora_txt2img_board")
+
+    def element(self, name: str):
+        return self.opened.element(f"clora_txt2img_{name}")
+
+    def switch(self) -> None:
+        """Click the accordion's title, which opens and enables it, or closes and disables it."""
+        self.element("enabled").locator(".label-wrap").first.click()
+
+    def choose(self, name: str, value: str) -> None:
+        """Choose from a dropdown with the mouse."""
+        self.element(name).locator("input").first.click()
+        self.element(name).locator("ul.options li", has_text=value).first.click()
+
+    def field(self, name: str) -> str:
+        """What a text or number field holds."""
+        return self.element(name).locator("textarea, input:not([type=range])").first.input_value()
+
+    def says(self, words: str) -> None:
+        """Wait until the live line has these words."""
+        self.board.locator(".clora-line", has_text=words).wait_for()
+
+    def told(self, words: str) -> None:
+        """Wait until the presets' own line has these words."""
+        self.page.wait_for_function(
+            "words => document.querySelector('#clora_txt2img_preset_told textarea').value.includes(words)", arg=words
+        )
+
+    def chip(self, word: str, occurrence: int = 1):
+        return (
+            self.board.locator("button.clora-chip")
+            .filter(has=self.page.locator(f"bdi:text-is('{word}')"))
+            .nth(occurrence - 1)
+        )
+
+    def row(self, lora: str):
+        return self.board.get_by_role("group", name=lora, exact=True)
+
+    @property
+    def prompt(self) -> str:
+        return self.page.locator("#txt2img_prompt textarea").input_value()
+
+    def pictures(self) -> int:
+        """How many pictures the gallery has."""
+        return self.page.locator("#txt2img_gallery .thumbnails img").count()
+
+    def screenshot(self, name: str, *, whole: bool = True) -> None:
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        taken = self.page.screenshot(full_page=True) if whole else self.element("enabled").screenshot()
+        colours = Image.open(io.BytesIO(taken)).convert("RGB").quantize(128)
+        colours.save(SCREENSHOTS / f"{name}.png", optimize=True)
 
 
-def switch(page: WebUIPage) -> None:
-    """Click the accordion's title, which opens and enables it, or closes and disables it."""
-    page.element("clora_txt2img_enabled").locator(".label-wrap").first.click()
-
-
-def choose(page: WebUIPage, element_id: str, value: str) -> None:
-    """Choose from a dropdown with the mouse."""
-    page.element(element_id).locator("input").first.click()
-    page.element(element_id).locator("ul.options li", has_text=value).first.click()
-
-
-def field(page: WebUIPage, name: str) -> str:
-    """What a text or number field of the panel holds."""
-    return page.element(f"clora_txt2img_{name}").locator("textarea, input:not([type=range])").first.input_value()
-
-
-def by_api(host: WebUI, **fields: Any) -> str:
+def by_api(host: WebUI, prompt: str = PROMPT, **fields: Any) -> str:
     """The digest of the picture that the API makes of the same job."""
-    return host.txt2img(prompt=PROMPT, **JOB, **PAGE, alwayson_scripts={"CLoRA": {"args": [fields]}}).sha1
+    return host.txt2img(prompt=prompt, **JOB, **PAGE, alwayson_scripts={"CLoRA": {"args": [fields]}}).sha1
 
 
 def test_the_panel_makes_the_picture_of_the_api_and_off_is_plain(world: WebUI):
     with open_page(world) as page:
+        panel = Panel(page)
         page.prompt(PROMPT)
         page.sampling(**JOB)
         plain = pixel_sha1(page.generate())
-        switch(page)
+        panel.switch()
         composed = pixel_sha1(page.generate())
         assert "CLoRA profile: balanced" in page.infotext()
-        switch(page)
+        panel.switch()
         assert pixel_sha1(page.generate()) == plain
         assert "CLoRA" not in page.infotext()
         assert page.errors_outside_gradio() == []
@@ -65,39 +107,183 @@ def test_the_panel_makes_the_picture_of_the_api_and_off_is_plain(world: WebUI):
     assert plain == world.txt2img(prompt=PROMPT, **JOB, **PAGE).sha1 != composed
 
 
+def test_a_person_binds_by_pointing_and_sees_the_masks(world: WebUI):
+    with open_page(world) as page:
+        panel = Panel(page)
+        page.sampling(**JOB)
+        panel.switch()
+        panel.screenshot("1-open")
+        page.prompt(UNBOUND)
+        panel.says("stands in 2 places")
+        assert panel.board.locator(".clora-row").count() == 2
+        panel.screenshot("2-something-is-missing", whole=False)
+        panel.chip("cat", 2).click()  # tuxcat is chosen: it is the first without a word
+        panel.says("tuxcat on “cat” (number 2), browndog on “dog”")
+        assert "<lora:tuxcat:1.2:bind=cat:occurrence=2>" in panel.prompt
+        panel.row("browndog").get_by_role("radio").focus()
+        page.page.keyboard.press("Space")
+        panel.chip("grass").focus()
+        page.page.keyboard.press("Enter")
+        panel.says("browndog on “grass”")
+        assert page.page.evaluate("document.activeElement.innerText") == "grass", "the focus stays"
+        panel.chip("dog").click()
+        panel.says("browndog on “dog”")
+        panel.row("browndog").get_by_label("Weight").fill("1.1")
+        page.page.keyboard.press("Tab")
+        page.page.wait_for_function("document.querySelector('#txt2img_prompt textarea').value.includes('browndog:1.1')")
+        panel.row("tuxcat").get_by_label("Draws").select_option("style on browndog")
+        panel.says("tuxcat on what browndog draws")
+        panel.row("tuxcat").get_by_label("Draws").select_option("its words")
+        panel.says("stands in 2 places")
+        panel.chip("cat").click()
+        panel.says("tuxcat on “cat” (number 1), browndog on “dog”")
+        assert panel.prompt == (
+            "a cat, a cat and a dog in the grass <lora:tuxcat:1.2:bind=cat:occurrence=1> <lora:browndog:1.1:bind=dog>"
+        )
+        panel.element("show_masks").locator("input").click()
+        image = page.generate()
+        assert panel.pictures() == 2
+        panel.screenshot("3-drawn")
+        bound = panel.prompt
+        assert page.errors_outside_gradio() == []
+    assert pixel_sha1(image) == by_api(world, bound)
+
+
 def test_a_picture_sent_back_restores_every_field(world: WebUI):
     """A knob that differs from its profile is pasted along with the profile, and must survive it."""
     bindings = [{"lora": "tuxcat", "subject": "cat"}, {"lora": "browndog", "subject": "dog", "weight": 1.1}]
     with open_page(world) as page:
+        panel = Panel(page)
         page.prompt(PROMPT)
         page.sampling(**JOB)
-        switch(page)
-        choose(page, "clora_txt2img_profile", "authors")
-        page.page.wait_for_timeout(700)
-        assert field(page, "mask_threshold") == "0.3", "a profile sets its knobs"
+        panel.switch()
+        panel.choose("profile", "authors")
+        page.page.wait_for_function("document.querySelector('#clora_txt2img_mask_threshold input').value === '0.3'")
         page.number("clora_txt2img_mask_threshold", 0.41)
-        page.element("clora_txt2img_bindings").locator("textarea").fill("tuxcat: cat\nbrowndog: dog, weight=1.1")
+        panel.element("bindings").locator("textarea").fill("tuxcat: cat\nbrowndog: dog, weight=1.1")
         first = page.generate()
         picture = page.shown_file()
     assert pixel_sha1(first) == by_api(world, profile="authors", mask_threshold=0.41, bindings=bindings)
     with open_page(world) as page:
+        panel = Panel(page)
         page.send_to_txt2img(picture)
-        assert page.element("clora_txt2img_bindings").locator("textarea").is_visible()
-        assert (field(page, "profile"), field(page, "mask_threshold")) == ("authors", "0.41")
-        assert field(page, "bindings") == "tuxcat: cat\nbrowndog: dog, weight=1.1"
-        again = page.generate()
-        assert pixel_sha1(again) == pixel_sha1(first)
+        panel.screenshot("4-sent-back")
+        assert panel.element("bindings").locator("textarea").is_visible()
+        assert (panel.field("profile"), panel.field("mask_threshold")) == ("authors", "0.41")
+        assert panel.field("bindings") == "tuxcat: cat\nbrowndog: dog, weight=1.1"
+        assert pixel_sha1(page.generate()) == pixel_sha1(first)
     settings = last(world)["settings"]
     assert (settings["mask_threshold"], settings["step_size"], settings["refresh"]) == (0.41, 20.0, False)
 
 
 def test_a_picture_made_without_us_switches_the_panel_off(world: WebUI):
     with open_page(world) as page:
+        panel = Panel(page)
         page.prompt(PROMPT)
         page.sampling(**JOB)
         plain = page.generate()
         picture = page.shown_file()
-        switch(page)
+        panel.switch()
         page.send_to_txt2img(picture)
-        assert not page.element("clora_txt2img_bindings").locator("textarea").is_visible()
+        assert not panel.element("bindings").locator("textarea").is_visible()
         assert pixel_sha1(page.generate()) == pixel_sha1(plain)
+
+
+def test_presets_are_saved_loaded_and_reset(world: WebUI):
+    with open_page(world) as page:
+        panel = Panel(page)
+        panel.switch()
+        page.number("clora_txt2img_mask_threshold", 0.5)
+        panel.element("presets").locator(".label-wrap").first.click()
+        panel.element("preset").locator("input").fill("mine")
+        page.page.keyboard.press("Enter")
+        panel.element("preset_save").click()
+        panel.told("Saved")
+        assert '"mask_threshold": 0.5' in panel.field("preset_json")
+        panel.screenshot("5-presets", whole=False)
+        panel.element("preset_reset").click()
+        page.page.wait_for_function("document.querySelector('#clora_txt2img_mask_threshold input').value === '0.35'")
+        panel.element("preset_load").click()
+        page.page.wait_for_function("document.querySelector('#clora_txt2img_mask_threshold input').value === '0.5'")
+        panel.element("preset_json").locator("textarea").fill('{"step_sise": 1}')
+        panel.element("preset_apply").click()
+        panel.told("step_sise")
+        panel.element("preset_delete").click()
+        panel.told("Deleted")
+    assert world.get("/clora/v1/presets").json() == {}
+
+
+def test_a_plot_over_methods(world: WebUI):
+    with open_page(world) as page:
+        panel = Panel(page)
+        page.prompt(PROMPT)
+        page.sampling(**JOB)
+        panel.switch()
+        page.element("script_list").locator("input").click()
+        page.element("script_list").locator("ul.options li", has_text="X/Y/Z plot").click()
+        axis = page.element("script_txt2img_xyz_plot_x_type").locator("input")
+        axis.fill("[CLoRA] Method")
+        page.element("script_txt2img_xyz_plot_x_type").locator("ul.options li", has_text="[CLoRA] Method").click()
+        page.element("script_txt2img_xyz_plot_csv_mode").locator("input").click()
+        page.element("script_txt2img_xyz_plot_x_values").locator("textarea").fill("clora, merge")
+        image = page.generate()
+        panel.screenshot("6-plot")
+    assert image.width >= 2 * JOB["width"]
+
+
+def test_without_our_script_the_text_fields_remain(world: WebUI):
+    with open_page(world) as page:
+        page.page.route("**/clora.js*", lambda route: route.abort())
+        page.page.reload()
+        panel = Panel(page)
+        page.element("txt2img_generate").wait_for()
+        page.page.wait_for_function("() => window.opts && Object.keys(window.opts).length > 0")
+        page.prompt(UNBOUND)
+        panel.switch()
+        panel.element("bindings").locator("textarea").fill("tuxcat: cat #2")
+        panel.element("check").click()
+        page.page.wait_for_function(
+            "document.querySelector('#clora_txt2img_line textarea').value.startsWith('tuxcat on')"
+        )
+        assert "(number 2), browndog on “dog”" in panel.field("line")
+        assert page.page.evaluate("window.clora") is None
+        assert page.errors_outside_gradio() == []
+
+
+def test_hostile_text_is_only_text(world: WebUI):
+    with open_page(world) as page:
+        panel = Panel(page)
+        title = page.page.title()
+        panel.switch()
+        for text in HOSTILE:
+            name = text.replace("\x00", "")
+            page.prompt(f"a cat {name} <lora:{name.replace('>', '')}:1> <lora:tuxcat:1:bind=cat:trigger={name[:40]}>")
+            panel.element("bindings").locator("textarea").fill(name)
+            page.page.wait_for_timeout(600)
+            assert panel.board.locator("img").count() == 0
+        panel.element("bindings").locator("textarea").fill("")
+        page.prompt(f"a cat <lora:{HOSTILE[0].replace('>', '')}:1>")
+        panel.says("There is no LoRA “<img src=x onerror=")
+        assert page.page.title() == title
+        panel.screenshot("7-hostile", whole=False)
+        page.prompt(PROMPT)
+        panel.says("tuxcat on “cat”, browndog on “dog”")
+        assert page.errors_outside_gradio() == []
+
+
+def test_three_actions_to_two_characters(world: WebUI):
+    """Of the small model's own size; its pictures are judged as everywhere."""
+    judge, right = Judge.load(), []
+    for seed in (1, 2, 3):
+        with open_page(world) as page:
+            page.sampling(steps=20, width=128, height=128, seed=seed)
+            actions = [
+                lambda: page.prompt("a vako cat and a pleko dog in the grass <lora:tuxcat:1.2> <lora:browndog:1.2>"),
+                lambda: Panel(page).switch(),
+            ]
+            for action in actions:
+                action()
+            image = page.generate()  # the third
+        right.append(verdict(judge.find(image), ("tuxcat", "browndog")).right)
+    assert any(right), right
+    assert len(actions) + 1 <= 4

@@ -117,6 +117,27 @@ def test_methods_without_masks_show_none(webui: WebUI):
     assert len(compose(webui, {"show_masks": True, "method": "composite"}, **SMALL).images) == 1
 
 
+def test_masks_are_saved_if_the_settings_say_so(webui: WebUI):
+    def saved() -> set[str]:
+        return {path.name for path in webui.data_dir.rglob("*-masks.png")}
+
+    wanted = {"save_images": True, "override_settings": {"samples_save": True}}
+    compose(webui, {"show_masks": True}, **SMALL, **wanted)
+    assert saved() == set()
+    wanted["override_settings"] = {"samples_save": True, "clora_save_masks": True}
+    compose(webui, {"show_masks": True}, **SMALL, **wanted)
+    assert len(saved()) == 1
+    compose(webui, **SMALL, **wanted)
+    assert len(saved()) == 1
+
+
+def test_the_progress_text_says_what_runs(webui: WebUI):
+    compose(webui, **SMALL)
+    assert webui.get("/sdapi/v1/progress").json()["textinfo"].startswith("CLoRA: step 2")
+    draw(webui, **SMALL)
+    assert "CLoRA" not in str(webui.get("/sdapi/v1/progress").json()["textinfo"])
+
+
 # -- the plot ------------------------------------------------------------------------------------------------------
 
 

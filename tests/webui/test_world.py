@@ -1,8 +1,5 @@
 """The tiny world in the real WebUI: both subjects drawn, and the same picture as the embedded host's."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,22 +7,13 @@ from PIL import Image
 from clora_ext.hosts.diffusers.checkpoint import load
 from clora_ext.hosts.diffusers.pipeline import Library, Picture, generate
 from clora_ext.request import read
-from tests.webui.server import Model, Setup, WebUI
+from tests.webui.server import WebUI
 from tiny_world.judge import Judge, verdict
 from tiny_world.model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 PROMPT = "a vako cat <lora:tuxcat:1.2> and a pleko dog <lora:browndog:1.2> in the grass"
 JOB = {"sampler_name": "DDIM", "scheduler": "Automatic", "steps": 20, "cfg_scale": 4.0, "width": 128, "height": 128}
 SEEDS = (1, 2, 3, 4)
-
-
-@pytest.fixture(scope="module")
-def world(webui_dir: Path) -> Iterator[WebUI]:
-    """A WebUI with this extension, the tiny world and the LoRAs of its first set."""
-    model = Model(CHECKPOINT, CONFIG, TOKENIZER, tuple(sorted((WEIGHTS / "lora").glob("*.safetensors"))))
-    with WebUI(Setup(webui=webui_dir, model=model, extensions=(CHECKOUT,), ui=False)) as host:
-        yield host
 
 
 def _ask(host: WebUI, seed: int, **fields: object) -> Image.Image:

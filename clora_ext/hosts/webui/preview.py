@@ -35,11 +35,13 @@ def look(prompt: str, fields: Mapping[str, Any], steps: int = STEPS) -> dict[str
     seen = outlook(prompt, facts, request.bindings)
     problems += [seen.problem] if seen.problem and not missing else []
     cost = None if seen.bound is None else cost_of(seen, prompt, request, steps)
+    said = {problem.message for problem in problems}
+    rows = [row | {"problem": None} if missing or row["problem"] in said else row for row in _rows(seen, facts)]
     return {
         "prompt": prompt,
         "line": _line(seen, request, problems, cost),
         "problems": [{"message": problem.message, "field": problem.field} for problem in problems],
-        "rows": _rows(seen, facts),
+        "rows": rows,
         "words": _words(seen),
         "estimate": cost and {
             "plain_rows": cost.plain_rows, "rows": cost.rows, "gradient_rows": cost.gradient_rows,
