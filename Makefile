@@ -17,7 +17,7 @@ empty :=
 space := $(empty) $(empty)
 PURE_FILES := $(subst $(space),$(comma),$(foreach part,$(PURE),clora_ext/$(part)/*))
 
-.PHONY: help demo test test-unit test-host-python test-webui link-webui train-tiny check-world lint bench-quality bench-speed sweep
+.PHONY: help demo test test-unit test-host-python test-webui link-webui screenshots train-tiny check-world lint bench-quality bench-speed sweep
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -55,6 +55,10 @@ test-webui: $(VENV)/.tests ## boots the real WebUI in WEBUI_DIR and drives it
 link-webui: $(VENV)/.demo ## extension, tiny checkpoint and LoRAs into WEBUI_DIR
 	$(RUN) -m tiny_world.link_webui "$(WEBUI_DIR)"
 
+screenshots: $(VENV)/.tests ## the page at every step of a test: out/screenshots, and docs/panel.png
+	$(RUN) -m pytest tests/webui/test_panel.py -k pointing
+	cp out/screenshots/3-drawn.png docs/panel.png
+
 train-tiny: $(VENV)/.demo ## the tiny world from its renderer: hours on 2 cores, minutes on a GPU
 	$(RUN) -m tiny_world.train
 
@@ -68,5 +72,4 @@ sweep: $(VENV)/.demo ## which values are best, on the tuning prompts: out/bench/
 	OMP_NUM_THREADS=1 $(RUN) -m bench.quality.sweep
 
 bench-speed: $(VENV)/.demo ## what does it cost? FLOPs, rows, memory, seconds: out/bench/speed.json (DEVICE=cuda, TIME_LIMIT=seconds)
-	$(RUN) -m pip install -q -r requirements/plots.txt
 	$(RUN) -m bench.speed $(if $(DEVICE),--device $(DEVICE)) $(if $(TIME_LIMIT),--time-limit $(TIME_LIMIT))
