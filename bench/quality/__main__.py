@@ -64,7 +64,6 @@ def run(options: argparse.Namespace) -> int:
     jobs = plan(asked.prompts, rows, seeds, asked.sampling, only=shown_on(rows, options, asked), leaking=leaking)
     alone = references_of(setup, asked, pictures, rows)
     store = Store(options.out / "quality.jsonl")
-    adopted = store.adopt([*jobs, *alone], setup.world) if options.report_only else 0
     with Runner(setup, store, options) as running:
         complete = running.draw([*jobs, *alone])
     world = setup.world
@@ -73,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     tabled = summary.collect(jobs, store.lines, world)
     found = summary.about(
         asked, rows, subject.hashes(), mode=options.mode, seeds=seeds, device=options.device
-    ) | {"complete": complete, "drawn_by_other_code": adopted}  # fmt: skip
+    ) | {"complete": complete}  # fmt: skip
     found |= summary.summarise(asked, tabled, lines)
     if subject.judge and labels.LABELS.is_file():
         found["judge"] = labels.matrix(Judge.load(subject.judge), labels.load())

@@ -1,6 +1,6 @@
-"""Feature extractors of the paper's protocol: DINO, CLIP and a detector from local folders, or the eye here."""
+"""Feature extractors of the paper's protocol: DINO and CLIP from local folders, or the eye for the tiny world."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,11 @@ from bench.quality.encoding import pack
 from bench.quality.eye import Eye
 from bench.quality.folder import Subject
 from clora_ext.prompt import remove_tags
-from tiny_world.judge import overlap as shared
 
 Look = Callable[[np.ndarray], Tensor]
 """Pictures uint8 [n, h, w, 3] to embeddings [n, width] of length 1."""
 Read = Callable[[str], Tensor]
 """A text to its CLIP embedding [width] of length 1."""
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom in pixels."""
-Detect = Callable[[np.ndarray, Sequence[str]], list[Box | None]]
-"""A picture uint8 [h, w, 3] and a thing per entry to the box of each; None for one that is not there."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +27,6 @@ class Extractors:
 
     images: Mapping[str, Look] = field(default_factory=dict)
     read: Read | None = None
-    detect: Detect | None = None
     eye: Eye | None = None
 
     @classmethod
@@ -48,7 +42,7 @@ class Extractors:
             images["dino"] = dino(subject.dino, device)
         if subject.clip is not None:
             images["clip"], read = clip(subject.clip, device)
-        return cls(images, read, detector(subject.detector, device) if subject.detector else None, eye)
+        return cls(images, read, eye)
 
     def embedded(self, pictures: np.ndarray) -> list[dict[str, Tensor]]:
         """Every extractor's embedding of each picture."""
@@ -102,38 +96,3 @@ def clip(folder: Path, device: str) -> tuple[Look, Read]:
         return functional.normalize(model.text_projection(states).float().cpu())[0]
 
     return look, read
-
-
-def detector(folder: Path, device: str, threshold: float = 0.1, overlap: float = 0.6) -> Detect:
-    """A zero-shot detector's folder (for example google/owlvit-base-patch32): the likeliest box of every word.
-
-    Words that are asked for twice get two boxes that share less than ``overlap`` of their union.
-    """
-    from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
-
-    process = AutoProcessor.from_pretrained(folder, local_files_only=True)
-    model = AutoModelForZeroShotObjectDetection.from_pretrained(folder, local_files_only=True).eval().to(device)
-
-    @torch.no_grad()
-    def detect(picture: np.ndarray, words: Sequence[str]) -> list[Box | None]:
-        asked = list(dict.fromkeys(words))
-        inputs = process(text=[[f"a {word}" for word in asked]], images=[picture], return_tensors="pt").to(device)
-        (found,) = process.post_process_grounded_object_detection(
-            model(**inputs), threshold=threshold, target_sizes=[picture.shape[:2]]
-        )
-        order = found["scores"].argsort(descending=True).tolist()
-        labels, boxes = found["labels"].tolist(), found["boxes"].tolist()
-        taken: dict[str, list[Box]] = {word: [] for word in asked}
-        return [_next_box(taken[word], [boxes[i] for i in order if labels[i] == asked.index(word)], overlap)
-                for word in words]  # fmt: skip
-
-    return detect
-
-
-def _next_box(taken: list[Box], boxes: Sequence[Sequence[float]], overlap: float) -> Box | None:
-    """The first of ``boxes`` that is apart from those in ``taken``, which it joins."""
-    for box in boxes:
-        if tuple(box) not in taken and all(shared(box, other) < overlap for other in taken):
-            taken.append(tuple(box))
-            return taken[-1]
-    return None

@@ -18,8 +18,8 @@ EYE = Path(__file__).resolve().parent / "weights" / "eye.safetensors"
 class Subject:
     """Paths of everything that decides what is drawn and how it is judged; None where there is none.
 
-    ``judge``: the tiny world's detector. ``eye``: the small encoder trained on it. ``dino``, ``clip`` and ``detector``:
-    folders that transformers reads.
+    ``judge``: the tiny world's detector. ``eye``: the small encoder trained on it. ``dino`` and ``clip``: folders that
+    transformers reads.
     """
 
     checkpoint: Path
@@ -30,12 +30,11 @@ class Subject:
     eye: Path | None = None
     dino: Path | None = None
     clip: Path | None = None
-    detector: Path | None = None
 
     def hashes(self) -> dict[str, str]:
         """The first 16 hex digits of each file's SHA-256; of a folder, its files' together."""
         named = {"checkpoint": self.checkpoint, "config": self.config, "judge": self.judge, "eye": self.eye}
-        named |= {"dino": self.dino, "clip": self.clip, "detector": self.detector}
+        named |= {"dino": self.dino, "clip": self.clip}
         found = {name: digest(path) for name, path in named.items() if path is not None}
         loras = [path for folder in self.loras for path in sorted(folder.glob("*.safetensors"))]
         return found | {path.stem: digest(path) for path in loras}
@@ -67,7 +66,7 @@ def from_folder(folder: Path) -> Subject:
         if not path.exists():
             msg = f"{folder} has no {path.name}; it needs a checkpoint, its .yaml, tokenizer, lora and prompts.json."
             raise HostError(msg)
-    optional = {name: folder / name for name in ("dino", "clip", "detector") if (folder / name).is_dir()}
+    optional = {name: folder / name for name in ("dino", "clip") if (folder / name).is_dir()}
     return Subject(found[0], config, tokenizer, (loras,), **optional)
 
 

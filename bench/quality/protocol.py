@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.quality.detection import of_subject
 from bench.quality.encoding import pack, unpack
 from bench.quality.extractors import Extractors
 from bench.quality.jobs import Job
@@ -16,6 +17,7 @@ from bench.quality.methods import Method
 from bench.quality.prompts import Prompt, Sampling
 from clora_ext.hosts.diffusers.pipeline import Library
 from clora_ext.prompt import bind, find_tags, read_requests
+from tiny_world.judge import Found
 
 EXTRACTORS = ("dino", "clip")
 References = dict[str, dict[str, np.ndarray]]
@@ -41,13 +43,16 @@ def reference_jobs(
     return list(made.values())
 
 
-def crops(extractors: Extractors, picture: np.ndarray, boxes: Mapping[str, Sequence[float] | None]) -> dict[str, Any]:
-    """Embeddings of the crops of a picture's subjects, by LoRA; a subject without a box has none."""
-    cut = {lora: square(picture, box) for lora, box in boxes.items() if box is not None}
-    if not cut or not extractors.images:
+def crops(
+    extractors: Extractors, picture: np.ndarray, things: Sequence[Found], prompt: Prompt, wanted: Sequence[str]
+) -> dict[str, Any]:
+    """Embeddings of the crops of a picture's subjects, per LoRA; a subject that is not there has none."""
+    chosen = {lora: of_subject(things, name, wanted) for lora, name in prompt.subjects.items()}
+    there = {lora: square(picture, thing.box) for lora, thing in chosen.items() if thing is not None}
+    if not there or not extractors.images:
         return {}
-    made = [extractors.embedded(crop[None])[0] for crop in cut.values()]
-    return {"crops": {lora: {name: pack(v) for name, v in own.items()} for lora, own in zip(cut, made, strict=True)}}
+    made = [extractors.embedded(crop[None])[0] for crop in there.values()]
+    return {"crops": {lora: {name: pack(v) for name, v in own.items()} for lora, own in zip(there, made, strict=True)}}
 
 
 def square(picture: np.ndarray, box: Sequence[float]) -> np.ndarray:

@@ -62,8 +62,6 @@ def _intro(found: Mapping[str, Any]) -> str:
     hashes = ", ".join(f"{name} <code>{digest}</code>" for name, digest in found["hashes"].items()
                        if name in ("checkpoint", "judge", "eye", "dino", "clip"))  # fmt: skip
     state = "" if found["complete"] else "<p class=no><b>Not complete:</b> the run was stopped before its end.</p>"
-    if found["drawn_by_other_code"]:
-        state += f"<p class=no>{found['drawn_by_other_code']} pictures were drawn with other files or code.</p>"
     return f"""<p>Every method drew the same prompts from the same noise. A picture counts as right when a detector that
 was frozen before any tuning finds exactly the subjects that the prompt asks for, each with its own looks and once, and
 no other of their classes; with a style everywhere: the right classes and the style; with a style on one subject: the

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.quality.jobs import Job
-
 Line = dict[str, Any]
 
 
@@ -33,19 +31,6 @@ class Store:
             for line in lines:
                 self.lines[line["key"]] = dict(line)
                 file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
-
-    def adopt(self, jobs: Iterable[Job], world: str) -> int:
-        """Let lines of the same prompt, row and seed stand for pictures that are missing, whatever files and code they
-        were drawn with; gives how many do. Nothing is written."""
-        named = {(line["prompt"], line["method"], line["seed"]): line for line in self.lines.values()}
-        found = {
-            key: named[job.prompt.id, job.method.name, seed]
-            for job in jobs
-            for seed in job.seeds
-            if (key := job.key(seed, world)) not in self.lines and (job.prompt.id, job.method.name, seed) in named
-        }
-        self.lines |= found
-        return len(found)
 
     def __contains__(self, key: str) -> bool:
         return key in self.lines

@@ -16,7 +16,6 @@ from bench.quality.jobs import Job
 from bench.quality.methods import Method
 from bench.quality.prompts import Prompt, PromptSet
 from bench.quality.protocol import References, references, similarities
-from clora_ext.prompt import find_tags
 from clora_ext.settings import PROFILES
 
 Table = dict[str, dict[str, dict[str, dict[int, Mapping[str, Any]]]]]
@@ -52,8 +51,7 @@ def figures(line: Mapping[str, Any], prompt: Prompt, known: References) -> dict[
         found["leakage"] = line["leakage"]
     if line.get("iou"):
         found["mask_iou"] = sum(line["iou"].values()) / len(line["iou"])
-    worn = dict.fromkeys([tag.name for tag in find_tags(prompt.prompt)] + [entry["lora"] for entry in prompt.bindings])
-    return found | similarities(line, [lora for lora in worn if lora in known], known)
+    return found | similarities(line, tuple(prompt.subjects) or tuple(known), known)
 
 
 def cell(numbers: Mapping[str, Mapping[int, Mapping[str, float]]], base_rate: float | None) -> dict[str, Any]:

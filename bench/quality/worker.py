@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from bench.quality import folder, regions
-from bench.quality.detection import judged, of_subject, wanted_of
-from bench.quality.draw import Drawn, bound, draw, without
+from bench.quality.detection import judged, wanted_of
+from bench.quality.draw import Drawn, draw, without
 from bench.quality.encoding import pack_image
 from bench.quality.extractors import Extractors
 from bench.quality.jobs import Job
@@ -84,20 +84,9 @@ class Worker:
     def _seen(self, job: Job, batch: Drawn) -> list[dict[str, Any]]:
         """What the judges say of every picture of a batch."""
         pixels = np.stack([np.asarray(image) for image in batch.images])
-        if self.judge is not None and job.prompt.wanted:
-            lines = self._judged(job, batch, pixels)
-        else:
-            lines = [self._cropped(job, batch, picture) for picture in pixels]
+        lines = self._judged(job, batch, pixels) if self.judge is not None and job.prompt.wanted else [{}] * len(pixels)
         vectors = self.extractors.of(pixels, job.prompt.prompt)
         return [line | own for line, own in zip(lines, vectors, strict=True)]
-
-    def _cropped(self, job: Job, batch: Drawn, picture: np.ndarray) -> dict[str, Any]:
-        """The crops' embeddings where a detector of the user's own finds the subjects by their words."""
-        if self.extractors.detect is None:
-            return {}
-        own = [subject for subject in bound(self.library, job).subjects if batch.lora in (None, subject.lora)]
-        boxes = self.extractors.detect(picture, [subject.words for subject in own])
-        return crops(self.extractors, picture, {s.lora: box for s, box in zip(own, boxes, strict=True)})
 
     def _judged(self, job: Job, batch: Drawn, pixels: np.ndarray) -> list[dict[str, Any]]:
         """Detection, style, masks and the crops' embeddings."""
@@ -115,9 +104,7 @@ class Worker:
                 line["all"] = all(status == PRESENT for _, status in line["subjects"])
             if len(batch.weights) and shapes is not None:
                 line["iou"] = regions.mask_ious(batch.weights[place], batch.loras, prompt, things, shapes)
-            own = {lora: of_subject(things, name, wanted) for lora, name in prompt.subjects.items()}
-            boxes = {lora: thing.box for lora, thing in own.items() if thing is not None}
-            lines.append(line | crops(self.extractors, pixels[place], boxes))
+            lines.append(line | crops(self.extractors, pixels[place], things, prompt, wanted))
         return lines
 
     def _leakage(self, job: Job, batch: Drawn, lines: Sequence[dict[str, Any]]) -> None:

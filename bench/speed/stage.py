@@ -117,34 +117,32 @@ class Call:
 Mark = Callable[[Sequence[Call]], None]
 """Called when a step begins, between its UNet calls and when it ends, with the calls that the step has made."""
 
-Enter = Callable[[Sequence[Row]], None]
-"""Called with the rows of every UNet call right before it."""
-
 
 class Host:
     """Meets the engine's port at one timestep and keeps the calls."""
 
-    def __init__(self, gate: Gate, mark: Mark, enter: Enter) -> None:
-        self.gate, self.mark, self.enter = gate, mark, enter
+    def __init__(self, gate: Gate, mark: Mark) -> None:
+        self.gate, self.mark = gate, mark
         self.time = 0
         self.calls: list[Call] = []
 
-    def forward(self, latent: Tensor, rows: Sequence[Row]) -> Tensor:
-        """The predicted noise of every row, by one call of the UNet."""
+    def forward(self, latent: Tensor, rows: Sequence[Row]) -> None:
+        """One call of the UNet."""
+        self.predict(latent, rows)
+
+    def predict(self, latent: Tensor, rows: Sequence[Row]) -> Tensor:
+        """The predicted noise of every row."""
         if self.calls:
             self.mark(self.calls)
-        self.enter(rows)
-        gradient, cut = torch.is_grad_enabled(), True
+        width = self.gate.unet.config.cross_attention_dim
+        texts = torch.zeros(len(rows), TOKENS, width, device=self.gate.unet.device)
+        cut = True
         try:
-            out = self.gate(latent[[row.image for row in rows]], self.time, self.texts(rows))
+            out = self.gate(latent[[row.image for row in rows]], self.time, texts)
             cut = False
         finally:
-            self.calls.append(Call(tuple(rows), gradient, cut))
+            self.calls.append(Call(tuple(rows), torch.is_grad_enabled(), cut))
         return out
-
-    def texts(self, rows: Sequence[Row]) -> Tensor:
-        """The conditions of the rows: nothing."""
-        return torch.zeros(len(rows), TOKENS, self.gate.unet.config.cross_attention_dim, device=self.gate.unet.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +166,6 @@ def compose(
     steps: int,
     visits: Iterable[int] | None = None,
     mark: Mark = lambda calls: None,
-    enter: Enter = lambda rows: None,
 ) -> list[Visit]:
     """Run the steps ``visits`` (all of them by default) of a schedule of ``steps``; ``size`` in pixels.
 
@@ -177,7 +174,7 @@ def compose(
     concepts = len(deltas)
     worn = {0: (), **{number: (f"L{number}",) for number in range(1, concepts + 1)}}
     composition = Composition([plan(concepts)], worn, wanted)
-    host = Host(Gate(network), mark, enter)
+    host = Host(Gate(network), mark)
     latent = torch.randn(1, 4, size // 8, size // 8, device=host.gate.device)
     done: list[Visit] = []
     with installed(composition, host.gate, deltas, network.device), regions(concepts), torch.no_grad():
@@ -186,7 +183,7 @@ def compose(
             mark(host.calls)
             move = composition.before(Moment(index, steps, host.time / 999.0), latent, host)
             rows = composition.layout.rows
-            fused = composition.after(dict(zip(rows, host.forward(move.at, rows), strict=True)))
+            fused = composition.after(dict(zip(rows, host.predict(move.at, rows), strict=True)))
             guided = fused.uncond + (fused.cond - fused.uncond) * CFG
             latent = move.latent - 1e-3 * guided
             mark(host.calls)
