@@ -93,9 +93,46 @@ KNOBS: tuple[Knob, ...] = (
         "noise",
         choices=("noise", "step", "step50"),
     ),
+    Knob(
+        "compose_by",
+        "Compose by",
+        "branches: one row per LoRA until the masks are locked; row: one row alone, which finds the masks and wears "
+        "the LoRAs by them.",
+        "branches",
+        choices=("branches", "row"),
+    ),
+    Knob(
+        "route",
+        "Route when locked",
+        "Once the masks are locked, one row that wears every LoRA in its own mask draws instead of the branches.",
+        default=True,
+    ),
+    Knob(
+        "route_from",
+        "Route from",
+        "Composing by a row, it wears the LoRAs from this position on; before, it is the base alone.",
+        12.0,
+        0.0,
+        1000.0,
+    ),
+    Knob(
+        "gradient_row",
+        "Gradient row",
+        "Composing by a row, differentiate the base alone, or the routed row itself once there is one.",
+        "routed",
+        choices=("base", "routed"),
+    ),
     Knob("update_until", "Update until", "The latent is updated before this position.", 40.0, 0.0, 1000.0),
     Knob("rounds_at", "Extra rounds at", "Positions at which the latent is updated several times.", "", listed=()),
     Knob("rounds", "Extra rounds", "How many more updates at each of those positions.", 20, 0, 100),
+    Knob(
+        "rounds_enough",
+        "Rounds end at",
+        "No further round at a step once the concepts' maps are this far apart (separation); 0 for all rounds.",
+        0.0,
+        0.0,
+        1.0,
+    ),
     Knob("step_size", "Step size (alpha)", "How far an update moves the latent along its gradient.", 6.0, 0.0, 200.0),
     Knob(
         "step_decay",
@@ -114,9 +151,18 @@ KNOBS: tuple[Knob, ...] = (
     ),
     Knob("temperature", "Temperature (tau)", "InfoNCE temperature: lower contrasts harder.", 0.5, 0.01, 5.0),
     Knob(
+        "presence",
+        "Presence",
+        "How hard an update brings back a subject that is weak or swallowed by another; 0 for the contrast alone.",
+        0.0,
+        0.0,
+        10.0,
+    ),
+    Knob(
         "refresh",
         "Predict after the update",
-        "Predict the noise from the updated latent; off, from the latent before its last update, as the paper does.",
+        "Predict the noise from the updated latent; off, from the latent before its last update, as the paper does: "
+        "that is the gradient pass's own prediction, and saves a forward.",
         default=True,
     ),
     Knob(
@@ -167,10 +213,27 @@ KNOBS: tuple[Knob, ...] = (
     Knob(
         "lock_at",
         "Lock masks at",
-        "From this position on the mean of the last three masks stays; 0 for masks that follow every step.",
+        "At this position at the latest the masks are locked to their last three; 0 for never by position.",
         40.0,
         0.0,
         1000.0,
+    ),
+    Knob(
+        "lock_steady",
+        "Lock steady masks",
+        "Lock the masks as soon as less than this share of the picture changed hands in each of the last two steps; "
+        "0 for never.",
+        0.02,
+        0.0,
+        1.0,
+    ),
+    Knob("lock_after", "Lock not before", "Steady masks are not locked before this position.", 20.0, 0.0, 1000.0),
+    Knob(
+        "lock_as",
+        "Locked masks are",
+        "The mean of the last three, or their vote: each pixel to one branch alone.",
+        "mean",
+        choices=("mean", "vote"),
     ),
     Knob(
         "morphology",
@@ -190,9 +253,10 @@ KNOBS: tuple[Knob, ...] = (
     Knob(
         "uncond",
         "Unconditional",
-        "branches: every LoRA's own, fused by the same masks; shared: one without any LoRA.",
+        "branches: every LoRA's own, fused by the same masks; routed: one that wears every LoRA in its mask; "
+        "shared: one without any LoRA.",
         "branches",
-        choices=("branches", "shared"),
+        choices=("branches", "routed", "shared"),
     ),
     Knob(
         "text_encoder",
@@ -218,6 +282,8 @@ _AUTHORS: dict[str, Value] = {
     "mask_threshold": 0.3,
     "mask_tokens": "both",
     "lock_at": 0.0,
+    "lock_steady": 0.0,
+    "route": False,
 }
 _PAPER = _AUTHORS | {
     "count_by": "step50",
@@ -227,7 +293,9 @@ _PAPER = _AUTHORS | {
     "uncond": "shared",
 }
 
-PROFILES: dict[str, dict[str, Value]] = {"balanced": {}, "authors": _AUTHORS, "paper": _PAPER}
+_FAST: dict[str, Value] = {"compose_by": "row", "refresh": False, "uncond": "routed"}
+
+PROFILES: dict[str, dict[str, Value]] = {"balanced": {}, "fast": _FAST, "authors": _AUTHORS, "paper": _PAPER}
 """Named sets of values; what a profile leaves out has the knob's default."""
 
 

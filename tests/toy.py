@@ -70,14 +70,14 @@ class ToyDenoiser:
     """Meets the engine's port; ``texts`` has a condition [token, width] for every row."""
 
     def __init__(self, unet: ToyUNet, texts: Mapping[Row, Tensor]) -> None:
-        self.unet, self.texts = unet, texts
+        self.unet, self.conditions = unet, texts
 
-    def forward(self, latent: Tensor, rows: Sequence[Row]) -> None:
-        self.predict(latent, rows)
+    def forward(self, latent: Tensor, rows: Sequence[Row]) -> Tensor:
+        return self.unet(latent[[row.image for row in rows]], self.texts(rows).to(latent.dtype))
 
-    def predict(self, latent: Tensor, rows: Sequence[Row]) -> Tensor:
-        context = torch.stack([self.texts[row] for row in rows]).to(latent.dtype)
-        return self.unet(latent[[row.image for row in rows]], context)
+    def texts(self, rows: Sequence[Row]) -> Tensor:
+        """The rows' conditions; a routed row has its branch's own."""
+        return torch.stack([self.conditions[Row(row.image, row.branch, row.half)] for row in rows])
 
 
 def texts(images: int, branches: int, *, tokens: int = 9, width: int = 6, seed: int = 1) -> dict[Row, Tensor]:

@@ -126,23 +126,22 @@ class Host:
         self.time = 0
         self.calls: list[Call] = []
 
-    def forward(self, latent: Tensor, rows: Sequence[Row]) -> None:
-        """One call of the UNet."""
-        self.predict(latent, rows)
-
-    def predict(self, latent: Tensor, rows: Sequence[Row]) -> Tensor:
-        """The predicted noise of every row."""
+    def forward(self, latent: Tensor, rows: Sequence[Row]) -> Tensor:
+        """The predicted noise of every row, by one call of the UNet."""
         if self.calls:
             self.mark(self.calls)
-        width = self.gate.unet.config.cross_attention_dim
-        texts = torch.zeros(len(rows), TOKENS, width, device=self.gate.unet.device)
         cut = True
         try:
-            out = self.gate(latent[[row.image for row in rows]], self.time, texts)
+            out = self.gate(latent[[row.image for row in rows]], self.time, self.texts(rows))
             cut = False
         finally:
             self.calls.append(Call(tuple(rows), torch.is_grad_enabled(), cut))
         return out
+
+    def texts(self, rows: Sequence[Row]) -> Tensor:
+        """The rows' conditions: a text's values cost nothing."""
+        width = self.gate.unet.config.cross_attention_dim
+        return torch.zeros(len(rows), TOKENS, width, device=self.gate.unet.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +181,9 @@ def compose(
             host.calls, host.time = [], timestep(index, steps)
             mark(host.calls)
             move = composition.before(Moment(index, steps, host.time / 999.0), latent, host)
-            rows = composition.layout.rows
-            fused = composition.after(dict(zip(rows, host.predict(move.at, rows), strict=True)))
+            rows = composition.rows
+            found = host.forward(move.at, rows) if rows else ()
+            fused = composition.after(dict(zip(rows, found, strict=True)))
             guided = fused.uncond + (fused.cond - fused.uncond) * CFG
             latent = move.latent - 1e-3 * guided
             mark(host.calls)

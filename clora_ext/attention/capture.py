@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
+from enum import Enum
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from clora_ext.attention.probability import token_maps
@@ -14,6 +16,14 @@ from clora_ext.errors import HostError
 
 class Enough(BaseException):
     """The last map that is wanted has been recorded: the rest of the forward is not needed."""
+
+
+class After(Enum):
+    """What becomes of a forward when the last map that is wanted has been recorded."""
+
+    GO_ON = "go on"
+    DETACH = "go on without building a graph"
+    STOP = "stop"
 
 
 def cross_attentions(unet: nn.Module) -> dict[str, nn.Module]:
@@ -31,30 +41,38 @@ class Recorder:
         self.passage = passage
         self.wants = wants
         self.size = (0, 0)
-        self.stop_early = False
+        self.then = After.GO_ON
         self.last: dict[tuple[int, int], nn.Module] = {}
         self._sums: dict[Row, tuple[Tensor, int]] = {}
         self._latest: nn.Module | None = None
         self._on = False
 
+    @property
+    def watching(self) -> bool:
+        """Whether what layers compute now is a row's own; not outside a passage, nor for the pixels of a region."""
+        return bool(self.passage.window) and not self.passage.inside
+
     @contextmanager
-    def recording(self, size: tuple[int, int], *, stop_early: bool) -> Generator[None, None, None]:
+    def recording(self, size: tuple[int, int], then: After = After.STOP) -> Generator[None, None, None]:
         """While inside, layers whose map is of ``size`` (height, width) are recorded.
 
-        With ``stop_early`` the forward ends by ``Enough`` after the last such layer, once that layer is known.
+        ``then`` says what happens after the last such layer, once that layer is known: ``STOP`` ends the forward by
+        ``Enough``, which leaves this context and not further.
         """
-        self.start(size, stop_early=stop_early)
+        graph = torch.is_grad_enabled()
+        self.start(size, then)
         try:
             yield
         except Enough:
             pass
         finally:
             self._on = False
+            torch.set_grad_enabled(graph)
 
-    def start(self, size: tuple[int, int], *, stop_early: bool = False) -> None:
+    def start(self, size: tuple[int, int], then: After = After.GO_ON) -> None:
         """Begin to record; what was recorded before is dropped."""
         self._sums = {}
-        self.size, self.stop_early, self._on = size, stop_early, True
+        self.size, self.then, self._on = size, then, True
 
     def take(self) -> dict[Row, Tensor]:
         """End the recording: for each row the mean over layers of its maps [column, height, width].
@@ -85,8 +103,14 @@ class Recorder:
             maps = token_maps(query[chosen], key[chosen], layer.heads, layer.scale, [columns[i] for i in chosen])
             for place, found in zip(chosen, maps, strict=True):
                 self._add(window[place], found[: len(columns[place])].unflatten(-1, self.size))
-        if self.stop_early and self.last.get(self.size) is layer and self.passage.seen == len(self.passage.rows):
+        if self.last.get(self.size) is layer and self.passage.seen == len(self.passage.rows):
+            self._finish()
+
+    def _finish(self) -> None:
+        if self.then is After.STOP:
             raise Enough
+        if self.then is After.DETACH:
+            torch.set_grad_enabled(False)
 
     def _add(self, row: Row, maps: Tensor) -> None:
         total, count = self._sums.get(row, (None, 0))
@@ -112,13 +136,13 @@ def _observed_one(layer: nn.Module, recorder: Recorder) -> Generator[None, None,
 
     def keep(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         def hook(_: nn.Module, __: Any, output: Tensor) -> None:
-            if recorder.passage.window:
+            if recorder.watching:
                 parts[name] = output
 
         return hook
 
     def done(_: nn.Module, __: Any, ___: Any) -> None:
-        if recorder.passage.window and len(parts) == 2:
+        if recorder.watching and len(parts) == 2:
             query, key = parts.pop("query"), parts.pop("key")
             recorder.seen(layer, query, key)
 

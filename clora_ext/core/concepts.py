@@ -59,12 +59,13 @@ class Plan:
         """All token columns to record in ``branch``, in the order of ``words``."""
         return tuple(column for _, columns in self.words(branch) for column in columns)
 
-    def own(self, concept: int, *, trigger: bool) -> tuple[int, ...]:
-        """Places, within ``columns`` of its own branch, of the tokens that make the concept's mask."""
+    def own(self, concept: int, *, trigger: bool, branch: int | None = None) -> tuple[int, ...]:
+        """Places, within ``columns`` of ``branch``, of the tokens that make the concept's mask; its own by default."""
+        branch = concept + 1 if branch is None else branch
         places: list[int] = []
         start = 0
-        for index, columns in self.words(concept + 1):
-            is_trigger = index == concept and columns == self.concepts[concept].trigger
+        for index, columns in self.words(branch):
+            is_trigger = index == concept == branch - 1 and columns == self.concepts[concept].trigger
             if index == concept and (trigger or not is_trigger):
                 places.extend(range(start, start + len(columns)))
             start += len(columns)

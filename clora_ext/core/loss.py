@@ -3,6 +3,7 @@
 import torch
 from torch.nn import functional as F
 
+from clora_ext.core.maps import smoothed
 from clora_ext.core.shapes import GroupIds, Maps, Scalar
 
 
@@ -14,17 +15,25 @@ def normalise(maps: Maps) -> Maps:
     return (maps - low) / (high - low + 1e-8)
 
 
+def _pairs(groups: GroupIds) -> tuple[torch.Tensor, torch.Tensor]:
+    """(positive pairs, maps of one concept), both [map, map]; a concept's only map is its own partner."""
+    same = groups[:, None] == groups[None, :]
+    itself = torch.eye(len(groups), dtype=torch.bool, device=groups.device)
+    alone = same.sum(dim=1) == 1
+    return torch.where(alone[:, None], itself, same & ~itself), same
+
+
 def info_nce(maps: Maps, groups: GroupIds, temperature: float) -> Scalar:
     """NT-Xent over ordered positive pairs (CLoRA, equation 2; InfoNCE with cosine similarity).
 
-    An anchor's denominator holds the one positive of the pair and all maps of other groups. Without a positive or
-    without a negative there is nothing to contrast: zero, still differentiable.
+    An anchor's denominator holds the one positive of the pair and all maps of other groups. A concept with one map
+    alone (ours: where one row is all there is) is its own positive, so that it is still pushed away from the others.
+    Without a negative there is nothing to contrast: zero, still differentiable.
     """
     points = F.normalize(normalise(maps).flatten(1), dim=1)  # map, pixel
     similarity = points @ points.T / temperature
-    same = groups[:, None] == groups[None, :]
-    pairs = same & ~torch.eye(len(groups), dtype=torch.bool, device=maps.device)
-    if not pairs.any() or same.all():
+    pairs, same = _pairs(groups)
+    if same.all():
         return maps.sum() * 0.0
     negatives = similarity.masked_fill(same, float("-inf")).logsumexp(dim=1, keepdim=True)
     return F.softplus(negatives - similarity)[pairs].mean()  # -log(e^s / (e^s + sum of e^negatives))
@@ -34,8 +43,25 @@ def separation(maps: Maps, groups: GroupIds) -> float:
     """Mean cosine similarity within concepts minus that between them: 1 is apart, 0 is not told apart."""
     points = F.normalize(normalise(maps.detach()).flatten(1), dim=1)
     similarity = points @ points.T
-    same = groups[:, None] == groups[None, :]
-    pairs = same & ~torch.eye(len(groups), dtype=torch.bool, device=maps.device)
-    if not pairs.any() or same.all():
+    pairs, same = _pairs(groups)
+    if same.all():
         return 0.0
     return float(similarity[pairs].mean() - similarity[~same].mean())
+
+
+def absence(maps: Maps, groups: GroupIds) -> Scalar:
+    """How far the concept that is worst off is from a place of its own: 0 where each has one, 1 or more where one
+    is swallowed (ours; Attend-and-Excite's worst token, measured against the other concepts instead of against 1).
+
+    A concept's strength is the mean of its maps, blurred; its place is where it leads all others most, in shares of
+    the largest strength there is. InfoNCE compares shapes and is blind to strength: a map too weak to make a mask
+    can be perfectly apart.
+    """
+    strengths = torch.stack([maps[groups == concept].mean(dim=0) for concept in groups.unique()])
+    if len(strengths) < 2:
+        return maps.sum() * 0.0
+    strengths = smoothed(strengths, 0.7)
+    itself = torch.eye(len(strengths), dtype=torch.bool, device=maps.device)[:, :, None, None]
+    others = strengths[None].masked_fill(itself, float("-inf")).amax(dim=1)
+    lead = (strengths - others).flatten(1).amax(dim=1)
+    return F.relu(1.0 - lead / strengths.detach().amax()).amax()

@@ -1,6 +1,6 @@
 """From recorded token maps of every branch to the maps that the loss compares."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -10,8 +10,8 @@ from clora_ext.core.concepts import Plan
 from clora_ext.core.shapes import GroupIds, Maps
 
 
-def grouped(recorded: Sequence[Tensor], plan: Plan, *, each: bool) -> tuple[Maps, GroupIds]:
-    """The maps of all branches and the concept of each.
+def grouped(recorded: Mapping[int, Tensor], plan: Plan, *, each: bool) -> tuple[Maps, GroupIds]:
+    """The maps of the recorded branches and the concept of each.
 
     ``recorded[b]`` holds branch b's maps in the order of ``plan.columns(b)``. With ``each`` every token is a map of
     its own, as the authors' code has it; else a word's tokens are averaged, so that a long word weighs no more than
@@ -19,10 +19,10 @@ def grouped(recorded: Sequence[Tensor], plan: Plan, *, each: bool) -> tuple[Maps
     """
     maps: list[Tensor] = []
     groups: list[int] = []
-    for branch in range(plan.branches):
+    for branch, found in sorted(recorded.items()):
         start = 0
         for concept, columns in plan.words(branch):
-            tokens = recorded[branch][start : start + len(columns)]
+            tokens = found[start : start + len(columns)]
             start += len(columns)
             pieces = list(tokens) if each else [tokens.mean(0)]
             maps.extend(pieces)

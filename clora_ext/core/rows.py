@@ -15,11 +15,16 @@ class Half(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One sample of a UNet call."""
+    """One sample of a UNet call.
+
+    A ``routed`` row has the base's text and draws for all branches: each of its pixels wears the LoRAs, and attends to
+    the text, of the branch that the masks give it to.
+    """
 
     image: int
     branch: int
     half: Half = Half.COND
+    routed: bool = False
 
 
 class Passage:
@@ -33,6 +38,8 @@ class Passage:
         self.rows: tuple[Row, ...] = ()
         self.window: tuple[Row, ...] = ()
         self.seen = 0
+        self.inside = False
+        """Whether the window shows samples that stand within rows of the forward (``aside``)."""
 
     @property
     def active(self) -> bool:
@@ -59,6 +66,15 @@ class Passage:
             raise RuntimeError(msg)
         self.window = self.rows[self.seen : self.seen + batch]
         self.seen += batch
+
+    @contextmanager
+    def aside(self, rows: Sequence[Row]) -> Generator[None, None, None]:
+        """While inside, a single layer of the forward is called on samples that stand for ``rows``."""
+        window, self.window, self.inside = self.window, tuple(rows), True
+        try:
+            yield
+        finally:
+            self.window, self.inside = window, False
 
     def end(self) -> None:
         """The forward is over; hooks are inert again."""

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from clora_ext.core.rows import Half
 from clora_ext.core.schedule import Moment, position, updates
-from clora_ext.engine.layout import layout
+from clora_ext.engine.layout import differentiated, drawing, routes
 from clora_ext.settings import Settings
 
 DIFFERENTIATED = 2.0
@@ -26,15 +27,28 @@ class Estimate:
 
 
 def estimate(settings: Settings, worn: Mapping[int, Sequence[str]], steps: int) -> Estimate:
-    """Count ``steps`` steps, taken at evenly spaced noise levels; ``worn`` has the LoRAs of every branch."""
+    """Count ``steps`` steps, taken at evenly spaced noise levels; ``worn`` has the LoRAs of every branch.
+
+    Masks are taken to be locked at the last moment, ``lock_at``; steady ones are locked earlier.
+    """
     rows = gradients = 0
     before: float | None = None
+    seen = False
     for index in range(steps):
-        moment = Moment(index, steps, 1.0 - index / steps)
-        here = position(moment, settings["count_by"])
-        rows += len(layout(settings, 1, worn, index).rows)
-        if settings.method == "clora" and len(worn) > 2:
-            made = updates(here, before, settings["update_until"], settings.rounds_at, settings["rounds"])
-            gradients += made * len(worn) * (1 if settings["maps_from"] == "cond" else 2)
-        before = here
+        here = position(Moment(index, steps, 1.0 - index / steps), settings["count_by"])
+        locked = before is not None and 0.0 < settings["lock_at"] <= before
+        masking = settings.masked and here >= settings["mask_from"]
+        routed = masking and seen and routes(settings, here, locked=locked)
+        made = updates(here, before, settings["update_until"], settings.rounds_at, settings["rounds"])
+        if settings.method != "clora" or len(worn) < 3 or (routed and settings["compose_by"] == "branches"):
+            made = 0
+        compared = differentiated(settings, tuple(worn), 0, routed=routed)
+        seen = masking and (seen or made > 0)
+        routed = seen and routes(settings, here, locked=locked)
+        drawn = drawing(settings, tuple(worn), index, routed=routed, divided=seen)
+        wanted = {row for half in Half for row in drawn.rows(0, half)}
+        kept = wanted.intersection(compared) if made and not settings["refresh"] else set()
+        gradients += made * len(compared)
+        rows += len(wanted) - len(kept)
+        before, seen = here, masking
     return Estimate(2 * steps, rows, gradients)

@@ -8,49 +8,89 @@ from clora_ext.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
+class Drawing:
+    """How one image is drawn in a step: by which branches, with which unconditional ones; ``routed`` halves are one
+    row that stands for all branches, and that is branch 0's.
+    """
+
+    branches: tuple[int, ...]
+    uncond: tuple[int, ...]
+    routed: bool = False
+    uncond_routed: bool = False
+
+    def rows(self, image: int, half: Half) -> tuple[Row, ...]:
+        """The rows of ``image`` in one half of guidance, by branch."""
+        branches, routed = (self.branches, self.routed) if half is Half.COND else (self.uncond, self.uncond_routed)
+        return tuple(Row(image, branch, half, routed) for branch in branches)
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """Rows of a prediction: the host's own conditional rows first, its own unconditional rows last, ours between.
 
     ``first`` is the branch that the host's own rows stand for. ``worn[b]`` names the LoRAs of branch b.
     """
 
-    images: int
-    branches: tuple[int, ...]
+    drawings: tuple[Drawing, ...]
     first: int
-    uncond_branches: tuple[int, ...]
     worn: Mapping[int, Sequence[str]]
 
     @property
     def rows(self) -> tuple[Row, ...]:
         """All rows in the order in which the UNet sees them."""
-        cond = self._rows([self.first], Half.COND)
-        uncond = self._rows([self.first], Half.UNCOND)
-        return cond + self.injected + uncond
+        return self._of(Half.COND, own=True) + self.injected + self._of(Half.UNCOND, own=True)
 
     @property
     def injected(self) -> tuple[Row, ...]:
         """The rows that the host does not have by itself."""
-        ours = self._rows([b for b in self.branches if b != self.first], Half.COND)
-        return ours + self._rows([b for b in self.uncond_branches if b != self.first], Half.UNCOND)
+        return self._of(Half.COND, own=False) + self._of(Half.UNCOND, own=False)
 
-    def _rows(self, branches: Sequence[int], half: Half) -> tuple[Row, ...]:
-        return tuple(Row(image, branch, half) for branch in branches for image in range(self.images))
+    def of(self, image: int, half: Half) -> tuple[Row, ...]:
+        """The rows of one image in one half, by branch."""
+        return self.drawings[image].rows(image, half)
+
+    def _of(self, half: Half, *, own: bool) -> tuple[Row, ...]:
+        rows = [row for image in range(len(self.drawings)) for row in self.of(image, half)]
+        return tuple(sorted((row for row in rows if (row.branch == self.first) is own), key=lambda row: row.branch))
 
     def wears(self, row: Row) -> Sequence[str]:
-        """The LoRAs of ``row``: its branch's, in both halves of guidance."""
+        """The LoRAs of ``row`` as a whole: its branch's, in both halves of guidance."""
         return self.worn[row.branch]
 
 
-def layout(settings: Settings, images: int, worn: Mapping[int, Sequence[str]], step: int) -> Layout:
-    """The rows of step number ``step``. ``worn`` has the LoRAs of branches 0 (base) to K."""
-    every = tuple(sorted(worn))
+def routes(settings: Settings, here: float, *, locked: bool) -> bool:
+    """Whether an image that has masks is drawn by a routed row at position ``here``."""
+    if settings["compose_by"] == "row":
+        return here >= settings["route_from"]
+    return locked and settings["route"]
+
+
+def differentiated(settings: Settings, branches: Sequence[int], image: int, *, routed: bool) -> tuple[Row, ...]:
+    """The rows of one image whose maps an update compares; ``routed`` says whether it is drawn by a routed row."""
+    halves = [Half.COND] if settings["maps_from"] == "cond" else [Half.COND, Half.UNCOND]
+    if settings["compose_by"] == "row":
+        own = routed and settings["gradient_row"] == "routed"
+        return tuple(Row(image, 0, half, own) for half in halves)
+    return tuple(Row(image, branch, half) for half in halves for branch in sorted(branches))
+
+
+def drawing(settings: Settings, branches: Sequence[int], step: int, *, routed: bool, divided: bool) -> Drawing:
+    """How an image with branches 0 (base) to K is drawn at step number ``step``.
+
+    ``divided`` says that there are masks to route by, ``routed`` that the conditional half is to be one row.
+    """
+    every = tuple(sorted(branches))
     match settings.method:
         case "clora" | "masks":
-            return Layout(images, every, 0, every if settings["uncond"] == "branches" else (0,), worn)
+            one = routed or settings["compose_by"] == "row"
+            bare = settings["uncond"] == "shared"
+            if one or settings["uncond"] != "branches":
+                return Drawing((0,) if one else every, (0,), routed, divided and not bare and (routed or not one))
+            return Drawing(every, every)
         case "composite":
-            return Layout(images, every[1:], 1, every[1:], worn)
+            return Drawing(every[1:], every[1:])
         case "switch":
             active = 1 + step // settings["switch_every"] % (len(every) - 1)
-            return Layout(images, (active,), active, (active,), worn)
+            return Drawing((active,), (active,))
         case _:  # merge
-            return Layout(images, (0,), 0, (0,), worn)
+            return Drawing((0,), (0,))

@@ -11,10 +11,14 @@ from clora_ext.core.rows import Row
 class Denoiser(Protocol):
     """A diffusion model at the noise level of the current step."""
 
-    def forward(self, latent: Tensor, rows: Sequence[Row]) -> None:
+    def forward(self, latent: Tensor, rows: Sequence[Row]) -> Tensor:
         """Call the UNet once, row by row on ``latent[row.image]`` with the row's own text.
 
-        ``latent`` [image, channel, y, x] is the variance preserving z; gradients flow back to it. The result is not
-        needed: the engine watches the attention layers.
+        ``latent`` [image, channel, y, x] is the variance preserving z; gradients flow back to it. The predictions
+        [row, channel, y, x] are of the kind that ``Composition.after`` is given.
         """
+        ...
+
+    def texts(self, rows: Sequence[Row]) -> Tensor:
+        """The conditions of ``rows``, stacked: [row, token, width]."""
         ...

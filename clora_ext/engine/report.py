@@ -19,8 +19,12 @@ class StepReport:
     """Mean over images of how far the concepts' maps are apart; None where no update was made."""
     areas: tuple[tuple[float, ...], ...]
     """Per image, the share of the picture that each branch draws, base first."""
+    locked: int
+    """Images whose masks do not change any more."""
+    routed: int
+    """Images whose conditional half is one routed row."""
     rows: int
-    """UNet rows of the prediction."""
+    """UNet rows of the prediction, without those that a gradient pass had predicted already."""
     gradient_rows: int
     """UNet rows that were also differentiated."""
     seconds: float

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from clora_ext.attention.capture import cross_attentions, observed
+from clora_ext.attention.dividing import divided
 from clora_ext.core.rows import Row
 from clora_ext.engine.step import Composition
 from clora_ext.errors import HostError
@@ -34,7 +35,7 @@ def installed(
         msg = "This model has no cross-attention layers that can be observed; only Stable Diffusion UNets compose."
         raise HostError(msg)
     parameter = next(unet.parameters())
-    composition.loss_scale = HALF_LOSS_SCALE if parameter.dtype in (torch.float16, torch.bfloat16) else 1.0
+    composition.updating.loss_scale = HALF_LOSS_SCALE if parameter.dtype in (torch.float16, torch.bfloat16) else 1.0
     placed = {
         name: {layer: delta.to(device, parameter.dtype) for layer, delta in changes.items()}
         for name, changes in deltas.items()
@@ -46,8 +47,11 @@ def installed(
     with ExitStack() as stack:
         stack.enter_context(frozen(unet))
         stack.enter_context(counted(unet, composition.passage))
-        stack.enter_context(routed(placed, composition.passage, wears))  # before the recorder: hooks run in order
-        stack.enter_context(observed(list(layers.values()), composition.recorder))
+        passage, attending = composition.passage, list(layers.values())
+        within = {part for layer in attending for part in layer.modules()}  # their pixels are divided, not their deltas
+        stack.enter_context(routed(placed, passage, wears, lambda: composition.regions, within))
+        stack.enter_context(observed(attending, composition.recorder))  # after the deltas: hooks run in order
+        stack.enter_context(divided(attending, passage, lambda: composition.regions, composition.texts))
         stack.callback(composition.abandon)
         yield composition
 

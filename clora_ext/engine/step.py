@@ -2,6 +2,9 @@
 
 before: gradient passes move the latent until the concepts' maps part, then our rows join the host's batch
 after:  maps become masks, the branches' predictions become one
+
+Once masks are locked, one routed row takes the branches' place: each of its pixels is drawn as the branch that owns it
+would draw it (docs/method.md, "Lock and route").
 """
 
 import time
@@ -12,19 +15,19 @@ import torch
 from torch import Tensor
 
 from clora_ext.attention.capture import Recorder
-from clora_ext.core import fusion, guidance, loss, masks
+from clora_ext.core import fusion, masks
 from clora_ext.core import maps as cross_attention
 from clora_ext.core.concepts import Columns, Plan
+from clora_ext.core.regions import Regions
 from clora_ext.core.rows import Half, Passage, Row
-from clora_ext.core.schedule import Moment, position, step_size, updates
+from clora_ext.core.schedule import Moment, position, updates
 from clora_ext.core.shapes import Latent, Weights
-from clora_ext.engine.layout import Layout, layout
+from clora_ext.engine.layout import Drawing, Layout, differentiated, drawing, routes
+from clora_ext.engine.masking import Masking
 from clora_ext.engine.port import Denoiser
 from clora_ext.engine.report import JobReport, StepReport
+from clora_ext.engine.updating import Log, Moved, Updating, by_image
 from clora_ext.settings import Settings
-
-KEPT = 3
-"""How many masks are averaged when they are locked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,8 @@ class Fused:
 class Composition:
     """One sampling run of a batch of images with the same LoRAs.
 
-    ``plans`` has one plan per image, ``worn`` the names of the LoRAs of every branch, base (0) first.
+    ``plans`` has one plan per image, ``worn`` the names of the LoRAs of every branch, base (0) first. ``layout`` has
+    all rows of the step, ``rows`` those that the host still has to predict; ``kept`` has the others' predictions.
     """
 
     def __init__(self, plans: Sequence[Plan], worn: Mapping[int, Sequence[str]], settings: Settings) -> None:
@@ -55,178 +59,175 @@ class Composition:
         self.settings = settings
         self.passage = Passage()
         self.recorder = Recorder(self.passage, self.wanted)
+        self.updating = Updating(settings, self.recorder)
+        self.masking = Masking(settings, len(plans))
         self.report = JobReport(
             {"profile": settings.profile, "method": settings.method, **settings.values},
             tuple(concept.name for concept in self.plans[0].concepts),
         )
-        self.layout: Layout = layout(settings, len(plans), worn, 0)
-        self.loss_scale = 1.0
-        self._kept: list[list[Weights]] = []
-        self._locked: list[Weights] | None = None
+        self.layout = Layout((), 0, worn)
+        self.rows: tuple[Row, ...] = ()
+        self.kept: Mapping[Row, Tensor] = {}
+        self.regions: Regions | None = None
+        self._watched: frozenset[int] = frozenset()
         self._before: float | None = None
 
     # -- before the host's forward ------------------------------------------------------------------------------
 
     def before(self, moment: Moment, latent: Latent, denoiser: Denoiser) -> Move:
-        """Update the latent, then open the passage for the host's forward over ``self.layout.rows``."""
-        self._started, self._moment = time.perf_counter(), moment
-        self._losses: list[float] = []
-        self._rms: list[float] = []
-        self._separation: float | None = None
-        self._notes: list[str] = []
-        self._gradient_rows = 0
-        here = position(moment, self.settings["count_by"])
-        at = latent
-        for _ in range(self._updates(here)):
-            at, latent = latent, self._updated(latent, moment, denoiser)
-        self._here, self._before = here, here
-        self.layout = layout(self.settings, len(self.plans), self.worn, moment.index)
-        self.passage.begin(self.layout.rows)
-        if self._watching:
-            self.recorder.start(self._map_size(latent))
-        return Move(latent if self.settings["refresh"] else at, latent)
+        """Update the latent, then open the passage for the host's forward over ``self.rows``."""
+        self._started, self._moment, self._denoiser = time.perf_counter(), moment, denoiser
+        self._size = (latent.shape[-2], latent.shape[-1])
+        self._here = position(moment, self.settings["count_by"])
+        self._texts: dict[tuple[Row, ...], Tensor] = {}
+        self._lay_out()
+        moved, self._log = self._update(latent)
+        if self.settings.masked and self._here >= self.settings["mask_from"]:
+            for image, maps in moved.maps.items():
+                self._see(image, maps)
+        self._lay_out()  # rows may be routed from now on, by the masks that have just been found
+        self.kept = {row: moved.predictions[row] for row in self.layout.rows if row in moved.predictions}
+        self.rows = tuple(row for row in self.layout.rows if row not in self.kept)
+        self._before = self._here
+        self._watched = frozenset(image for image in range(len(self.plans)) if self._unseen(image, moved.maps))
+        self.passage.begin(self.rows)
+        if self._watched:
+            self.recorder.start(self._map_size)
+        return Move(moved.latent if self.settings["refresh"] else moved.at, moved.latent)
 
-    def _updates(self, here: float) -> int:
-        if self.settings.method != "clora" or all(len(plan.concepts) < 2 for plan in self.plans):
-            return 0
+    def _lay_out(self) -> None:
+        drawings = tuple(self._drawing(image) for image in range(len(self.plans)))
+        self.layout = Layout(drawings, drawings[0].branches[0], self.worn)
+        if self.regions is None and any(each.routed or each.uncond_routed for each in drawings):
+            hard = self.settings["lock_as"] == "vote"
+            self.regions = Regions(dict(self.masking.current), self.worn, self._size, hard=hard)
+
+    def _drawing(self, image: int) -> Drawing:
         knobs = self.settings
-        return updates(here, self._before, knobs["update_until"], knobs.rounds_at, knobs["rounds"])
+        divided = image in self.masking.current and self._here >= knobs["mask_from"]
+        routed = divided and routes(knobs, self._here, locked=image in self.masking.locked)
+        return drawing(knobs, tuple(self.worn), self._moment.index, routed=routed, divided=divided)
 
-    def _updated(self, latent: Latent, moment: Moment, denoiser: Denoiser) -> Latent:
-        """z' = z - alpha * dL/dz, with L summed over images: no image's gradient reaches another."""
-        halves = [Half.COND] if self.settings["maps_from"] == "cond" else [Half.COND, Half.UNCOND]
+    def _update(self, latent: Latent) -> tuple[Moved, Log]:
+        """The latent's updates in this step, by the rows that the settings differentiate."""
+        images = [image for image, plan in enumerate(self.plans) if self._updates(image) and len(plan.concepts) > 1]
+        self._watched = frozenset(images)
+        knobs = self.settings
         rows = [
-            Row(image, branch, half)
-            for half in halves
-            for branch in range(self.plans[0].branches)
-            for image in range(len(self.plans))
+            row
+            for image in images
+            for row in differentiated(knobs, tuple(self.worn), image, routed=self._drawing(image).routed)
         ]
-        with torch.enable_grad():
-            leaf = latent.detach().requires_grad_(True)  # noqa: FBT003 - torch's signature
-            with self.passage.over(rows), self.recorder.recording(self._map_size(latent), stop_early=True):
-                denoiser.forward(leaf, rows)
-            total = self._loss(self.recorder.take())
-            (gradient,) = torch.autograd.grad(total * self.loss_scale, leaf)
-        gradient = gradient / self.loss_scale
-        self._gradient_rows += len(rows)
-        self._losses.append(float(total.detach()))
-        self._rms.append(float(gradient.float().square().mean().sqrt()))
-        if not guidance.finite(gradient):
-            self._notes.append("an update was left out: its gradient was not finite")
-            return latent
-        size = step_size(self.settings["step_size"], self.settings["step_decay"], moment)
-        return guidance.step(latent, gradient, size, clip=self.settings["step_clip"])
+        rows.sort(key=lambda row: (row.half is Half.UNCOND, row.branch))  # a LoRA's rows stand together
+        times = updates(self._here, self._before, knobs["update_until"], knobs.rounds_at, knobs["rounds"])
+        self.updating.start(self._moment, self._denoiser, self._map_size)
+        return self.updating.run(latent, times if rows else 0, {image: self.plans[image] for image in images}, rows)
 
-    def _loss(self, recorded: Mapping[Row, Tensor]) -> Tensor:
-        losses: list[Tensor] = []
-        apart: list[float] = []
-        for image, plan in enumerate(self.plans):
-            found = [self._maps(recorded, image, branch) for branch in range(plan.branches)]
-            compared, groups = cross_attention.grouped(found, plan, each=self.settings["word_maps"] == "each")
-            losses.append(loss.info_nce(compared, groups, self.settings["temperature"]))
-            apart.append(loss.separation(compared, groups))
-        self._separation = sum(apart) / len(apart)
-        return torch.stack(losses).sum()
+    def _updates(self, image: int) -> bool:
+        """Whether the latent of ``image`` may still be updated: not once its branches are gone."""
+        by_row = self.settings["compose_by"] == "row"
+        gone = self.settings["route"] and not by_row and image in self.masking.locked
+        return self.settings.method == "clora" and not gone
+
+    def _see(self, image: int, maps: Mapping[int, Tensor]) -> None:
+        if image not in self.masking.locked:
+            self.masking.see(image, self.plans[image], maps)
+            self.regions = None
+
+    def _unseen(self, image: int, maps: Mapping[int, object]) -> bool:
+        """Whether the masks of ``image`` have to be read from the host's forward."""
+        knobs = self.settings
+        if not knobs.masked or self._here < knobs["mask_from"] or image in self.masking.locked:
+            return False
+        base = knobs["compose_by"] == "row" and knobs["gradient_row"] == "base"
+        return image not in maps or not (base or any(row.image == image for row in self.kept))
 
     # -- after the host's forward -------------------------------------------------------------------------------
 
     def after(self, predictions: Mapping[Row, Tensor]) -> Fused:
-        """Close the passage and fuse. ``predictions`` has one [channel, y, x] per row of the layout.
+        """Close the passage and fuse. ``predictions`` has one [channel, y, x] for each of ``rows``.
 
         A host that left the unconditional rows out (its own way to save time) gets the conditional ones for them.
         """
         self.passage.end()
-        weights = self._weights(next(iter(predictions.values())))
+        if self._watched:
+            for image, maps in by_image(self.recorder.take(), self.settings["smoothing"]).items():
+                self._see(image, maps)
+        every = {**self.kept, **predictions}
+        weights = self._weights(next(iter(every.values())))
         fused: dict[Half, list[Tensor]] = {Half.COND: [], Half.UNCOND: []}
         for image in range(len(self.plans)):
-            for half, branches in ((Half.COND, self.layout.branches), (Half.UNCOND, self.layout.uncond_branches)):
-                rows = [Row(image, branch, half) for branch in branches]
-                if all(row in predictions for row in rows):
-                    stack = torch.stack([predictions[row] for row in rows])
+            for half in Half:
+                rows = self.layout.of(image, half)
+                if all(row in every for row in rows):
+                    stack = torch.stack([every[row] for row in rows])
                     fused[half].append(stack[0] if len(rows) == 1 else fusion.fuse(stack, weights[image]))
-        self._log(weights, len(predictions))
+        self._report(weights, len(predictions))
+        self.kept = {}
         cond = torch.stack(fused[Half.COND])
         return Fused(cond, torch.stack(fused[Half.UNCOND]) if fused[Half.UNCOND] else cond)
 
     def abandon(self) -> None:
         """The forward between ``before`` and ``after`` failed: hooks are inert again."""
         self.passage.end()
+        self.kept = {}
 
     def _weights(self, like: Tensor) -> list[Weights]:
         """Who draws what, per image, at the size of the prediction ``like``."""
         if not self.settings.masked:
-            return [fusion.uniform(len(self.layout.branches), like)] * len(self.plans)
+            return [fusion.uniform(len(each.branches), like) for each in self.layout.drawings]
         if self._here < self.settings["mask_from"]:
             weights = [fusion.uniform(plan.branches, like) for plan in self.plans]
         else:
-            weights = self._masks()
+            weights = [self._settled(image) for image in range(len(self.plans))]
         self.report.weights = [found.float().cpu() for found in weights]
         return [
             masks.resized(found, (like.shape[-2], like.shape[-1]), self.settings["mask_edges"]) for found in weights
         ]
 
-    def _masks(self) -> list[Weights]:
-        """Weights at the maps' size, from this step's maps or from the lock."""
-        if self._locked is not None:
-            return self._locked
-        recorded = self.recorder.take()
-        self._kept = [*self._kept, [self._mask(recorded, image) for image in range(len(self.plans))]][-KEPT:]
-        if not self._locking:
-            return self._kept[-1]
-        self._locked = [torch.stack(few).mean(dim=0) for few in zip(*self._kept, strict=True)]
-        return self._locked
+    def _settled(self, image: int) -> Weights:
+        """The weights of ``image``, which may be locked by this step."""
+        if image not in self.masking.locked:
+            self.masking.settle(image, self._here)
+            self.regions = None if image in self.masking.locked else self.regions
+        return self.masking.current[image]
 
-    def _mask(self, recorded: Mapping[Row, Tensor], image: int) -> Weights:
-        plan = self.plans[image]
-        regions: list[Tensor] = []
-        strengths: list[Tensor] = []
-        for concept in range(len(plan.concepts)):
-            own = self._maps(recorded, image, concept + 1)
-            own = own[list(plan.own(concept, trigger=self.settings["mask_tokens"] == "both"))]
-            regions.append(masks.region(own, self.settings["mask_threshold"]))
-            strengths.append(own.mean(dim=0))
-        united = masks.morphed(torch.stack(regions), self.settings.morphology)
-        return masks.shares(united, torch.stack(strengths), self.settings["overlap"])
-
-    @property
-    def _locking(self) -> bool:
-        return 0.0 < self.settings["lock_at"] <= self._here
-
-    @property
-    def _watching(self) -> bool:
-        return self.settings.masked and self._locked is None and self._here >= self.settings["mask_from"]
-
-    def _log(self, weights: Sequence[Weights], rows: int) -> None:
+    def _report(self, weights: Sequence[Weights], rows: int) -> None:
         areas = tuple(tuple(round(float(share.mean()), 4) for share in found) for found in weights)
+        log = self._log
         self.report.steps.append(
             StepReport(
                 index=self._moment.index,
                 position=self._here,
-                losses=tuple(self._losses),
-                gradient_rms=tuple(self._rms),
-                separation=self._separation,
+                losses=tuple(log.losses),
+                gradient_rms=tuple(log.gradient_rms),
+                separation=log.separation,
                 areas=areas if self.settings.masked else (),
+                locked=len(self.masking.locked),
+                routed=sum(each.routed for each in self.layout.drawings),
                 rows=rows,
-                gradient_rows=self._gradient_rows,
+                gradient_rows=log.rows,
                 seconds=time.perf_counter() - self._started,
-                notes=tuple(self._notes),
+                notes=tuple(log.notes),
             ),
         )
 
-    # -- maps ---------------------------------------------------------------------------------------------------
+    # -- what hooks ask -----------------------------------------------------------------------------------------
 
     def wanted(self, row: Row) -> Columns:
         """The token columns to record in ``row``."""
-        if row.half is Half.UNCOND and self.settings["maps_from"] == "cond":
+        if row.image not in self._watched or (row.half is Half.UNCOND and self.settings["maps_from"] == "cond"):
             return ()
         return self.plans[row.image].columns(row.branch)
 
-    def _maps(self, recorded: Mapping[Row, Tensor], image: int, branch: int) -> Tensor:
-        """A branch's maps [column, height, width], averaged over the recorded halves of guidance."""
-        halves = [recorded[row] for half in Half if (row := Row(image, branch, half)) in recorded]
-        return cross_attention.smoothed(torch.stack(halves).mean(dim=0), self.settings["smoothing"])
+    def texts(self, rows: Sequence[Row]) -> Tensor:
+        """The conditions [row, token, width] of ``rows`` at this step."""
+        key = tuple(rows)
+        if key not in self._texts:
+            self._texts[key] = self._denoiser.texts(key)
+        return self._texts[key]
 
-    def _map_size(self, latent: Tensor) -> tuple[int, int]:
-        size = (latent.shape[-2], latent.shape[-1])
-        factor = cross_attention.level(size, quarter=self.settings["map_level"] == "quarter")
-        return cross_attention.shape(size, factor)
+    @property
+    def _map_size(self) -> tuple[int, int]:
+        factor = cross_attention.level(self._size, quarter=self.settings["map_level"] == "quarter")
+        return cross_attention.shape(self._size, factor)

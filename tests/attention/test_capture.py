@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from clora_ext.attention.capture import Recorder, cross_attentions, observed
+from clora_ext.attention.capture import After, Recorder, cross_attentions, observed
 from clora_ext.attention.probability import token_maps
 from clora_ext.core.rows import Half, Passage, Row
 from clora_ext.errors import HostError
@@ -45,16 +45,14 @@ class _Watched:
         self.rows = [Row(0, 0), Row(0, 1)]
         self.latent, self.context = torch.randn(2, 4, 8, 8), torch.randn(2, 7, 6)
 
-    def run(self, size, *, stop_early=False, latent=None, parts=(2,)):
+    def run(self, size, *, then=After.GO_ON, latent=None, parts=(2,)):
         with counted(self.unet, self.passage), observed(self.layers, self.recorder), self.passage.over(self.rows):
-            with self.recorder.recording(size, stop_early=stop_early):
-                latent = self.latent if latent is None else latent
-                outs, at = [], 0
-                for part in parts:
-                    outs.append(self.unet(latent[at : at + part], self.context[at : at + part]))
-                    at += part
-                return self.recorder.take(), torch.cat(outs)
-            return self.recorder.take(), None
+            latent, out = self.latent if latent is None else latent, None
+            with self.recorder.recording(size, then):
+                ends = torch.tensor(parts).cumsum(0).tolist()
+                calls = [slice(end - part, end) for part, end in zip(parts, ends, strict=True)]
+                out = torch.cat([self.unet(latent[where], self.context[where]) for where in calls])
+            return self.recorder.take(), out
 
 
 def test_only_layers_of_the_wanted_size_are_averaged():
@@ -70,12 +68,14 @@ def test_only_layers_of_the_wanted_size_are_averaged():
 def test_a_stopped_forward_gives_the_same_maps_and_gradient():
     watched = _Watched()
     gradients = []
-    for stop in (False, True):  # the first, whole forward teaches which layer is the last
+    for then in (After.GO_ON, After.STOP, After.DETACH):  # the first, whole forward teaches which layer is the last
         leaf = watched.latent.clone().requires_grad_()
-        maps, out = watched.run((4, 4), stop_early=stop, latent=leaf)
-        assert (out is None) == stop
+        maps, out = watched.run((4, 4), then=then, latent=leaf)
+        assert (out is None) == (then is After.STOP)
+        assert out is None or out.requires_grad == (then is After.GO_ON)
         gradients.append(torch.autograd.grad(maps[Row(0, 0)].square().sum(), leaf)[0])
     torch.testing.assert_close(gradients[0], gradients[1])
+    torch.testing.assert_close(gradients[0], gradients[2])
     assert gradients[0].abs().max() > 0
 
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clora_ext.core.loss import info_nce, normalise, separation
+from clora_ext.core.loss import absence, info_nce, normalise, separation
 
 
 def _points(points: list[list[float]], groups: list[int]) -> float:
@@ -73,14 +73,47 @@ def test_gradient_agrees_with_finite_differences():
     assert torch.autograd.gradcheck(lambda m: info_nce(m, groups, 0.5), (maps,), eps=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("groups", [[0, 0, 0], [0, 1, 2]])
-def test_nothing_to_contrast_is_zero_and_differentiable(groups: list[int]):
+def test_nothing_to_contrast_is_zero_and_differentiable():
     maps = torch.rand(3, 2, 2, requires_grad=True)
-    loss = info_nce(maps, torch.tensor(groups), 0.5)
+    groups = torch.tensor([0, 0, 0])
+    loss = info_nce(maps, groups, 0.5) + absence(maps, groups)
     loss.backward()
     assert loss.item() == 0.0
     assert maps.grad.abs().sum() == 0.0
-    assert separation(maps, torch.tensor(groups)) == 0.0
+    assert separation(maps, groups) == 0.0
+
+
+def test_a_map_alone_in_its_group_is_its_own_positive():
+    groups = torch.tensor([0, 1, 2])
+    assert _points(torch.eye(3).tolist(), [0, 1, 2]) == pytest.approx(math.log(1 + 2 * math.exp(-2)), abs=1e-6)
+    apart, alike = torch.eye(3)[:, None, :], torch.rand(1, 1, 3).expand(3, 1, 3)
+    assert separation(apart, groups) == pytest.approx(1.0)
+    assert separation(alike, groups) == pytest.approx(0.0, abs=1e-6)
+
+
+def _bumps(*heights: float) -> torch.Tensor:
+    """One map per height, each with a wide bump in a corner of its own."""
+    maps = torch.zeros(len(heights), 12, 12, dtype=torch.float64)
+    for place, height in enumerate(heights):
+        maps[place, place * 6 : place * 6 + 6, :6] = height
+    return maps
+
+
+def test_absence_tells_weak_and_swallowed_concepts_from_present_ones():
+    groups = torch.tensor([0, 1])
+    assert absence(_bumps(0.3, 0.3), groups).item() == pytest.approx(0.0, abs=1e-9)
+    assert absence(_bumps(0.3, 0.06), groups).item() == pytest.approx(0.8)
+    swallowed = torch.stack([_bumps(0.3)[0], 0.5 * _bumps(0.3)[0]])
+    assert absence(swallowed, groups).item() == pytest.approx(1.0)  # it leads nowhere but where both are nothing
+    shapes_alone = info_nce(_bumps(0.3, 0.3), groups, 0.5), info_nce(_bumps(0.3, 0.06), groups, 0.5)
+    torch.testing.assert_close(*shapes_alone)
+
+
+def test_an_update_against_absence_makes_the_weak_concept_stronger():
+    maps = _bumps(0.3, 0.06).requires_grad_()
+    absence(maps, torch.tensor([0, 1])).backward()
+    assert maps.grad[1].min() < 0.0
+    assert maps.grad[1].max() == 0.0
 
 
 def test_a_constant_map_stays_finite():

@@ -35,7 +35,7 @@ def test_a_subject_without_tokens_is_refused():
 @pytest.mark.parametrize(("each", "counts"), [(True, [4, 8]), (False, [4, 4])])
 def test_a_word_of_many_tokens_weighs_as_one_unless_each(each: bool, counts: list[int]):
     recorded = [torch.rand(len(PLAN.columns(b)), 4, 4) for b in range(3)]
-    maps, groups = grouped(recorded, PLAN, each=each)
+    maps, groups = grouped(dict(enumerate(recorded)), PLAN, each=each)
     assert [int((groups == k).sum()) for k in (0, 1)] == counts
     if not each:
         torch.testing.assert_close(maps[1], recorded[0][1:3].mean(0))
@@ -44,7 +44,7 @@ def test_a_word_of_many_tokens_weighs_as_one_unless_each(each: bool, counts: lis
 @pytest.mark.parametrize("k", [1, 3, 8])
 def test_k_concepts_of_one_token_make_k_times_k_plus_2_maps(k: int):
     plan = Plan(tuple(Concept(str(i), tuple((i + 1,) for _ in range(k + 1)), (i + 20,)) for i in range(k)))
-    maps, groups = grouped([torch.rand(len(plan.columns(b)), 2, 2) for b in range(k + 1)], plan, each=True)
+    maps, groups = grouped({b: torch.rand(len(plan.columns(b)), 2, 2) for b in range(k + 1)}, plan, each=True)
     assert len(maps) == k * (k + 2)
     assert torch.equal(torch.bincount(groups), torch.full((k,), k + 2))
 

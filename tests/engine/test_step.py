@@ -106,12 +106,12 @@ def _compose(unet, deltas, conditions, latent, wanted, plan, splits=None):
     denoiser = ToyDenoiser(unet, conditions)
     with installed(composition, unet, deltas, CPU):
         move = composition.before(MOMENT, latent, denoiser)
-        rows = composition.layout.rows
+        rows = composition.rows
         with torch.no_grad():
-            parts = splits or [len(rows)]
+            parts = splits or [len(rows)] * bool(rows)
             ends = torch.tensor(parts).cumsum(0).tolist()
-            out = torch.cat([denoiser.predict(move.at, rows[e - p : e]) for p, e in zip(parts, ends, strict=True)])
-        fused = composition.after(dict(zip(rows, out, strict=True)))
+            out = [denoiser.forward(move.at, rows[e - p : e]) for p, e in zip(parts, ends, strict=True)]
+        fused = composition.after(dict(zip(rows, (one for part in out for one in part), strict=True)))
     return composition, move, fused
 
 
@@ -231,12 +231,12 @@ def test_hooks_leave_no_trace_after_success_and_error():
     unet, conditions, latent = _setup(2, (16, 16))
     deltas, plan = _deltas(unet, 2), _plan(2)
     row = [Row(0, 0)]
-    before = ToyDenoiser(unet, conditions).predict(latent, row)
+    before = ToyDenoiser(unet, conditions).forward(latent, row)
     _compose(unet, deltas, conditions, latent, settings("balanced"), plan)
     broken = {k: v for k, v in conditions.items() if k.branch != 2}
     with pytest.raises(KeyError):
         _compose(unet, deltas, broken, latent, settings("balanced"), plan)
-    assert torch.equal(ToyDenoiser(unet, conditions).predict(latent, row), before)
+    assert torch.equal(ToyDenoiser(unet, conditions).forward(latent, row), before)
     assert all(not module._forward_hooks and not module._forward_pre_hooks for module in unet.modules())
     assert all(parameter.requires_grad for parameter in unet.parameters())
 
@@ -250,10 +250,11 @@ def test_masks_lock_at_the_mean_of_the_last_three():
     with installed(composition, unet, deltas, CPU), torch.no_grad():
         for index in range(8):
             move = composition.before(Moment(index, 8, 1 - index / 8), latent * (1 + index), denoiser)
-            rows = composition.layout.rows
-            composition.after(dict(zip(rows, denoiser.predict(move.at, rows), strict=True)))
+            rows = composition.rows
+            composition.after(dict(zip(rows, denoiser.forward(move.at, rows), strict=True)))
             seen.append(composition.report.weights[0])
-    torch.testing.assert_close(seen[4], torch.stack([seen[2], seen[3], composition._kept[-1][0].float()]).mean(0))
+    last = composition.masking._kept[0][-1].float()
+    torch.testing.assert_close(seen[4], torch.stack([seen[2], seen[3], last]).mean(0))
     assert all(torch.equal(later, seen[4]) for later in seen[4:])
     assert not torch.equal(seen[3], seen[4])
 
@@ -273,16 +274,16 @@ def test_the_rows_of_every_method(method: str, rows: int):
     deltas = _deltas(unet, 2)
     worn = {0: ("L1", "L2")} if method == "merge" else {0: (), 1: ("L1",), 2: ("L2",)}
     plan = _plan(2) if method == "masks" else Plan(())
-    composition = Composition([plan], worn, settings("balanced", method, switch_every=2))
+    composition = Composition([plan], worn, settings("balanced", method, switch_every=2, route=False))
     denoiser, active = ToyDenoiser(unet, conditions), []
     with installed(composition, unet, deltas, CPU), torch.no_grad():
         for index in range(6):
             move = composition.before(Moment(index, 6, 1 - index / 6), latent, denoiser)
             assert move.latent is latent
-            assert len(composition.layout.rows) == rows
+            assert len(composition.rows) == rows
             active.append(composition.layout.first)
-            out = denoiser.predict(move.at, composition.layout.rows)
-            fused = composition.after(dict(zip(composition.layout.rows, out, strict=True)))
+            out = denoiser.forward(move.at, composition.rows)
+            fused = composition.after(dict(zip(composition.rows, out, strict=True)))
     if method == "switch":
         assert active == [1, 1, 2, 2, 1, 1]
     if method == "composite":
@@ -295,8 +296,8 @@ def test_uncond_rows_that_the_host_left_out_take_the_conditional_ones():
     denoiser = ToyDenoiser(unet, conditions)
     with installed(composition, unet, _deltas(unet, 2), CPU), torch.no_grad():
         composition.before(MOMENT, latent, denoiser)
-        rows = composition.layout.rows[:-1]
-        fused = composition.after(dict(zip(rows, denoiser.predict(latent, rows), strict=True)))
+        rows = composition.rows[:-1]
+        fused = composition.after(dict(zip(rows, denoiser.forward(latent, rows), strict=True)))
     assert torch.equal(fused.cond, fused.uncond)
 
 
@@ -316,7 +317,7 @@ def test_a_model_without_the_wanted_maps_is_refused():
     with installed(composition, unet, {}, CPU), torch.no_grad():
         composition.recorder.start((48, 48))
         with composition.passage.over([Row(0, 0)]):
-            ToyDenoiser(unet, conditions).predict(latent, [Row(0, 0)])
+            ToyDenoiser(unet, conditions).forward(latent, [Row(0, 0)])
         with pytest.raises(HostError, match="48x48"):
             composition.recorder.take()
 

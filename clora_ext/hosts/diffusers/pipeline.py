@@ -165,15 +165,14 @@ class _Denoiser:
         self.conditions = conditions
         self.timestep = timestep
 
-    def forward(self, latent: Tensor, rows: Sequence[Row]) -> None:
-        """One call of the UNet."""
-        self.predict(latent, rows)
-
-    def predict(self, latent: Tensor, rows: Sequence[Row]) -> Tensor:
-        """The predicted noise of every row."""
-        text = texts.stacked([self.conditions[row.branch, row.half] for row in rows])
+    def forward(self, latent: Tensor, rows: Sequence[Row]) -> Tensor:
+        """The predicted noise of every row, by one call of the UNet."""
         sample = latent[[row.image for row in rows]].to(self.model.dtype)
-        return self.model.unet(sample, self.timestep, encoder_hidden_states=text).sample.to(latent.dtype)
+        return self.model.unet(sample, self.timestep, encoder_hidden_states=self.texts(rows)).sample.to(latent.dtype)
+
+    def texts(self, rows: Sequence[Row]) -> Tensor:
+        """The conditions of the rows."""
+        return texts.stacked([self.conditions[row.branch, row.half] for row in rows])
 
 
 def _sample(
@@ -191,8 +190,9 @@ def _sample(
     for index, timestep in enumerate(calls):
         denoiser = _Denoiser(model, conditions, timestep)
         move = composition.before(Moment(index, picture.steps, timestep / 999.0), latent, denoiser)
-        rows = composition.layout.rows
-        fused = composition.after(dict(zip(rows, denoiser.predict(move.at, rows), strict=True)))
+        rows = composition.rows
+        found = denoiser.forward(move.at, rows) if rows else ()
+        fused = composition.after(dict(zip(rows, found, strict=True)))
         guided = fused.uncond + (fused.cond - fused.uncond) * picture.cfg_scale
         latent = scheduler.step(guided, timestep, move.latent).prev_sample
         progress(index + 1, len(calls))

@@ -80,6 +80,8 @@ class Sampling:
             try:
                 return original(x, *args, **kwargs)
             finally:
+                if self._call is not None:
+                    self._call.release()
                 self._x = self._call = None
                 self.composition.abandon()
 
@@ -117,15 +119,18 @@ class Sampling:
         move = self.composition.before(call.moment, call.latent, call)
         call.join(move)
         self._call = call
+        call.answer()
 
     def _after(self, params: Any) -> None:
         call, composition = self._call, self.composition
         self._call = None
-        rows, seen = composition.layout.rows, composition.passage.seen
+        call.release()
+        rows, seen = composition.rows, composition.passage.seen
         if seen not in (len(rows), len(rows) - call.images):
             msg = f"The UNet saw {seen} of {len(rows)} rows; another extension changes the batch, turn it off."
             raise HostError(msg)
-        predictions = dict(zip(rows[:seen], params.x, strict=False))
+        found = dict(zip(composition.layout.rows, params.x, strict=False))
+        predictions = {row: found[row] for row in rows[:seen]}
         fused = composition.after(predictions)
         if option("progress"):
             shared.state.textinfo = _progress(composition.report.steps[-1])
@@ -152,6 +157,7 @@ class _Call:
         self.x = x
         self.images = x.shape[0]
         self.stale: Tensor | float = 0.0
+        self._answered: nn.Module | None = None
         sigma = float(params.sigma[0])
         model = params.denoiser.inner_model
         self.denoises = hasattr(model, "sigma_to_t")
@@ -160,17 +166,46 @@ class _Call:
         self.latent = x / self.scale
         self.moment = Moment(params.denoiser.step, sampling.steps, time / 999.0)
 
-    def forward(self, latent: Tensor, rows: Sequence[Row]) -> None:
+    def forward(self, latent: Tensor, rows: Sequence[Row]) -> Tensor:
         """One call of the host's model, as its denoiser makes it (sd_samplers_cfg_denoiser.py)."""
         if shared.state.interrupted or shared.state.skipped:
             raise sd_samplers_common.InterruptedException
         images = [row.image for row in rows]
+        condition = {"c_crossattn": [self.texts(rows)], "c_concat": [self.params.image_cond[images]]}
+        model = self.params.denoiser.inner_model
+        return model((latent * self.scale)[images], self.params.sigma[images], cond=condition)
+
+    def texts(self, rows: Sequence[Row]) -> Tensor:
+        """The conditions of the rows at this step."""
         texts = self._texts(rows)
-        condition = {
-            "c_crossattn": [conditions.stacked([texts[row] for row in rows])],
-            "c_concat": [self.params.image_cond[images]],
-        }
-        self.params.denoiser.inner_model((latent * self.scale)[images], self.params.sigma[images], cond=condition)
+        return conditions.stacked([texts[row] for row in rows])
+
+    def answer(self) -> None:
+        """Where a gradient pass has predicted rows already, answer the host's model call for them (``release``)."""
+        kept = self.sampling.composition.kept
+        if not kept:
+            return
+        model, ahead = self.params.denoiser.inner_model, list(self.sampling.composition.layout.rows)
+        original = model.forward
+
+        def forward(x: Tensor, sigma: Tensor, *, cond: Mapping[str, Sequence[Tensor]]) -> Tensor:
+            rows = [ahead.pop(0) for _ in x]
+            missing = [place for place, row in enumerate(rows) if row not in kept]
+            found = {row: prediction for row, prediction in kept.items() if row in rows}
+            if missing:
+                parts = {name: [tensor[missing] for tensor in tensors] for name, tensors in cond.items()}
+                made = original(x[missing], sigma[missing], cond=parts)
+                found |= {rows[place]: one for place, one in zip(missing, made, strict=True)}
+            return torch.stack([found[row] for row in rows])
+
+        model.forward = forward
+        self._answered = model
+
+    def release(self) -> None:
+        """Let the host's model answer by itself again."""
+        if self._answered is not None:
+            self._answered.__dict__.pop("forward", None)
+            self._answered = None
 
     def join(self, move: Move) -> None:
         """Put the moved latent into the sampler and our rows into the host's batch, between cond and uncond."""

@@ -1,0 +1,128 @@
+"""Who draws which pixel, at every resolution of a UNet: what routed rows are made of."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clora_ext.core.maps import shape
+from clora_ext.core.masks import voted
+from clora_ext.core.rows import Row
+from clora_ext.core.shapes import Weights
+from clora_ext.errors import HostError
+
+Blocks = Sequence[tuple[str, int, float]]
+"""Name, number of columns and factor of each LoRA."""
+FACTORS = (1, 2, 4, 8, 16, 32, 64)
+"""Downsampling factors that a UNet's layers may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The pixels of some routed rows, gathered by the branch that draws them; shorter groups are padded.
+
+    ``groups[g]`` is the row whose text and LoRAs group g has; ``index`` [group, pixel] are its pixels, counted through
+    all the rows, and ``share`` [group, pixel, 1] what it counts there, 0 in the padding. Within a slice of ``parts``
+    no pixel but the padding stands twice. ``base`` [row, pixel, 1] is the share of the base.
+    """
+
+    groups: tuple[Row, ...]
+    index: Tensor
+    share: Tensor
+    parts: tuple[slice, ...]
+    base: Tensor
+
+
+class Regions:
+    """Shares of every branch per image, for latents of ``latent`` (height, width).
+
+    ``weights[image]`` [branch, height, width] sums to 1 over branches; ``worn`` has the LoRAs of every branch. With
+    ``hard`` each pixel of each layer belongs to one branch alone. Results are kept: make a new object for new masks.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[int, Weights],
+        worn: Mapping[int, Sequence[str]],
+        latent: tuple[int, int],
+        *,
+        hard: bool = False,
+    ) -> None:
+        self.weights = weights
+        self.worn = worn
+        self.latent = latent
+        self.hard = hard
+        self._found: dict[Any, Any] = {}
+
+    def grid(self, tokens: int) -> tuple[int, int]:
+        """The (height, width) of a layer that has ``tokens`` pixels.
+
+        Raises ``HostError`` when no level of the UNet has: something else joins or splits its pixels.
+        """
+        for factor in FACTORS:
+            height, width = shape(self.latent, factor)
+            if height * width == tokens:
+                return height, width
+        msg = f"A layer has {tokens} pixels, as no level of this picture has; turn token merging and tiling off."
+        raise HostError(msg)
+
+    def at(self, image: int, size: tuple[int, int]) -> Tensor:
+        """Shares at (height, width) ``size``: enlarged by nearest, made smaller by the mean of the area."""
+        return self._once((image, size), lambda: self._resized(self.weights[image], size))
+
+    def _resized(self, weights: Weights, size: tuple[int, int]) -> Tensor:
+        smaller = size[0] < weights.shape[-2] or size[1] < weights.shape[-1]
+        found = F.interpolate(weights[None], size, mode="area" if smaller else "nearest")[0]
+        return voted(found) if self.hard else found
+
+    def shares(self, rows: Sequence[Row], size: tuple[int, int] | None, blocks: Blocks, like: Tensor) -> Tensor:
+        """How much each LoRA counts in every pixel of ``rows``: [row, pixel, column].
+
+        ``blocks`` says for each LoRA how many columns it has and what they are multiplied with. A LoRA counts by the
+        sum over the branches that wear it: 1 everywhere for one that all wear. Without a ``size`` the layer has no
+        pixels (the time embedding's), and each LoRA counts by its share of the picture: [row, column]..
+        """
+        key = (tuple(rows), size, tuple(blocks), like.dtype)
+        return self._once(key, lambda: self._shares(rows, size, blocks).to(like))
+
+    def _shares(self, rows: Sequence[Row], size: tuple[int, int] | None, blocks: Blocks) -> Tensor:
+        found: list[Tensor] = []
+        for row in rows:
+            weights = (self.weights[row.image] if size is None else self.at(row.image, size)).flatten(1)
+            wears = [
+                [scale * (name in self.worn[branch]) for name, columns, scale in blocks for _ in range(columns)]
+                for branch in range(len(weights))
+            ]
+            found.append(weights.T @ weights.new_tensor(wears))  # pixel, column
+        shares = torch.stack(found)
+        return shares.mean(dim=1) if size is None else shares
+
+    def packed(self, rows: Sequence[Row], size: tuple[int, int], like: Tensor) -> Packed | None:
+        """The pixels of ``rows`` that other branches than the base draw; None where there are none."""
+        return self._once(("packed", tuple(rows), size, like.dtype), lambda: self._packed(rows, size, like))
+
+    def _packed(self, rows: Sequence[Row], size: tuple[int, int], like: Tensor) -> Packed | None:
+        shares = torch.stack([self.at(row.image, size).flatten(1) for row in rows])  # row, branch, pixel
+        taken = shares > 0.0
+        counts = taken.sum(dim=-1).tolist()
+        branches = range(1, shares.shape[1])
+        places = [(place, branch) for branch in branches for place in range(len(rows)) if counts[place][branch]]
+        if not places:
+            return None
+        longest = max(counts[place][branch] for place, branch in places)
+        at, of = (list(part) for part in zip(*places, strict=True))
+        chosen = taken[at, of].to(torch.uint8).sort(dim=-1, descending=True, stable=True).indices[:, :longest]
+        share = shares[at, of].gather(-1, chosen)[..., None].to(like)
+        index = chosen + torch.tensor(at, device=chosen.device)[:, None] * shares.shape[-1]
+        ends = [place for place, branch in enumerate(of) if place + 1 == len(of) or of[place + 1] != branch]
+        parts = tuple(slice(last + 1, end + 1) for last, end in zip([-1, *ends], ends, strict=False))
+        groups = tuple(Row(rows[place].image, branch, rows[place].half) for place, branch in places)
+        return Packed(groups, index.to(like.device), share, parts, shares[:, 0, :, None].to(like))
+
+    def _once(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key not in self._found:
+            self._found[key] = make()
+        return self._found[key]

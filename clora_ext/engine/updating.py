@@ -1,0 +1,131 @@
+"""Gradient passes: the latent is moved until the concepts' maps part."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from clora_ext.attention.capture import After, Recorder
+from clora_ext.core import guidance, loss
+from clora_ext.core import maps as cross_attention
+from clora_ext.core.concepts import Plan
+from clora_ext.core.rows import Row
+from clora_ext.core.schedule import Moment, step_size
+from clora_ext.core.shapes import Latent
+from clora_ext.engine.port import Denoiser
+from clora_ext.settings import Settings
+
+Maps = Mapping[int, Tensor]
+"""Recorded maps [column, height, width] of one image, by branch."""
+
+
+@dataclass
+class Log:
+    """What the updates of one step came to."""
+
+    losses: list[float] = field(default_factory=list)
+    gradient_rms: list[float] = field(default_factory=list)
+    separation: float | None = None
+    notes: list[str] = field(default_factory=list)
+    rows: int = 0
+    """UNet rows that were differentiated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A latent that was updated: ``at`` is the one before its last update, where ``maps`` (per image) and
+    ``predictions`` of the last pass were made; no predictions where that pass was cut short.
+    """
+
+    at: Latent
+    latent: Latent
+    maps: Mapping[int, Maps]
+    predictions: Mapping[Row, Tensor]
+
+
+class Updating:
+    """Moves latents against the gradient of their loss; every image of a batch by itself."""
+
+    def __init__(self, settings: Settings, recorder: Recorder) -> None:
+        self.settings = settings
+        self.recorder = recorder
+        self.loss_scale = 1.0
+
+    def start(self, moment: Moment, denoiser: Denoiser, size: tuple[int, int]) -> None:
+        """A step begins; its maps are of ``size``."""
+        self.moment, self.denoiser, self.size = moment, denoiser, size
+
+    def run(self, latent: Latent, times: int, plans: Mapping[int, Plan], rows: Sequence[Row]) -> tuple[Moved, Log]:
+        """Up to ``times`` updates of the images of ``plans``, by ``rows`` of them.
+
+        The last pass keeps its predictions where the settings let the step use them (``refresh`` off): the rest of
+        that forward is then run without a graph.
+        """
+        moved, log = Moved(latent, latent, {}, {}), Log()
+        for number in range(times):
+            then = After.STOP if self.settings["refresh"] or number < times - 1 else After.DETACH
+            moved, apart = self._pass(moved, plans, rows, then, log)
+            enough = self.settings["rounds_enough"]
+            plans = {image: plan for image, plan in plans.items() if not 0.0 < enough <= apart[image]}
+            rows = [row for row in rows if row.image in plans]
+            if not rows:
+                break
+        return moved, log
+
+    def _pass(
+        self, before: Moved, plans: Mapping[int, Plan], rows: Sequence[Row], then: After, log: Log
+    ) -> tuple[Moved, dict[int, float]]:
+        """z' = z - alpha * dL/dz, with L summed over images: no image's gradient reaches another."""
+        latent, predictions = before.latent, {}
+        with torch.enable_grad():
+            leaf = latent.detach().requires_grad_(True)  # noqa: FBT003 - torch's signature
+            with self.recorder.passage.over(rows), self.recorder.recording(self.size, then):
+                found = self.denoiser.forward(leaf, rows)
+                predictions = {row: one.detach() for row, one in zip(rows, found, strict=True)}
+            maps = by_image(self.recorder.take(), self.settings["smoothing"])
+            losses = {image: self._loss(maps[image], plan) for image, plan in plans.items()}
+            total = torch.stack([found for found, _ in losses.values()]).sum()
+            (gradient,) = torch.autograd.grad(total * self.loss_scale, leaf)
+        gradient = gradient / self.loss_scale
+        apart = {image: separation for image, (_, separation) in losses.items()}
+        log.rows += len(rows)
+        log.losses.append(float(total.detach()))
+        log.gradient_rms.append(float(gradient.float().square().mean().sqrt()))
+        log.separation = sum(apart.values()) / len(apart)
+        after = self._moved(latent, gradient, list(plans), log)
+        kept = predictions if then is After.DETACH else {}
+        return Moved(latent, after, {**before.maps, **_detached(maps)}, kept), apart
+
+    def _moved(self, latent: Latent, gradient: Tensor, images: Sequence[int], log: Log) -> Latent:
+        usable = [image for image in images if guidance.finite(gradient[image : image + 1])]
+        if len(usable) < len(images):
+            log.notes.append("an update was left out: its gradient was not finite")
+        if not usable:
+            return latent
+        size = step_size(self.settings["step_size"], self.settings["step_decay"], self.moment)
+        after = latent.clone()
+        after[usable] = guidance.step(latent[usable], gradient[usable], size, clip=self.settings["step_clip"])
+        return after
+
+    def _loss(self, maps: Maps, plan: Plan) -> tuple[Tensor, float]:
+        compared, groups = cross_attention.grouped(maps, plan, each=self.settings["word_maps"] == "each")
+        total = loss.info_nce(compared, groups, self.settings["temperature"])
+        if self.settings["presence"]:
+            total = total + self.settings["presence"] * loss.absence(compared, groups)
+        return total, loss.separation(compared, groups)
+
+
+def by_image(recorded: Mapping[Row, Tensor], smoothing: float) -> dict[int, dict[int, Tensor]]:
+    """Recorded maps per image and branch, averaged over the recorded halves of guidance and blurred."""
+    halves: dict[int, dict[int, list[Tensor]]] = {}
+    for row, found in recorded.items():
+        halves.setdefault(row.image, {}).setdefault(row.branch, []).append(found)
+    return {
+        image: {b: cross_attention.smoothed(torch.stack(few).mean(dim=0), smoothing) for b, few in branches.items()}
+        for image, branches in halves.items()
+    }
+
+
+def _detached(maps: Mapping[int, Maps]) -> dict[int, Maps]:
+    return {image: {branch: found.detach() for branch, found in few.items()} for image, few in maps.items()}

@@ -1,0 +1,301 @@
+"""A routed row against an obvious one that merges weights and computes every branch everywhere; locking; one row."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from clora_ext.core.regions import Regions
+from clora_ext.core.rows import Half, Row
+from clora_ext.core.schedule import Moment
+from clora_ext.engine.session import installed
+from clora_ext.engine.step import Composition
+from clora_ext.lora.deltas import Full, LowRank
+from clora_ext.settings import settings
+from tests.engine.test_step import CPU, _deltas, _merged, _plan, _setup
+from tests.toy import ToyDenoiser, ToyUNet
+
+
+def _wide(unet: ToyUNet, k: int) -> dict[str, dict[nn.Module, object]]:
+    """LoRAs that change convolutions and norms as well as linear layers, of a different rank each."""
+    generator = torch.Generator().manual_seed(9)
+    random = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    found = {}
+    for c in range(k):
+        changes: dict[nn.Module, object] = {}
+        for layer in unet.modules():
+            if isinstance(layer, nn.Linear):
+                down, up = random(c + 1, layer.in_features), random(layer.out_features, c + 1)
+                changes[layer] = LowRank(down, up, 0.15 - 0.02 * c)
+            elif isinstance(layer, nn.Conv2d):
+                down = random(2, layer.in_channels, *layer.kernel_size)
+                changes[layer] = LowRank(down, random(layer.out_channels, 2, 1, 1), 0.1)
+            elif isinstance(layer, nn.GroupNorm):
+                changes[layer] = Full(random(layer.num_channels) * 0.2, random(layer.num_channels) * 0.2)
+        found[f"L{c + 1}"] = changes
+    return found
+
+
+def _with(unet: ToyUNet, changes: dict[nn.Module, object]) -> ToyUNet:
+    """A copy of the UNet with the LoRA added to its weights."""
+    plain = {layer: delta for layer, delta in changes.items() if isinstance(layer, nn.Linear)}
+    merged = _merged(unet, plain)
+    names = {layer: name for name, layer in unet.named_modules()}
+    with torch.no_grad():
+        for layer, delta in changes.items():
+            target = merged.get_submodule(names[layer])
+            if isinstance(layer, nn.Conv2d):
+                target.weight += delta.scale * torch.einsum("or,rihw->oihw", delta.up.flatten(1), delta.down)
+            elif isinstance(layer, nn.GroupNorm):
+                target.weight += delta.weight
+                target.bias += delta.bias
+    return merged
+
+
+class _Obvious:
+    """One image's routed row: every layer of every branch's own network on all pixels, then mixed by shares."""
+
+    def __init__(self, networks: list[ToyUNet], texts: list[torch.Tensor], weights: torch.Tensor) -> None:
+        self.networks, self.texts, self.weights = networks, texts, weights
+
+    def shares(self, size: tuple[int, int]) -> torch.Tensor:
+        """[branch, 1, height, width]"""
+        if size[0] < self.weights.shape[-2]:
+            return F.adaptive_avg_pool2d(self.weights, size)[:, None]
+        return F.interpolate(self.weights[None], size, mode="nearest")[0][:, None]
+
+    def mixed(self, layer: str, x: torch.Tensor, size: tuple[int, int], text: bool = False) -> torch.Tensor:
+        outs = []
+        for network, context in zip(self.networks, self.texts, strict=True):
+            part = network.get_submodule(layer)
+            outs.append(part(x, context[None]) if text else part(x))
+        if outs[0].dim() == 4:
+            return sum(share * out for share, out in zip(self.shares(outs[0].shape[-2:]), outs, strict=True))
+        shares = self.shares(size).flatten(2).transpose(1, 2)  # branch, pixel, 1
+        return sum(share * out for share, out in zip(shares, outs, strict=True))
+
+    def block(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        size = x.shape[-2:]
+        x = x + torch.tanh(self.mixed(f"{name}.conv", self.mixed(f"{name}.norm", x, size), size))
+        pixels = x.flatten(2).transpose(1, 2)
+        part = lambda which, of: self.mixed(f"{name}.attn1.{which}", of, size)  # noqa: E731
+        q, k, v = (part(which, pixels).unflatten(-1, (2, -1)).transpose(1, 2) for which in ("to_q", "to_k", "to_v"))
+        out = (q @ k.transpose(-1, -2) * self.networks[0].get_submodule(name).attn1.scale).softmax(-1) @ v
+        pixels = pixels + part("to_out.0", out.transpose(1, 2).flatten(2))
+        pixels = pixels + self.mixed(f"{name}.attn2", pixels, size, text=True)
+        return pixels.transpose(1, 2).unflatten(-1, size)
+
+    def __call__(self, z: torch.Tensor) -> torch.Tensor:
+        first = self.block("blocks.0", self.mixed("inp", z, z.shape[-2:]))
+        middle = self.block("blocks.1", self.mixed("down", first, z.shape[-2:]))
+        up = F.interpolate(middle, first.shape[-2:], mode="nearest")
+        return self.mixed("out", self.block("blocks.2", first + up), z.shape[-2:])
+
+
+def _hard(k: int, size: tuple[int, int], seed: int) -> torch.Tensor:
+    owners = torch.randint(0, k + 1, size, generator=torch.Generator().manual_seed(seed))
+    return F.one_hot(owners, k + 1).movedim(-1, 0).double()
+
+
+def _soft(k: int, size: tuple[int, int], seed: int) -> torch.Tensor:
+    return torch.rand(k + 1, *size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).softmax(dim=0)
+
+
+def _route(unet, deltas, conditions, latent, weights, worn=None):
+    """The routed rows' predictions of both halves, for given weights per image."""
+    k = len(weights[0]) - 1
+    worn = worn or {0: (), **{b: (f"L{b}",) for b in range(1, k + 1)}}
+    composition = Composition([_plan(k)] * len(latent), worn, settings("balanced"))
+    composition.masking.current = dict(enumerate(weights))
+    composition.masking.locked = set(range(len(latent)))
+    denoiser = ToyDenoiser(unet, conditions)
+    with installed(composition, unet, deltas, CPU), torch.no_grad():
+        move = composition.before(Moment(5, 10, 0.5), latent, denoiser)
+        rows = composition.rows
+        found = dict(zip(rows, denoiser.forward(move.at, rows), strict=True))
+        composition.after(found)
+    return found
+
+
+@pytest.mark.parametrize("make", [_hard, _soft])
+@pytest.mark.parametrize(("k", "size", "grid"), [(2, (16, 24), (16, 24)), (3, (16, 16), (4, 4)), (1, (12, 12), (6, 6))])
+def test_a_routed_row_equals_the_obvious_one(make, k, size, grid):
+    unet, conditions, latent = _setup(k, size, images=2)
+    deltas, weights = _wide(unet, k), [make(k, grid, 1), make(k, grid, 2)]
+    found = _route(unet, deltas, conditions, latent, weights)
+    networks = [unet, *(_with(unet, deltas[f"L{b}"]) for b in range(1, k + 1))]
+    assert set(found) == {Row(image, 0, half, routed=True) for image in (0, 1) for half in Half}
+    for row, prediction in found.items():
+        texts = [conditions[Row(row.image, b, row.half)] for b in range(k + 1)]
+        expected = _Obvious(networks, texts, weights[row.image])(latent[row.image : row.image + 1])[0]
+        torch.testing.assert_close(prediction, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("owner", [0, 1, 2])
+def test_a_picture_of_one_branch_is_that_branchs_own(owner: int):
+    unet, conditions, latent = _setup(2, (16, 16))
+    deltas, weights = _wide(unet, 2), torch.zeros(3, 8, 8, dtype=torch.float64)
+    weights[owner] = 1.0
+    network = _with(unet, deltas[f"L{owner}"]) if owner else unet
+    for row, prediction in _route(unet, deltas, conditions, latent, [weights]).items():
+        own = network(latent, conditions[Row(0, owner, row.half)][None])[0]
+        torch.testing.assert_close(prediction, own, rtol=1e-6, atol=1e-6)
+
+
+def test_a_lora_that_all_branches_wear_is_everywhere():
+    unet, conditions, latent = _setup(2, (16, 16))
+    deltas, weights = _deltas(unet, 3), _hard(2, (8, 8), 3)
+    worn = {0: ("L3",), 1: ("L3", "L1"), 2: ("L3", "L2")}
+    found = _route(unet, deltas, conditions, latent, [weights], worn)
+    styled = _merged(unet, deltas["L3"])
+    networks = [styled]
+    for name in ("L1", "L2"):
+        twice = _merged(unet, deltas[name])
+        names = {layer: path for path, layer in unet.named_modules()}
+        with torch.no_grad():
+            for layer, delta in deltas["L3"].items():
+                twice.get_submodule(names[layer]).weight += delta.scale * delta.up @ delta.down
+        networks.append(twice)
+    texts = [conditions[Row(0, b, Half.COND)] for b in range(3)]
+    expected = _Obvious(networks, texts, weights)(latent)[0]
+    torch.testing.assert_close(found[Row(0, 0, Half.COND, routed=True)], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_gradients_flow_through_routed_rows():
+    unet, conditions, latent = _setup(2, (8, 8))
+    deltas, weights = _wide(unet, 2), _soft(2, (8, 8), 4)
+    composition = Composition([_plan(2)], {0: (), 1: ("L1",), 2: ("L2",)}, settings("balanced"))
+    composition.masking.current, composition.masking.locked = {0: weights}, {0}
+    denoiser, row = ToyDenoiser(unet, conditions), [Row(0, 0, routed=True)]
+    with installed(composition, unet, deltas, CPU):
+        composition.before(Moment(5, 10, 0.5), latent, denoiser)
+
+        def predict(z: torch.Tensor) -> torch.Tensor:
+            with composition.passage.over(row):
+                return denoiser.forward(z, row).square().sum()
+
+        assert torch.autograd.gradcheck(predict, (latent.requires_grad_(),), eps=1e-6, atol=1e-4, rtol=1e-5)
+
+
+# -- a whole run -----------------------------------------------------------------------------------------------------
+
+
+def run(wanted, *, images=1, steps=10, latent=None, conditions=None, k=2):
+    """Ten steps down the noise schedule; the latent follows the predictions, so that masks change."""
+    unet, texts, start = _setup(k, (16, 16), images=images)
+    conditions, latent = conditions or texts, start if latent is None else latent
+    worn = {0: (), **{b: (f"L{b}",) for b in range(1, k + 1)}}
+    composition = Composition([_plan(k)] * len(latent), worn, wanted)
+    denoiser, sizes = ToyDenoiser(unet, conditions), []
+    with installed(composition, unet, _deltas(unet, k), CPU), torch.no_grad():
+        for index in range(steps):
+            move = composition.before(Moment(index, steps, 1 - index / steps), latent, denoiser)
+            rows = composition.rows
+            sizes.append(len(rows))
+            found = dict(zip(rows, denoiser.forward(move.at, rows), strict=True)) if rows else {}
+            latent = move.latent - 0.05 * composition.after(found).cond
+    assert all(not module._forward_hooks and not module._forward_pre_hooks for module in unet.modules())
+    return composition.report, latent, sizes
+
+
+def test_branches_until_locked_then_one_routed_row():
+    report, _, sizes = run(settings("balanced", lock_at=40, lock_steady=0.0))
+    assert sizes == [6] * 5 + [2] * 5
+    assert [step.gradient_rows for step in report.steps] == [3] * 4 + [0] * 6
+    assert [step.locked for step in report.steps] == [0] * 4 + [1] * 6
+    assert [step.routed for step in report.steps] == [0] * 5 + [1] * 5
+    assert report.steps[4].areas == report.steps[9].areas
+
+
+def test_without_routing_the_branches_go_on():
+    report, _, sizes = run(settings("balanced", route=False, update_until=70))
+    assert sizes == [6] * 10
+    assert [step.gradient_rows for step in report.steps] == [3] * 7 + [0] * 3
+
+
+def test_steady_masks_are_locked_early_but_not_before_their_time():
+    first = lambda **knobs: [step.locked for step in run(settings("balanced", "masks", **knobs))[0].steps].index(1)  # noqa: E731
+    assert first(lock_steady=1.0, lock_after=0) == 2  # three masks are needed
+    assert first(lock_steady=1.0, lock_after=35, lock_at=80) == 4
+    assert first(lock_steady=1e-9, lock_after=0, lock_at=60) == 6
+
+
+def test_locked_masks_may_be_a_vote():
+    report = run(settings("balanced", "masks", lock_as="vote"))[0]
+    assert set(report.weights[0].unique().tolist()) <= {0.0, 1.0}
+    torch.testing.assert_close(report.weights[0].sum(0), torch.ones(16, 16))
+
+
+@pytest.mark.parametrize(("uncond", "sizes"), [("branches", [6, 2]), ("routed", [4, 2]), ("shared", [4, 2])])
+def test_the_unconditional_rows(uncond: str, sizes: list[int]):
+    _, latent, found = run(settings("balanced", uncond=uncond, lock_steady=0.0))
+    assert [found[0], found[-1]] == sizes
+    assert torch.isfinite(latent).all()
+
+
+def test_fast_draws_by_one_row_from_the_start():
+    report, _, sizes = run(settings("fast", route_from=15, lock_steady=0.0))
+    assert sizes == [1] * 4 + [2] * 6  # the gradient pass's own prediction is the step's
+    assert [step.gradient_rows for step in report.steps] == [1] * 4 + [0] * 6
+    assert [step.rows for step in report.steps] == sizes
+    assert [step.routed for step in report.steps] == [0, 0] + [1] * 8
+    assert report.steps[0].losses[0] > 0
+
+
+def test_a_gradient_of_the_base_leaves_the_routed_row_to_be_predicted():
+    _, _, sizes = run(settings("fast", gradient_row="base", route_from=15))
+    assert sizes[:4] == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("profile", ["authors", "balanced"])
+def test_kept_predictions_are_those_that_would_be_made(profile: str, monkeypatch: pytest.MonkeyPatch):
+    from clora_ext.engine import step
+
+    wanted = settings(profile, refresh=False, update_until=40, lock_at=80, rounds_at="0", rounds=2)
+    kept_report, kept, sizes = run(wanted)
+    assert min(sizes) == (0 if profile == "authors" else 2)
+    original = step.Updating.run
+
+    def forgetful(self, *args):
+        moved, log = original(self, *args)
+        return step.Moved(moved.at, moved.latent, moved.maps, {}), log
+
+    monkeypatch.setattr(step.Updating, "run", forgetful)
+    report, again, sizes = run(wanted)
+    assert set(sizes[:8]) == {6}
+    torch.testing.assert_close(kept, again)
+    assert [s.areas for s in kept_report.steps] == [s.areas for s in report.steps]
+
+
+def test_rounds_end_when_concepts_are_apart():
+    many = {"rounds_at": "0", "rounds": 5, "update_until": 5}
+    rows = lambda **knobs: run(settings("balanced", **many, **knobs), steps=2)[0].steps[0].gradient_rows  # noqa: E731
+    assert rows() == 18
+    assert rows(rounds_enough=1e-9) == 3
+
+
+@pytest.mark.parametrize("profile", ["balanced", "fast"])
+def test_every_image_of_a_batch_locks_and_routes_by_itself(profile: str):
+    wanted = settings(profile, lock_steady=0.06, lock_after=0, lock_at=60, route_from=10)
+    _, conditions, latent = _setup(2, (16, 16), images=3)
+    report, both, _ = run(wanted, images=3)
+    for image in range(3):
+        texts = {Row(0, row.branch, row.half): c for row, c in conditions.items() if row.image == image}
+        alone, end, _ = run(wanted, latent=latent[image : image + 1], conditions=texts)
+        torch.testing.assert_close(both[image], end[0])
+        torch.testing.assert_close(report.weights[image], alone.weights[0])
+    assert {step.locked for step in report.steps} == {0, 1, 2, 3} or profile == "fast"
+
+
+def test_presence_moves_the_latent_elsewhere():
+    ends = [run(settings("balanced", presence=value, lock_steady=0))[1] for value in (0.0, 2.0)]
+    assert (ends[0] - ends[1]).abs().max() > 1e-6
+
+
+def test_a_layer_whose_pixels_were_joined_is_refused():
+    from clora_ext.errors import HostError
+
+    regions = Regions({0: torch.ones(1, 8, 8)}, {0: ()}, (8, 8))
+    assert regions.grid(16) == (4, 4)
+    with pytest.raises(HostError, match="token merging"):
+        regions.grid(50)
