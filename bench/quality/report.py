@@ -121,7 +121,8 @@ def _failures_by_kind(found: Mapping[str, Any]) -> str:
         "duplicated": "twice", "extra": "extra of a class", "lenient": "every class there (lenient)",
     }  # fmt: skip
     parts = [_numbers(found, split, names, percent=True) for split in _splits(found)]
-    return "<h2>How it fails</h2><p>Shares of subjects; the last two of pictures.</p>" + "".join(parts)
+    note = "Shares of subjects, those in line art left out; the last two of pictures."
+    return f"<h2>How it fails</h2><p>{note}</p>" + "".join(parts)
 
 
 def _similarities(found: Mapping[str, Any]) -> str:
@@ -214,7 +215,7 @@ def _words(prompt: Prompt) -> str:
 def _picture(line: Mapping[str, Any] | None) -> str:
     if line is None:
         return "-"
-    shown = "".join(f"<img loading=lazy src='data:image/webp;base64,{text}'>" for text in line["webp"])
+    shown = "".join(f"<img src='data:image/webp;base64,{text}'>" for text in line["webp"])
     if "subjects" not in line:
         return shown
     said = "<br>".join(f"{name}: {status}" for name, status in line["subjects"])

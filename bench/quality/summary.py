@@ -39,11 +39,12 @@ def figures(line: Mapping[str, Any], prompt: Prompt, known: References) -> dict[
     """All numbers of one picture: shares of its subjects, similarities, leakage, mask IoU, cost."""
     found: dict[str, float] = {"unet_rows": line["rows"], "seconds": line["seconds"]}
     if "subjects" in line:
-        statuses = [status for _, status in line["subjects"]]
+        statuses = [status for name, status in line["subjects"] if name not in _in_line_art(prompt)]
         found |= {"all_present": float(line["all"]), "strict": float(line["right"])}
         found |= {name: float(line[name]) for name in ("lenient", "classes")}
-        found["identity"] = sum(status in THERE for status in statuses) / len(statuses)
-        found |= {name: statuses.count(status) / len(statuses) for name, status in STATUSES.items()}
+        if statuses:
+            found["identity"] = sum(status in THERE for status in statuses) / len(statuses)
+            found |= {name: statuses.count(status) / len(statuses) for name, status in STATUSES.items()}
         found["extra"] = float(bool(line["extra"]))
         if "style" in line:
             found["style"] = float(line["style"]["right"])
@@ -52,6 +53,13 @@ def figures(line: Mapping[str, Any], prompt: Prompt, known: References) -> dict[
     if line.get("iou"):
         found["mask_iou"] = sum(line["iou"].values()) / len(line["iou"])
     return found | similarities(line, tuple(prompt.subjects) or tuple(known), known)
+
+
+def _in_line_art(prompt: Prompt) -> set[str]:
+    """Subjects whose identity nobody can tell: three tones are left of their colours."""
+    if prompt.style is None:
+        return set()
+    return set(prompt.wanted) if prompt.style.on is None else {prompt.subjects[prompt.style.on]}
 
 
 def cell(numbers: Mapping[str, Mapping[int, Mapping[str, float]]], base_rate: float | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from bench.quality.encoding import unpack_image
 from bench.quality.jobs import Job, interleaved, missing, plan, seeds_of
 from bench.quality.methods import Method, save, table
 from bench.quality.pool import InProcess
-from bench.quality.prompts import REPORTED, Prompt, Sampling, read, write
+from bench.quality.prompts import REPORTED, Prompt, Sampling, Style, read, write
 from bench.quality.store import Store
 from bench.quality.worker import Setup, Worker
 from clora_ext.settings import METHODS, PROFILES
@@ -166,3 +166,14 @@ def test_rates_come_from_the_lines():
     own = found["methods"]["balanced"]["two"]
     assert (own["all_present"], own["identity"], own["mixed"], own["share_of_base"]) == (0.5, 0.75, 0.25, 0.5)
     assert found["differences"]["two"]["balanced - merge"]["difference"] == 0.5
+
+
+def test_subjects_in_line_art_have_no_identity():
+    line = {
+        "all": True, "right": False, "lenient": True, "classes": True, "extra": [], "rows": 4, "seconds": 1.0,
+        "subjects": [["tuxcat", "wrong identity"], ["browndog", "present"]],
+    }  # fmt: skip
+    everywhere, on_cat = (replace(TWO, style=Style("lineart", on)) for on in (None, "tuxcat"))
+    assert summary.figures(line, TWO, {})["wrong"] == 0.5
+    assert "identity" not in summary.figures(line, everywhere, {})
+    assert summary.figures(line, on_cat, {})["identity"] == 1.0
