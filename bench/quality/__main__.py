@@ -17,7 +17,9 @@ from bench.quality.store import Store
 from bench.quality.worker import Setup
 from clora_ext.errors import CLoRAError
 from clora_ext.hosts.diffusers.pipeline import Library
+from clora_ext.settings import METHODS, PROFILES
 from tiny_world.judge import Judge
+from tiny_world.model import WEIGHTS
 
 COSTLY_SPLITS = ("two", "same_class")
 MODES = {"quick": (2, 4, 0), "default": (4, 8, 10), "full": (10, 50, 1000)}
@@ -30,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m bench.quality", description="Does it compose? Draw, judge, report.")
     made.add_argument("--mode", choices=MODES, default=_mode())
     made.add_argument("--folder", type=Path, default=given("FOLDER"), help="your own checkpoint, LoRAs and prompts")
+    made.add_argument("--weights", type=Path, default=WEIGHTS, help="another training of the tiny world")
+    made.add_argument("--beside", action="append", default=[], metavar="NAME=FILE", help="rows of another run's json")
     made.add_argument("--prompts", type=Path, help="another file of prompts")
     made.add_argument("--rows", default=given("ROWS", ""), help="only these rows of the table, by commas")
     made.add_argument("--seeds", type=int, default=int(given("SEEDS") or 0), help="pictures a prompt")
@@ -53,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Draw what is missing, then write quality.json, quality.md and quality.html."""
-    subject = folder.from_folder(options.folder) if options.folder else folder.tiny_world()
+    subject = folder.from_folder(options.folder) if options.folder else folder.tiny_world(options.weights)
     default = options.folder / "prompts.json" if options.folder else prompts.REPORTED
     asked = prompts.read(options.prompts or default)
     setup = Setup(subject, options.device, options.dtype)
@@ -74,6 +78,10 @@ def run(options: argparse.Namespace) -> int:
         asked, rows, subject.hashes(), mode=options.mode, seeds=seeds, device=options.device
     ) | {"complete": complete}  # fmt: skip
     found |= summary.summarise(asked, tabled, lines)
+    for pair in options.beside:
+        name, _, path = pair.partition("=")
+        others = json.loads(Path(path).read_text(encoding="utf-8"))["methods"]
+        found["methods"] |= {f"{row}, {name}": others[row] for row in others if row in ("base", *PROFILES, *METHODS)}
     if subject.judge and labels.LABELS.is_file():
         found["judge"] = labels.matrix(Judge.load(subject.judge), labels.load())
     (options.out / "quality.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -40,13 +40,13 @@ class Subject:
         return found | {path.stem: digest(path) for path in loras}
 
 
-def tiny_world() -> Subject:
-    """The project's own small model."""
+def tiny_world(weights: Path = WEIGHTS) -> Subject:
+    """The project's own small model, or another training of it in a folder of the same layout."""
     return Subject(
-        CHECKPOINT,
-        CONFIG,
-        TOKENIZER,
-        (WEIGHTS / "lora", WEIGHTS / "lora-b"),
+        weights / CHECKPOINT.name,
+        weights / CONFIG.name,
+        weights / TOKENIZER.name,
+        (weights / "lora", weights / "lora-b"),
         judge.WEIGHTS,
         EYE if EYE.is_file() else None,
     )

@@ -46,7 +46,8 @@ def _rows(splits: Mapping[str, Mapping[str, Any]]) -> str:
 
 def differences(found: Mapping[str, Any], ours: str = "balanced") -> str:
     """Paired differences of ``ours`` to the other methods, in points."""
-    lines = [f"| split | {ours} against | points | 95 % interval | pictures |", "|---|---|---|---|---|"]
+    heads = [f"| split | {ours} against | points | 95 % interval | pictures |", "|---|---|---|---|---|"]
+    lines: list[str] = []
     for split, entries in found["differences"].items():
         for name, entry in entries.items():
             left, _, right = name.partition(" - ")
@@ -56,4 +57,4 @@ def differences(found: Mapping[str, Any], ours: str = "balanced") -> str:
                     f"| {TITLES.get(split, split)} | `{right}` | {100 * entry['difference']:+.0f} | "
                     f"{low} to {high} | {entry['n']} |"
                 )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*heads, *lines]) + "\n" if lines else ""

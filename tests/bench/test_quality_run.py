@@ -144,7 +144,10 @@ def test_the_command_resumes_and_writes_all_three_files(tmp_path, capsys):
     page = (tmp_path / "quality.html").read_text()
     assert page.count("data:image/webp") >= 3
     assert "http" not in page
-    assert main([*given[:-1], str(tmp_path / "other"), "--report-only"]) == 3
+    other = str(tmp_path / "other")
+    beside = f"elsewhere={tmp_path / 'quality.json'}"
+    assert main([*given[:-1], other, "--report-only", "--beside", beside]) == 3
+    assert "`balanced, elsewhere`" in (tmp_path / "other" / "quality.md").read_text()
     assert main([*given, "--rows", "nothing"]) == 2
     assert "balanced" in capsys.readouterr().err
 
