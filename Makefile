@@ -72,4 +72,5 @@ sweep: $(VENV)/.demo ## which values are best, on the tuning prompts: out/bench/
 	OMP_NUM_THREADS=1 $(RUN) -m bench.quality.sweep
 
 bench-speed: $(VENV)/.demo ## what does it cost? FLOPs, rows, memory, seconds: out/bench/speed.json (DEVICE=cuda, TIME_LIMIT=seconds)
+	$(RUN) -m pip install -q -r requirements/plots.txt
 	$(RUN) -m bench.speed $(if $(DEVICE),--device $(DEVICE)) $(if $(TIME_LIMIT),--time-limit $(TIME_LIMIT))

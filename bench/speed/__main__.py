@@ -1,33 +1,84 @@
-"""``make bench-speed``: what composing costs, into out/bench/speed.json."""
+"""``make bench-speed``: what composing costs, into out/bench/speed.json and a table beside it."""
 
 import argparse
-import platform
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from bench.speed.cases import STEPS, Case, Results, order
-from bench.speed.count import counted
+from bench.speed import clock, count, growth, overhead, page
+from bench.speed.cases import RANK, STEPS, Case, Results, machine, order
+from clora_ext.settings import Settings
 
 OUT = Path("out/bench/speed.json")
+TIMED = (2, 4)
+"""Numbers of LoRAs that are timed on the CPU, on SD1.5 alone."""
 
 
 def main() -> int:
     """Measure and write; gives the exit status."""
     options = _parser().parse_args()
-    device = options.device
-    results = Results(options.out, machine(device))
+    results = Results(options.out, machine(options.device))
     deadline = time.monotonic() + options.time_limit
-    for model, wanted, concepts, rank in order(tuple(options.models.split(","))):
+    measure = _on_gpu if options.device == "cuda" else _on_cpu
+    for case in measure(results, tuple(options.models.split(","))):
+        print(page.line(case), flush=True)
         if time.monotonic() > deadline:
             print("The time is up; the rest was left out.", file=sys.stderr)
             break
-        case = counted(model, wanted, concepts, rank, STEPS)
-        results.add(case)
-        print(line(case), flush=True)
+    table = options.out.with_suffix(".md")
+    table.write_text(page.table(results.data()) + "\n", encoding="utf-8")
+    print(options.out, table)
     return 0
+
+
+def _on_cpu(results: Results, models: tuple[str, ...]) -> Iterator[Case]:
+    """Counts come first, then what only shows the rest, then seconds, which take longest."""
+    for model, wanted, concepts, rank in order(models):
+        yield results.add(count.counted(model, wanted, concepts, rank, STEPS))
+        if (model, concepts, rank) == ("sd15", 2, RANK) and not results.overhead:
+            results.setup, results.overhead = overhead.setup(), overhead.overhead()
+    results.growth = growth.growth()
+    results.write()
+    if "sd15" not in models:
+        return
+    timer = clock.CpuClock("sd15")
+    plain = timer.seconds(clock.PLAIN, 0, 0, STEPS)
+    for _, wanted, concepts, rank in order(("sd15",)):
+        if rank == RANK and concepts in TIMED:
+            seconds = timer.seconds(wanted, concepts, rank, STEPS)
+            place = next(
+                place
+                for place, case in enumerate(results.cases)
+                if (case.model, case.profile, case.method, case.k, case.rank)
+                == ("sd15", wanted.profile, wanted.method, concepts, rank)
+            )
+            case = replace(clock.timed(results.cases[place], seconds, plain), device="cpu", dtype="float32")
+            results.cases[place] = case
+            results.write()
+            yield case
+
+
+def _on_gpu(results: Results, models: tuple[str, ...]) -> Iterator[Case]:
+    """Whole pictures; FLOPs are counted elsewhere."""
+    for model in models:
+        timer = clock.GpuClock(model)
+        plain_seconds, plain_peak, _ = timer.picture(clock.PLAIN, 0, 0, STEPS)
+        for _, wanted, concepts, rank in order((model,)):
+            yield results.add(_timed_on_gpu(timer, wanted, concepts, rank, plain_seconds, plain_peak))
+        del timer
+        torch.cuda.empty_cache()
+
+
+def _timed_on_gpu(
+    timer: clock.GpuClock, wanted: Settings, concepts: int, rank: int, plain_seconds: float, plain_peak: int
+) -> Case:
+    seconds, peak, rows = timer.picture(wanted, concepts, rank, STEPS)
+    case = count.case(timer.model, wanted, concepts, rank, STEPS, device="cuda")
+    return clock.timed(replace(case, rows=rows, peak_bytes=peak, plain_peak_bytes=plain_peak), seconds, plain_seconds)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,21 +88,6 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--time-limit", type=float, default=2400.0, help="seconds; what is left then is not measured")
     made.add_argument("--out", type=Path, default=OUT)
     return made
-
-
-def machine(device: str) -> dict[str, str | int]:
-    """Where the seconds were measured."""
-    name = torch.cuda.get_device_name() if device == "cuda" else platform.machine()
-    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
-
-
-def line(case: Case) -> str:
-    """A row of the table on the screen."""
-    over = (case.peak_bytes - case.plain_peak_bytes) / 2**30
-    return (
-        f"{case.model:5} {case.profile:9} {case.method:10} K={case.k} rank {case.rank:3}"
-        f"  {case.flops_ratio:6.2f} x FLOPs  {case.rows:5} rows  {over:+6.2f} GiB"
-    )
 
 
 if __name__ == "__main__":

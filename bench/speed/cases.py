@@ -1,10 +1,13 @@
 """The cases, in the order of their importance, and the file that holds what was found."""
 
 import json
+import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from clora_ext.engine.job import composes
 from clora_ext.prompt import Bound, Subject
@@ -50,22 +53,32 @@ class Results:
     setup: dict[str, Any] = field(default_factory=dict)
     overhead: dict[str, Any] = field(default_factory=dict)
 
-    def add(self, case: Case) -> None:
+    def add(self, case: Case) -> Case:
         """Keep ``case`` and write the file."""
         self.cases.append(case)
         self.write()
+        return case
 
-    def write(self) -> None:
-        """Write the file as it stands."""
-        data = {
+    def data(self) -> dict[str, Any]:
+        """What the file holds."""
+        return {
             "machine": self.machine,
             "cases": [asdict(case) for case in self.cases],
             "growth": self.growth,
             "setup": self.setup,
             "overhead": self.overhead,
         }
+
+    def write(self) -> None:
+        """Write the file as it stands."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        self.path.write_text(json.dumps(self.data(), indent=1) + "\n", encoding="utf-8")
+
+
+def machine(device: str) -> dict[str, str | int]:
+    """Where the seconds were measured."""
+    name = torch.cuda.get_device_name() if device == "cuda" else platform.machine()
+    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
 def ways() -> Iterator[Settings]:

@@ -1,6 +1,6 @@
 """Counts a picture's FLOPs, UNet rows and peak memory without computing anything.
 
-A scout, a UNet as small as can be, runs all steps and so finds which kinds of UNet calls there are and how often. Each
+A scout, cross-attention and little else, runs all steps and so finds which kinds of UNet calls there are. Each
 kind is then metered on the true shape, on the meta device in half precision.
 """
 
@@ -14,7 +14,7 @@ from diffusers import UNet2DConditionModel
 
 from bench.speed.cases import Case, effective
 from bench.speed.meter import Meter, meta_as_gpu
-from bench.speed.models import MODELS, loras, unet
+from bench.speed.models import MODELS, Scout, loras, unet
 from bench.speed.stage import Call, Visit, compose
 from clora_ext.settings import Settings, settings
 
@@ -37,8 +37,8 @@ def _network(model: str) -> UNet2DConditionModel:
 
 
 @cache
-def _scout(model: str) -> UNet2DConditionModel:
-    return unet(MODELS[model].scout(), "meta", torch.float32)
+def _scout(model: str) -> Scout:
+    return Scout(MODELS[model])
 
 
 def schedule(model: str, size: int, wanted: Settings, concepts: int, steps: int) -> list[Visit]:
@@ -124,9 +124,10 @@ def plain(model: str, steps: int = 50, size: int | None = None) -> Count:
     return _counted(model, settings(method="merge"), 0, 0, steps, size or MODELS[model].pixels)
 
 
-def counted(model: str, wanted: Settings, concepts: int, rank: int, steps: int = 50, size: int | None = None) -> Case:
-    """A case with all that needs no clock."""
-    found, base = count(model, wanted, concepts, rank, steps, size), plain(model, steps, size)
+def case(
+    model: str, wanted: Settings, concepts: int, rank: int, steps: int, size: int | None = None, device: str = "meta"
+) -> Case:
+    """A case of which nothing is known yet."""
     return Case(
         model=model,
         profile=wanted.profile,
@@ -135,8 +136,16 @@ def counted(model: str, wanted: Settings, concepts: int, rank: int, steps: int =
         steps=steps,
         size=size or MODELS[model].pixels,
         rank=rank,
-        device="meta",
+        device=device,
         dtype="float16",
+    )
+
+
+def counted(model: str, wanted: Settings, concepts: int, rank: int, steps: int = 50, size: int | None = None) -> Case:
+    """A case with all that needs no clock."""
+    found, base = count(model, wanted, concepts, rank, steps, size), plain(model, steps, size)
+    return replace(
+        case(model, wanted, concepts, rank, steps, size),
         flops_ratio=round(found.flops / base.flops, 4),
         rows=found.rows,
         peak_bytes=found.peak,

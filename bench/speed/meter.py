@@ -66,9 +66,7 @@ def _register_cpu_attention() -> None:
     forward = ATEN._scaled_dot_product_flash_attention_for_cpu
     backward = ATEN._scaled_dot_product_flash_attention_for_cpu_backward
     if forward not in flop_registry:
-        register_flop_formula(forward)(
-            lambda query, key, value, *_, out_shape=None, **__: sdpa_flop(query, key, value)
-        )
+        register_flop_formula(forward)(lambda query, key, value, *_, out_shape=None, **__: sdpa_flop(query, key, value))
     if backward not in flop_registry:
         register_flop_formula(backward)(
             lambda grad, query, key, value, *_, out_shape=None, **__: sdpa_backward_flop(grad, query, key, value)

@@ -1,10 +1,12 @@
 """The UNets that are measured, with random weights or none at all, and LoRAs on them."""
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from clora_ext.lora.deltas import LowRank
@@ -25,15 +27,41 @@ class Shape:
         """Width of the text encoder's output."""
         return self.config["cross_attention_dim"]
 
-    def scout(self) -> dict[str, Any]:
-        """The same levels, as narrow and shallow as can be: takes the same decisions at little cost."""
-        levels = len(self.config["block_out_channels"])
-        small = {"block_out_channels": (32,) * levels, "layers_per_block": 1, "transformer_layers_per_block": 1}
-        return {**self.config, **small, "attention_head_dim": 1, "cross_attention_dim": 8}
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Downsampling factors of the cross-attention layers in the order in which a forward meets them."""
+        down = [2**level for level, kind in enumerate(self.config["down_block_types"]) if kind.startswith("Cross")]
+        return (*down, 2 ** (len(self.config["down_block_types"]) - 1), *reversed(down))
+
+
+class Scout(nn.Module):
+    """One cross-attention layer per level of a UNet and nothing else: takes the same decisions at little cost."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.levels = shape.levels
+        self.config = SimpleNamespace(addition_embed_type=None, cross_attention_dim=8)
+        with torch.device("meta"):
+            self.conv_in = nn.Conv2d(4, 8, 1)
+            self.blocks = nn.ModuleList(
+                [nn.ModuleDict({"attn2": Attention(8, 8, heads=1, dim_head=8)}) for _ in self.levels]
+            )
+        self.device = torch.device("meta")
+
+    def forward(self, sample: Tensor, time: int, encoder_hidden_states: Tensor) -> SimpleNamespace:
+        """The maps that the real one has, at the same sizes in the same order."""
+        x = self.conv_in(sample)
+        for factor, block in zip(self.levels, self.blocks, strict=True):
+            pixels = x[..., ::factor, ::factor].flatten(2).transpose(1, 2)
+            pixels = pixels + block["attn2"](pixels, encoder_hidden_states=encoder_hidden_states)
+            x = x + pixels.sum()
+        return SimpleNamespace(sample=x[:, :4])
 
 
 SD15 = {
     "sample_size": 64,
+    "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+    "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
     "block_out_channels": (320, 640, 1280, 1280),
     "cross_attention_dim": 768,
     "attention_head_dim": 8,

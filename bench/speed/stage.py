@@ -7,7 +7,7 @@ large as subjects are and what works by the pixel has its share of pixels to wor
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from clora_ext.attention import capture
 from clora_ext.core.concepts import Concept, Plan
+from clora_ext.core.regions import Packed, Regions
 from clora_ext.core.rows import Row
 from clora_ext.core.schedule import Moment
 from clora_ext.engine.session import installed
@@ -78,9 +79,21 @@ class Gate(nn.Module):
 
 
 @contextmanager
-def regions(concepts: int) -> Generator[None, None, None]:
-    """While inside, the map of a subject's token is high on the subject's own stripe, a quarter as high elsewhere."""
+def regions(concepts: int, network: nn.Module) -> Generator[None, None, None]:
+    """While inside, the map of a subject's token is high on the subject's own stripe, a quarter as high elsewhere.
+
+    What routed rows are made of stands where ``network`` is.
+    """
     measured = capture.token_maps
+    shares, packed = Regions.shares, Regions.packed
+
+    def placed_shares(self: Regions, *args: Any) -> Tensor:
+        return shares(self, *args).to(network.device)
+
+    def placed_packed(self: Regions, *args: Any) -> Packed | None:
+        found = packed(self, *args)
+        moved = {name: getattr(found, name).to(network.device) for name in ("index", "share", "base") if found}
+        return found and replace(found, **moved)
 
     def shown(query: Tensor, key: Tensor, heads: int, scale: float, columns: Sequence[Sequence[int]]) -> Tensor:
         found = measured(query, key, heads, scale, columns)
@@ -94,7 +107,11 @@ def regions(concepts: int) -> Generator[None, None, None]:
         made[..., 0, 0] = 0.0
         return _Show.apply(found, made.flatten(-2))
 
-    with mock.patch.object(capture, "token_maps", shown):
+    with (
+        mock.patch.object(capture, "token_maps", shown),
+        mock.patch.object(Regions, "shares", placed_shares),
+        mock.patch.object(Regions, "packed", placed_packed),
+    ):
         yield
 
 
@@ -107,22 +124,26 @@ def plan(concepts: int) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of the UNet: how many rows, which, with a gradient or not, and whether it was cut short."""
+    """One call of the UNet: its rows, whether it built a graph, whether it stopped doing so, and was cut short."""
 
     rows: tuple[Row, ...]
     gradient: bool
+    detached: bool
     cut: bool
 
 
 Mark = Callable[[Sequence[Call]], None]
 """Called when a step begins, between its UNet calls and when it ends, with the calls that the step has made."""
 
+Enter = Callable[[Sequence[Row]], None]
+"""Called with the rows of every UNet call right before it."""
+
 
 class Host:
     """Meets the engine's port at one timestep and keeps the calls."""
 
-    def __init__(self, gate: Gate, mark: Mark) -> None:
-        self.gate, self.mark = gate, mark
+    def __init__(self, gate: Gate, mark: Mark, enter: Enter) -> None:
+        self.gate, self.mark, self.enter = gate, mark, enter
         self.time = 0
         self.calls: list[Call] = []
 
@@ -130,18 +151,18 @@ class Host:
         """The predicted noise of every row, by one call of the UNet."""
         if self.calls:
             self.mark(self.calls)
-        cut = True
+        self.enter(rows)
+        gradient, cut = torch.is_grad_enabled(), True
         try:
             out = self.gate(latent[[row.image for row in rows]], self.time, self.texts(rows))
             cut = False
         finally:
-            self.calls.append(Call(tuple(rows), torch.is_grad_enabled(), cut))
+            self.calls.append(Call(tuple(rows), gradient, gradient and not torch.is_grad_enabled(), cut))
         return out
 
     def texts(self, rows: Sequence[Row]) -> Tensor:
-        """The rows' conditions: a text's values cost nothing."""
-        width = self.gate.unet.config.cross_attention_dim
-        return torch.zeros(len(rows), TOKENS, width, device=self.gate.unet.device)
+        """The conditions of the rows: nothing."""
+        return torch.zeros(len(rows), TOKENS, self.gate.unet.config.cross_attention_dim, device=self.gate.unet.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +186,7 @@ def compose(
     steps: int,
     visits: Iterable[int] | None = None,
     mark: Mark = lambda calls: None,
+    enter: Enter = lambda rows: None,
 ) -> list[Visit]:
     """Run the steps ``visits`` (all of them by default) of a schedule of ``steps``; ``size`` in pixels.
 
@@ -173,10 +195,10 @@ def compose(
     concepts = len(deltas)
     worn = {0: (), **{number: (f"L{number}",) for number in range(1, concepts + 1)}}
     composition = Composition([plan(concepts)], worn, wanted)
-    host = Host(Gate(network), mark)
+    host = Host(Gate(network), mark, enter)
     latent = torch.randn(1, 4, size // 8, size // 8, device=host.gate.device)
     done: list[Visit] = []
-    with installed(composition, host.gate, deltas, network.device), regions(concepts), torch.no_grad():
+    with installed(composition, host.gate, deltas, network.device), regions(concepts, network), torch.no_grad():
         for index in range(steps) if visits is None else visits:
             host.calls, host.time = [], timestep(index, steps)
             mark(host.calls)

@@ -11,11 +11,10 @@ pytest.importorskip("diffusers", reason="the benchmark runs with the tools' Pyth
 from bench.speed import count as counting
 from bench.speed.cases import Case, Results, effective, order
 from bench.speed.meter import Meter, meta_as_gpu
-from bench.speed.models import MODELS, Shape, loras, unet
+from bench.speed.models import MODELS, loras, unet
 from bench.speed.stage import compose
 from clora_ext.settings import settings
-
-SMALL = Shape(128, MODELS["tiny"].scout())
+from tests.bench.small import SMALL
 
 
 @pytest.mark.parametrize(("model", "gflop"), [("sd15", 803), ("sdxl", 6761)])

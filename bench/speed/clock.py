@@ -1,0 +1,125 @@
+"""Seconds: on the CPU of one UNet call of each kind, summed by the schedule; on a GPU of whole pictures."""
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import median
+
+import torch
+from torch import nn
+
+from bench.speed.cases import Case, effective
+from bench.speed.count import adapted, brief, often, schedule, visits_for
+from bench.speed.meter import meta_as_gpu
+from bench.speed.models import MODELS, loras, unet
+from bench.speed.stage import Call, Visit, compose
+from clora_ext.core.rows import Row
+from clora_ext.settings import Settings, settings
+
+REPEATS = 3
+PLAIN = settings(method="merge")
+
+
+class CpuClock:
+    """Times UNet calls, with all that the engine does around them, in float32.
+
+    Seconds are the process's own, of all threads: other work on the machine does not count. The UNet has weights only
+    in the calls that are timed; the calls that lead to them are made on the meta device.
+    """
+
+    def __init__(self, model: str, repeats: int = REPEATS) -> None:
+        self.model, self.repeats = model, repeats
+        self.network = unet(MODELS[model].config, "cpu", torch.float32)
+        self._real = {place: place[0]._parameters[place[1]] for place in _places(self.network)}
+        self._none = {place: nn.Parameter(part.to("meta"), False) for place, part in self._real.items()}
+        self._seconds: dict[Call, list[float]] = defaultdict(list)
+        self._tried: dict[tuple[tuple[Row, ...], bool], int] = defaultdict(int)
+        self._timing = False
+
+    def seconds(self, wanted: Settings, concepts: int, rank: int, steps: int) -> float:
+        """One picture's UNet and engine. Raises ``RuntimeError`` when a run does not follow its schedule."""
+        wanted = effective(wanted, concepts)
+        concepts, rank = (0, 0) if wanted.method == "merge" else (concepts, rank)
+        wanted = adapted(self.model, wanted)
+        visits = schedule(self.model, MODELS[self.model].pixels, wanted, concepts, steps)
+        self._time(brief(wanted), concepts, rank, steps, visits)
+        times = often(visits)
+        if any(call not in self._seconds for call in times):
+            msg = f"“{wanted.profile}” with {concepts} LoRAs made other calls than its schedule says."
+            raise RuntimeError(msg)
+        return sum(median(self._seconds[call]) * number for call, number in times.items())
+
+    def _time(self, wanted: Settings, concepts: int, rank: int, steps: int, visits: Sequence[Visit]) -> None:
+        self._tried.clear()
+        for call, found in self._seconds.items():
+            self._tried[call.rows, call.gradient] += len(found) * (call in often(visits))
+        indices = set(visits_for(visits))
+        for call in often(visits):
+            indices |= {visit.index for visit in [visit for visit in visits if call in visit.calls][: self.repeats]}
+        self._put(real=True)
+        deltas = loras(self.network, concepts, rank)
+        with meta_as_gpu():
+            compose(
+                self.network, MODELS[self.model].pixels, wanted, deltas, steps, sorted(indices), self._mark, self._enter
+            )
+
+    def _enter(self, rows: Sequence[Row]) -> None:
+        key = tuple(rows), torch.is_grad_enabled()
+        self._tried[key] += 1
+        self._timing = self._tried[key] <= self.repeats + key[1]  # the first gradient pass is not cut short
+        self._put(real=self._timing or any(row.routed for row in rows))
+        self._since = time.process_time()
+
+    def _mark(self, calls: Sequence[Call]) -> None:
+        if calls and self._timing:
+            self._seconds[calls[-1]].append(time.process_time() - self._since)
+            self._timing = False
+
+    def _put(self, *, real: bool) -> None:
+        for (module, name), part in (self._real if real else self._none).items():
+            module._parameters[name] = part
+
+
+def _places(network: nn.Module) -> list[tuple[nn.Module, str]]:
+    return [
+        (module, name) for module in network.modules() for name, part in module._parameters.items() if part is not None
+    ]
+
+
+class GpuClock:
+    """Whole pictures in half precision, with the most memory that was allocated beside the UNet's weights."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.network = unet(MODELS[model].config, "cuda", torch.float16)
+        self._run(PLAIN, 0, 0, 3)
+
+    def picture(self, wanted: Settings, concepts: int, rank: int, steps: int) -> tuple[float, int, int]:
+        """Seconds, peak bytes and UNet rows."""
+        wanted = effective(wanted, concepts)
+        concepts, rank = (0, 0) if wanted.method == "merge" else (concepts, rank)
+        self._run(wanted, concepts, rank, steps, visits=range(2))  # the kernels are chosen
+        torch.cuda.synchronize()
+        given = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        since = time.perf_counter()
+        visits = self._run(wanted, concepts, rank, steps)
+        torch.cuda.synchronize()
+        rows = sum(visit.rows for visit in visits)
+        return time.perf_counter() - since, torch.cuda.max_memory_allocated() - given, rows
+
+    def _run(
+        self, wanted: Settings, concepts: int, rank: int, steps: int, visits: Sequence[int] | None = None
+    ) -> list[Visit]:
+        wanted = adapted(self.model, wanted)
+        return compose(
+            self.network, MODELS[self.model].pixels, wanted, loras(self.network, concepts, rank), steps, visits
+        )
+
+
+def timed(case: Case, seconds: float, plain_seconds: float) -> Case:
+    """``case`` with its seconds."""
+    return replace(
+        case, seconds=round(seconds, 3), plain_seconds=round(plain_seconds, 3), ratio=round(seconds / plain_seconds, 4)
+    )

@@ -1,0 +1,59 @@
+"""Seconds and pages of the speed benchmark."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("diffusers", reason="the benchmark runs with the tools' Python")
+
+from bench.speed import clock, count, growth, page
+from bench.speed.cases import Case, Results
+from bench.speed.models import MODELS
+from clora_ext.settings import settings
+from tests.bench.small import SMALL
+
+CASE = Case("sd15", "paper", "clora", 2, 50, 512, 16, "meta", "float16", 4.5, 455, None, None, None, 3 << 30, 1 << 30)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setitem(MODELS, "small", SMALL)
+
+
+def test_a_composed_picture_takes_longer_than_a_plain_one():
+    timer = clock.CpuClock("small", repeats=1)
+    plain = timer.seconds(clock.PLAIN, 0, 0, 4)
+    composed = timer.seconds(settings("authors"), 2, 4, 4)
+    assert composed > 2.0 * plain > 0.0
+    found = clock.timed(CASE, composed, plain)
+    assert found.ratio == pytest.approx(composed / plain, rel=1e-3)
+
+
+def test_cost_grows_with_every_lora():
+    found = [growth._point("small", settings("authors"), "k", k, k=k, steps=1) for k in (2, 4)]
+    _, slope = growth.law(found, "k", "flops_ratio")["authors"]
+    assert slope > 0.5  # a row or more for each
+    ratios = [point["flops_ratio"] for point in found]
+    assert ratios == sorted(ratios)
+
+
+def test_the_page_shows_every_case(tmp_path):
+    results = Results(tmp_path / "speed.json", {"device": "a card", "threads": 2, "torch": "2"})
+    results.add(CASE)
+    results.add(replace(CASE, profile="balanced", seconds=9.0, plain_seconds=4.5, ratio=2.0))
+    results.growth = {
+        "k": [{"profile": "paper", "k": k, "flops_ratio": k + 0.5, "peak_bytes": k << 30} for k in (2, 4)]
+    }
+    text = page.text({"cpu": json.loads(json.dumps(results.data()))})
+    assert "| sd15 | paper | 2 | 16 | 4.50 x | 455 | +2.00 GiB |  |  |" in text
+    assert "| 9.00 | 2.00 x |" in text
+    assert "| paper | 0.50 + 1.00 K | 0.00 + 1.00 K GiB |" in text
+    assert "there was no GPU" in text
+    assert "4.50 x FLOPs" in page.line(CASE)
+
+
+def test_a_case_names_what_was_counted():
+    found = count.counted("small", settings("authors", "composite"), 2, 4, 2)
+    assert (found.method, found.k, found.rows, found.dtype) == ("composite", 2, 8, "float16")
+    assert found.flops_ratio > 2.0
