@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from tests.webui.jobs import BINDINGS, SMALL, TAGGED, compose, draw, fields, last
 from tests.webui.server import WebUI, pixel_sha1
 
+ON = {"bindings": list(BINDINGS)}
 HOSTILE = (
     '<img src=x onerror="document.title=1">',
     "\"quotes\" 'and' `ticks`\\",
@@ -138,6 +140,27 @@ def test_the_progress_text_says_what_runs(webui: WebUI):
     assert "CLoRA" not in str(webui.get("/sdapi/v1/progress").json()["textinfo"])
 
 
+def test_the_apis_infotext_makes_the_picture_again(webui: WebUI):
+    wanted = {"profile": "authors", "mask_threshold": 0.41, "morphology": "open", "refresh": True}
+    made = compose(webui, wanted, **SMALL)
+    answer = webui.post("/sdapi/v1/txt2img", {"infotext": made.infotexts[0]})
+    assert answer.status_code == 200, answer.text
+    assert json.loads(answer.json()["info"])["infotexts"] == list(made.infotexts)
+    assert last(webui)["settings"]["mask_threshold"] == 0.41
+    picture = Image.open(io.BytesIO(base64.b64decode(answer.json()["images"][0]))).convert("RGB")
+    assert pixel_sha1(picture) == made.sha1
+    plain = draw(webui, **SMALL)
+    answer = webui.post("/sdapi/v1/txt2img", {"infotext": plain.infotexts[0]})
+    assert json.loads(answer.json()["info"])["infotexts"] == list(plain.infotexts)
+
+
+def test_an_object_wins_over_the_apis_infotext(webui: WebUI):
+    made = compose(webui, {"mask_threshold": 0.41}, **SMALL)
+    answer = webui.post("/sdapi/v1/txt2img", {"infotext": made.infotexts[0], **fields(**ON, mask_threshold=0.2)})
+    assert answer.status_code == 200, answer.text
+    assert last(webui)["settings"]["mask_threshold"] == 0.2
+
+
 # -- the plot ------------------------------------------------------------------------------------------------------
 
 
@@ -155,9 +178,6 @@ def plot(host: WebUI, axis: str, values: str, **wanted: Any) -> list[str]:
         prompt=TAGGED, **SMALL, script_name="x/y/z plot", script_args=args, **(fields(**wanted) if wanted else {})
     )
     return list(result.sha1s[1:])
-
-
-ON = {"bindings": list(BINDINGS)}
 
 
 @pytest.mark.parametrize(
