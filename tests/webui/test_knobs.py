@@ -3,7 +3,7 @@
 from typing import Any
 
 from clora_ext.request import key, read, to_infotext
-from clora_ext.settings import KNOBS, Knob
+from clora_ext.settings import KNOBS, METHODS, PROFILES, Knob
 from tests.webui.server import WebUI
 
 
@@ -33,3 +33,12 @@ def test_four_lists_are_one(webui: WebUI):
     assert [label for label in panel if label in {knob.label for knob in KNOBS}] == [knob.label for knob in KNOBS]
     assert set(schema) - {knob.name for knob in KNOBS} == {"enabled", "show_masks", "profile", "method", "bindings"}
     assert len([label for label in axes if label.startswith("[CLoRA]")]) == len(KNOBS) + 5
+
+
+def test_the_panel_explains_every_profile_method_and_knob(webui: WebUI):
+    components = {each["props"].get("elem_id"): each["props"] for each in webui.get("/config").json()["components"]}
+    told = {name: components[f"clora_txt2img_{name}"]["info"] for name in ("profile", "method")}
+    assert all(f"{profile}:" in told["profile"] or f"{profile}," in told["profile"] for profile in PROFILES)
+    assert all(f"{method}: {text}" in told["method"] for method, text in METHODS.items())
+    for knob in KNOBS:
+        assert components[f"clora_txt2img_{knob.name}"]["info"] == knob.help

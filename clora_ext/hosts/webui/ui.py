@@ -43,7 +43,7 @@ def panel(tab: str, page: Mapping[str, Any]) -> tuple[list[Any], list[tuple[Any,
         with gr.Row():
             made["profile"] = gr.Dropdown(
                 list(PROFILES), value="balanced", label="Profile", scale=1, **named("profile"),
-                info="balanced: our defaults; authors, paper: as published",
+                info="balanced: our defaults; fast: one row for all LoRAs; authors, paper: as published",
             )  # fmt: skip
             made["method"] = gr.Dropdown(
                 list(METHODS), value="clora", label="Method", scale=2, **named("method"),
