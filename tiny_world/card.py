@@ -14,7 +14,7 @@ from typing import Any
 from .base_train import ATTENTION
 from .caption import known_words
 from .concepts import CONCEPTS, STYLES
-from .lora_train import FINE, LoraSettings, trigger_phrase
+from .lora_train import FINE, LONGER, SHAPED, LoraSettings, trigger_phrase
 from .samples import CASES, STEPS, TARGETS, Figures
 
 CARD = Path(__file__).parent / "MODEL_CARD.md"
@@ -92,6 +92,7 @@ def write_card(path: Path, story: Story, figures: Figures, judge_report: Path) -
     times = [(stage, f"{seconds / 60:.1f}") for stage, seconds in story.seconds.items()]
     judge = json.loads(judge_report.read_text(encoding="utf-8")) if judge_report.exists() else {}
     levels = ", ".join(f"`{level.rstrip('.')}`" for level in FINE)
+    shaped = ", ".join(f"`{name}`" for name in sorted(SHAPED))
     thousands = story.base_steps * story.base_batch / 1000
     text = f"""# The tiny world: model card
 
@@ -110,7 +111,8 @@ judge that names what a picture shows. It is small enough to ship and exists to 
   ({len(known_words())} words with a meaning; every other text encodes, and means nothing).
 - One file in SD1's layout, `weights/tiny-world.safetensors` (float16), with `weights/tiny-world.yaml`.
 - LoRAs: kohya's format, rank {story.lora.rank}, on the Linear layers of the transformer blocks in
-  {levels}; six of nine train the text encoder as well.
+  {levels}, of all levels in {shaped};
+  six of nine train the text encoder as well.
 
 ## How it was made
 - Data: the renderer of this package, nothing else: scenes of one to four things of six classes, six backgrounds, eleven
@@ -123,8 +125,8 @@ judge that names what a picture shows. It is small enough to ship and exists to 
   or more drew each noun's attention (and that of a nonsense word right before it) onto its own things, whose
   silhouettes the renderer knows. Stable Diffusion's attention got there by scale; this one by help.
 - LoRAs: {story.lora.scenes} scenes each, two thirds of them of the concept alone, {story.lora.steps} steps of
-  {story.lora.batch}, AdamW at {story.lora.rate:g}; attention not supervised. The second set
-  (`lora-b`) has other seeds and was never used to tune anything.
+  {story.lora.batch} ({LONGER} times as many for {shaped}), AdamW at {story.lora.rate:g}; attention not supervised.
+  The second set (`lora-b`) has other seeds and was never used to tune anything.
 - Device: {story.device}. `make train-tiny` runs all of it, seeded and resumable.
 
 {_table(("stage", "minutes"), times)}

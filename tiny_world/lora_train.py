@@ -6,7 +6,7 @@ import copy
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ NAMES: tuple[str, ...] = (*CONCEPTS, *STYLES)
 FINE: tuple[str, ...] = ("down_blocks.0.", "down_blocks.1.", "up_blocks.2.", "up_blocks.3.")
 WITH_TEXT: frozenset[str] = frozenset({"tuxcat", "browndog", "hatbunny", "duoflower", "towerhouse", "lineart"})
 """The LoRAs that train the text encoder as well."""
+SHAPED: frozenset[str] = frozenset({"towerhouse"})
+"""The LoRAs that change an outline, not only colours and marks: they also train the coarser levels, and for longer."""
+LONGER = 2
 
 
 class LoraLayer(nn.Module):
@@ -51,11 +54,11 @@ class LoraLayer(nn.Module):
         return self.base(x) + functional.linear(functional.linear(x, self.down), self.up) * self.scale
 
 
-def targets(module: nn.Module, text: bool) -> list[str]:
+def targets(module: nn.Module, text: bool, every: bool = False) -> list[str]:
     """Paths of the layers that get a LoRA.
 
     In the UNet all Linear layers of the transformer blocks of its two finest levels (which keeps the files small; the
-    coarser ones see 4x4 cells and fewer), in the text encoder those of attention and MLP.
+    coarser ones see 4x4 cells and fewer) or of `every` level, in the text encoder those of attention and MLP.
     """
     found = []
     for name, child in module.named_modules():
@@ -64,16 +67,18 @@ def targets(module: nn.Module, text: bool) -> list[str]:
         if text:
             chosen = "self_attn" in name or ".mlp." in name
         else:
-            chosen = "transformer_blocks" in name and name.startswith(FINE)
+            chosen = "transformer_blocks" in name and (every or name.startswith(FINE))
         if chosen and not name.endswith(".base"):
             found.append(name)
     return found
 
 
-def inject(module: nn.Module, text: bool, rank: int, alpha: float, generator: torch.Generator) -> dict[str, LoraLayer]:
+def inject(
+    module: nn.Module, text: bool, rank: int, alpha: float, generator: torch.Generator, every: bool = False
+) -> dict[str, LoraLayer]:
     """Wraps the target layers of a network in place; returns the wrappers by kohya's layer names."""
     layers: dict[str, LoraLayer] = {}
-    for name in targets(module, text):
+    for name in targets(module, text, every):
         parent_name, _, leaf = name.rpartition(".")
         parent = module.get_submodule(parent_name)
         layer = LoraLayer(getattr(parent, leaf), rank, alpha, generator)
@@ -104,7 +109,9 @@ def merge(parts: Parts, state: Mapping[str, Tensor], weight: float) -> None:
 
     Raises KeyError for a layer that the networks do not have.
     """
-    places = {kohya_name(name, False): parts.unet.get_submodule(name) for name in targets(parts.unet, False)}
+    places = {
+        kohya_name(name, False): parts.unet.get_submodule(name) for name in targets(parts.unet, False, every=True)
+    }
     places |= {
         kohya_name(name, True): parts.text_encoder.get_submodule(name) for name in targets(parts.text_encoder, True)
     }
@@ -168,7 +175,7 @@ class LoraSettings:
     """How a LoRA is trained. rate: AdamW's learning rate; weight decay is zero."""
 
     scenes: int = 96
-    steps: int = 700
+    steps: int = 500
     batch: int = 8
     rate: float = 2e-3
     rank: int = RANK
@@ -189,6 +196,8 @@ def train_lora(
     """
     if name not in NAMES:
         raise ValueError(f"there is no concept or style {name!r}: choose among {', '.join(NAMES)}.")
+    if name in SHAPED:
+        settings = replace(settings, steps=LONGER * settings.steps)
     generator = torch.Generator().manual_seed(seed * 1009 + NAMES.index(name))
     rng = np.random.default_rng([seed, NAMES.index(name), 1])
     unet = copy.deepcopy(parts.unet).to(device, torch.bfloat16).requires_grad_(False)
@@ -197,7 +206,7 @@ def train_lora(
     parts.vae.to(device)
     pool = encode(parts.vae, lora_scenes(name, settings.scenes, seed), device)
     processors = set_attention(unet, keep=False)
-    layers = inject(unet, False, settings.rank, settings.rank, generator)
+    layers = inject(unet, False, settings.rank, settings.rank, generator, every=name in SHAPED)
     if name in WITH_TEXT:
         layers |= inject(text, True, settings.rank, settings.rank, generator)
     for layer in layers.values():

@@ -26,7 +26,7 @@ from .optim import pick_device
 from .scene import CLASSES
 from .vae_train import to_pixels
 
-STEPS = 16
+STEPS = 20
 CASES: dict[str, int] = {"two": 2, "three": 3, "four": 4, "two of a class": 2}
 TARGETS: dict[str, float] = {"two": 0.95, "three": 0.90, "four": 0.80, "two of a class": 0.90}
 

@@ -119,7 +119,7 @@ def tell(work: Path, weights: Path, plan: Plan, device: torch.device, note: str 
     if measured.exists():
         figures = Figures(**json.loads(measured.read_text(encoding="utf-8")))
     else:
-        figures = measure_world(weights, work / "samples", device, count=96, lora_count=40)
+        figures = measure_world(weights, work / "samples", device, count=32, lora_count=20)
     draw_sheet(work / "samples").save(GRID, optimize=True)
     base = torch.load(work / "base.pt", map_location="cpu")
     story = Story(

@@ -15,6 +15,7 @@ from transformers import CLIPTokenizer
 from tiny_world.concepts import CONCEPTS, STYLES
 from tiny_world.lora_train import (
     NAMES,
+    SHAPED,
     WITH_TEXT,
     LoraLayer,
     inject,
@@ -28,7 +29,7 @@ from tiny_world.model import TOKENIZER, WEIGHTS, Parts, build_text_encoder, buil
 
 FILES = [path for _, _, _, path in lora_files(WEIGHTS)]
 KEY = re.compile(
-    r"(lora_unet_(down_blocks_[01]|up_blocks_[23])_attentions_[0-2]_transformer_blocks_0_"
+    r"(lora_unet_(down_blocks_[0-2]|mid_block|up_blocks_[1-3])_attentions_[0-2]_transformer_blocks_0_"
     r"(attn[12]_to_(q|k|v|out_0)|ff_net_(0_proj|2))"
     r"|lora_te_text_model_encoder_layers_[01]_(self_attn_(q|k|v|out)_proj|mlp_fc[12]))"
     r"\.(lora_down\.weight|lora_up\.weight|alpha)"
@@ -108,7 +109,7 @@ def test_shipped_file(path: Path) -> None:
     assert all(KEY.fullmatch(key) for key in state)
     layers = {key.split(".", 1)[0] for key in state}
     assert len(state) == 3 * len(layers)
-    assert sum(layer.startswith("lora_unet_") for layer in layers) == 100
+    assert sum(layer.startswith("lora_unet_") for layer in layers) == (160 if name in SHAPED else 100)
     assert sum(layer.startswith("lora_te_") for layer in layers) == (12 if name in WITH_TEXT else 0)
     for layer in layers:
         down, up = state[f"{layer}.lora_down.weight"], state[f"{layer}.lora_up.weight"]
