@@ -316,6 +316,11 @@ class Settings:
         return self.method in MASKED
 
     @property
+    def routes(self) -> bool:
+        """Whether there may be rows whose pixels wear different LoRAs."""
+        return self.masked and (self["route"] or self["compose_by"] == "row" or self["uncond"] == "routed")
+
+    @property
     def changed(self) -> dict[str, Value]:
         """The knobs that differ from the profile: what has to be written down to make the image again."""
         return {name: value for name, value in self.values.items() if value != profile_value(self.profile, name)}

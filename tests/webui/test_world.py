@@ -37,7 +37,7 @@ def test_the_report_tells_every_step(world: WebUI):
     np.testing.assert_allclose(np.asarray(batch["masks"][0]).sum(axis=0), 1.0, atol=1e-5)
 
 
-@pytest.mark.parametrize("fields", [{}, {"profile": "authors"}, {"method": "merge"}])
+@pytest.mark.parametrize("fields", [{}, {"profile": "fast"}, {"profile": "authors"}, {"method": "merge"}])
 def test_both_hosts_make_the_same_picture(world: WebUI, fields: dict[str, object]):
     model, library = load(CHECKPOINT, CONFIG, TOKENIZER), Library(WEIGHTS / "lora")
     request = read(fields)

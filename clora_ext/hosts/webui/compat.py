@@ -22,10 +22,11 @@ def unsupported_host() -> str | None:
     return None
 
 
-def obstacle(p: Any, *, updates: bool) -> tuple[str, str] | None:
+def obstacle(p: Any, *, updates: bool, routes: bool) -> tuple[str, str] | None:
     """(field, sentence) of the first thing in job ``p`` that can not be composed with, or None.
 
-    ``updates`` says whether the latent will be updated, which needs a backward pass.
+    ``updates`` says whether the latent will be updated, which needs a backward pass; ``routes`` whether a row's pixels
+    will be told apart in every layer.
     """
     from modules import sd_unet, shared
 
@@ -62,6 +63,16 @@ def obstacle(p: Any, *, updates: bool) -> tuple[str, str] | None:
             updates and flags.lowvram,
             "lowvram",
             "WebUI runs with --lowvram, which breaks the latent update; use --medvram, or the method masks.",
+        ),
+        (
+            routes and p.get_token_merging_ratio() > 0.0,
+            "token_merging_ratio",
+            "Token merging joins pixels that are routed apart; set its ratio to 0, or turn “route” off.",
+        ),
+        (
+            routes and getattr(shared.opts, "hypertile_enable_unet", False),
+            "hypertile_enable_unet",
+            "Hypertile cuts up pictures whose pixels are routed; turn it off for the UNet, or turn “route” off.",
         ),
         (
             getattr(p, "disable_extra_networks", False),

@@ -168,7 +168,8 @@ def _bound(p: Any, request: JobRequest) -> Batch | None:
     if not composes(bounds[0], request.settings):
         _merge(p, bounds)
         return None
-    obstacle = compat.obstacle(p, updates=request.settings.method == "clora")
+    wanted = request.settings
+    obstacle = compat.obstacle(p, updates=wanted.method == "clora", routes=wanted.routes)
     if obstacle is not None:
         raise HostError(obstacle[1], field=obstacle[0])
     return _take_over(p, request, bounds, works)
