@@ -41,6 +41,7 @@ BAD = (
     ("sampler-second-order", {"method": "masks"}, {"sampler_name": "DPM++ SDE"}, 409, ("sampler_name", "DPM++ SDE")),
     ("hires-fix", {}, {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent"}, 409, ("enable_hr", "hires")),
     ("refiner", {}, {"refiner_checkpoint": "tiny-sd1", "refiner_switch_at": 0.5}, 409, ("refiner_checkpoint",)),
+    ("token-merging", {}, {"override_settings": {"token_merging_ratio": 0.5}}, 409, ("token_merging_ratio", "route")),
     ("networks-off", {}, {"disable_extra_networks": True}, 409, ("disable_extra_networks",)),
 )  # fmt: skip
 
