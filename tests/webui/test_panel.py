@@ -271,19 +271,27 @@ def test_hostile_text_is_only_text(world: WebUI):
         assert page.errors_outside_gradio() == []
 
 
-def test_three_actions_to_two_characters(world: WebUI):
-    """Of the small model's own size; its pictures are judged as everywhere."""
-    judge, right = Judge.load(), []
+COUNT = """() => {
+    const written = new Set();
+    window.clicks = 0;
+    window.actions = () => window.clicks + written.size;
+    document.addEventListener('pointerdown', () => { window.clicks += 1; }, true);
+    document.addEventListener('input', ({target}) => { if (target.matches('textarea')) written.add(target); }, true);
+}"""
+"""Counts what a hand does on the page: each click, and each text field that is written in."""
+
+
+def test_at_most_four_actions_to_two_characters(world: WebUI):
+    """Of the small model's own size; one of three seeds must be right to the judge."""
+    judge = Judge.load()
     for seed in (1, 2, 3):
         with open_page(world) as page:
             page.sampling(steps=20, width=128, height=128, seed=seed)
-            actions = [
-                lambda: page.prompt("a vako cat and a pleko dog in the grass <lora:tuxcat:1.2> <lora:browndog:1.2>"),
-                lambda: Panel(page).switch(),
-            ]
-            for action in actions:
-                action()
-            image = page.generate()  # the third
-        right.append(verdict(judge.find(image), ("tuxcat", "browndog")).right)
-    assert any(right), right
-    assert len(actions) + 1 <= 4
+            page.page.evaluate(COUNT)
+            page.prompt("a vako cat and a pleko dog in the grass <lora:tuxcat:1.2> <lora:browndog:1.2>")
+            Panel(page).switch()
+            image = page.generate()
+            assert 3 <= page.page.evaluate("window.actions()") <= 4
+        if verdict(judge.find(image), ("tuxcat", "browndog")).right:
+            return
+    pytest.fail("none of three seeds has both subjects")
