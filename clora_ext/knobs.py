@@ -253,6 +253,15 @@ KNOBS: tuple[Knob, ...] = (
         "Apply the text-encoder part of a LoRA to its own branch's texts, where it has one.",
         default=True,
     ),
+    Knob(
+        "memory",
+        "Extra memory (GiB)",
+        "What composing may take beyond a plain picture's peak: rows are then predicted, and differentiated, a few at "
+        "a time; 0 for as much as is free.",
+        1.0,
+        0.0,
+        1000.0,
+    ),
     Knob("switch_every", "Switch every", "Steps that each LoRA is active for in the method switch.", 5, 1, 100),
 )
 

@@ -33,6 +33,7 @@ _AUTHORS: dict[str, Value] = {
     "lock_at": 0.0,
     "lock_steady": 0.0,
     "route": False,
+    "memory": 0.0,
 }
 _PAPER = _AUTHORS | {
     "count_by": "step50",

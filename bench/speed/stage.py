@@ -203,9 +203,7 @@ def compose(
             host.calls, host.time = [], timestep(index, steps)
             mark(host.calls)
             move = composition.before(Moment(index, steps, host.time / 999.0), latent, host)
-            rows = composition.rows
-            found = host.forward(move.at, rows) if rows else ()
-            fused = composition.after(dict(zip(rows, found, strict=True)))
+            fused = composition.after(composition.predict(move.at))
             guided = fused.uncond + (fused.cond - fused.uncond) * CFG
             latent = move.latent - 1e-3 * guided
             mark(host.calls)

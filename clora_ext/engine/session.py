@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields
 
 import torch
 from torch import nn
@@ -40,6 +41,7 @@ def installed(
         name: {layer: delta.to(device, parameter.dtype) for layer, delta in changes.items()}
         for name, changes in deltas.items()
     }
+    composition.memory.place(unet, device, sum(_size(d) for changes in placed.values() for d in changes.values()))
 
     def wears(row: Row) -> tuple[str, ...]:
         return tuple(composition.layout.wears(row))
@@ -54,6 +56,12 @@ def installed(
         stack.enter_context(divided(attending, passage, lambda: composition.regions, composition.texts))
         stack.callback(composition.abandon)
         yield composition
+
+
+def _size(delta: Delta) -> int:
+    """Bytes of a change's tensors."""
+    parts = [getattr(delta, part.name) for part in fields(delta)]
+    return sum(part.nbytes for part in parts if isinstance(part, torch.Tensor))
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from clora_ext.core.schedule import Moment, position, updates
 from clora_ext.core.shapes import Latent, Weights
 from clora_ext.engine.layout import Drawing, Layout, differentiated, drawing, routes
 from clora_ext.engine.masking import Masking
+from clora_ext.engine.memory import Memory, split
 from clora_ext.engine.port import Denoiser
 from clora_ext.engine.report import JobReport, StepReport
 from clora_ext.engine.updating import Log, Moved, Updating, by_image
@@ -59,7 +60,8 @@ class Composition:
         self.settings = settings
         self.passage = Passage()
         self.recorder = Recorder(self.passage, self.wanted)
-        self.updating = Updating(settings, self.recorder)
+        self.memory = Memory(settings["memory"])
+        self.updating = Updating(settings, self.recorder, self.memory)
         self.masking = Masking(settings, len(plans))
         self.report = JobReport(
             {"profile": settings.profile, "method": settings.method, **settings.values},
@@ -80,6 +82,7 @@ class Composition:
         self._size = (latent.shape[-2], latent.shape[-1])
         self._here = position(moment, self.settings["count_by"])
         self._texts: dict[tuple[Row, ...], Tensor] = {}
+        self.memory.fit(self._size, len(self.plans))
         self._lay_out()
         moved, self._log = self._update(latent)
         if self.settings.masked and self._here >= self.settings["mask_from"]:
@@ -90,10 +93,23 @@ class Composition:
         self.rows = tuple(row for row in self.layout.rows if row not in self.kept)
         self._before = self._here
         self._watched = frozenset(image for image in range(len(self.plans)) if self._unseen(image, moved.maps))
+        self._open()
+        return Move(moved.latent if self.settings["refresh"] else moved.at, moved.latent)
+
+    def predict(self, at: Latent) -> dict[Row, Tensor]:
+        """The predictions of ``rows`` from ``at``, in as many of the host's UNet calls as memory asks for."""
+
+        def predicted() -> dict[Row, Tensor]:
+            self._open()
+            parts = split(self.rows, self.memory.plain_rows)
+            return {row: one for part in parts for row, one in zip(part, self._denoiser.forward(at, part), strict=True)}
+
+        return self.memory.guarded(predicted, len(self.rows), graph=False)
+
+    def _open(self) -> None:
         self.passage.begin(self.rows)
         if self._watched:
             self.recorder.start(self._map_size)
-        return Move(moved.latent if self.settings["refresh"] else moved.at, moved.latent)
 
     def _lay_out(self) -> None:
         drawings = tuple(self._drawing(image) for image in range(len(self.plans)))
@@ -208,7 +224,7 @@ class Composition:
                 rows=rows,
                 gradient_rows=log.rows,
                 seconds=time.perf_counter() - self._started,
-                notes=tuple(log.notes),
+                notes=(*log.notes, *self.memory.taken_notes()),
             ),
         )
 

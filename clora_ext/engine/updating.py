@@ -13,6 +13,7 @@ from clora_ext.core.concepts import Plan
 from clora_ext.core.rows import Row
 from clora_ext.core.schedule import Moment, step_size
 from clora_ext.core.shapes import Latent
+from clora_ext.engine.memory import Memory
 from clora_ext.engine.port import Denoiser
 from clora_ext.settings import Settings
 
@@ -44,12 +45,26 @@ class Moved:
     predictions: Mapping[Row, Tensor]
 
 
+@dataclass(frozen=True, slots=True)
+class Differentiated:
+    """A gradient pass: the loss, its gradient to the latent, how far each image's concepts are apart, and what else
+    the pass has found on the way.
+    """
+
+    loss: float
+    gradient: Latent
+    apart: Mapping[int, float]
+    maps: Mapping[int, Maps]
+    predictions: Mapping[Row, Tensor]
+
+
 class Updating:
     """Moves latents against the gradient of their loss; every image of a batch by itself."""
 
-    def __init__(self, settings: Settings, recorder: Recorder) -> None:
+    def __init__(self, settings: Settings, recorder: Recorder, memory: Memory) -> None:
         self.settings = settings
         self.recorder = recorder
+        self.memory = memory
         self.loss_scale = 1.0
 
     def start(self, moment: Moment, denoiser: Denoiser, size: tuple[int, int]) -> None:
@@ -77,25 +92,54 @@ class Updating:
         self, before: Moved, plans: Mapping[int, Plan], rows: Sequence[Row], then: After, log: Log
     ) -> tuple[Moved, dict[int, float]]:
         """z' = z - alpha * dL/dz, with L summed over images: no image's gradient reaches another."""
-        latent, predictions = before.latent, {}
+        latent = before.latent
+        found = self.memory.guarded(lambda: self._differentiated(latent, plans, rows, then), len(rows), graph=True)
+        log.rows += len(rows)
+        log.losses.append(found.loss)
+        log.gradient_rms.append(float(found.gradient.float().square().mean().sqrt()))
+        log.separation = sum(found.apart.values()) / len(found.apart)
+        after = self._moved(latent, found.gradient, list(plans), log)
+        return Moved(latent, after, {**before.maps, **found.maps}, found.predictions), found.apart
+
+    def _differentiated(
+        self, latent: Latent, plans: Mapping[int, Plan], rows: Sequence[Row], then: After
+    ) -> Differentiated:
+        """dL/dz by as many rows at once as memory holds.
+
+        The loss needs nothing of the UNet but its maps. Where not all rows fit, the maps of all but the last group are
+        made without a graph; their groups are run again with the gradient of their maps, one after the other.
+        """
+        *early, last = self.memory.groups(rows)
+        with torch.no_grad():
+            ahead = {row: maps for group in early for row, maps in self._forward(latent, group, After.STOP)[0].items()}
         with torch.enable_grad():
             leaf = latent.detach().requires_grad_(True)  # noqa: FBT003 - torch's signature
-            with self.recorder.passage.over(rows), self.recorder.recording(self.size, then):
-                found = self.denoiser.forward(leaf, rows)
-                predictions = {row: one.detach() for row, one in zip(rows, found, strict=True)}
-            maps = by_image(self.recorder.take(), self.settings["smoothing"])
+            with self.memory.graph(len(last)):
+                held, predictions = self._forward(leaf, last, then)
+            for found in ahead.values():
+                found.requires_grad_(True)  # noqa: FBT003
+            maps = by_image({row: (ahead | held)[row] for row in rows}, self.settings["smoothing"])
             losses = {image: self._loss(maps[image], plan) for image, plan in plans.items()}
             total = torch.stack([found for found, _ in losses.values()]).sum()
-            (gradient,) = torch.autograd.grad(total * self.loss_scale, leaf)
-        gradient = gradient / self.loss_scale
+            gradient, *shares = torch.autograd.grad(total * self.loss_scale, [leaf, *ahead.values()])
+            of = dict(zip(ahead, shares, strict=True))
+            for group in early:
+                leaf = latent.detach().requires_grad_(True)  # noqa: FBT003
+                with self.memory.graph(len(group)):
+                    again, more = self._forward(leaf, group, then)
+                gradient = gradient + torch.autograd.grad(list(again.values()), leaf, [of[row] for row in again])[0]
+                predictions |= more
         apart = {image: separation for image, (_, separation) in losses.items()}
-        log.rows += len(rows)
-        log.losses.append(float(total.detach()))
-        log.gradient_rms.append(float(gradient.float().square().mean().sqrt()))
-        log.separation = sum(apart.values()) / len(apart)
-        after = self._moved(latent, gradient, list(plans), log)
-        kept = predictions if then is After.DETACH else {}
-        return Moved(latent, after, {**before.maps, **_detached(maps)}, kept), apart
+        return Differentiated(float(total.detach()), gradient / self.loss_scale, apart, _detached(maps), predictions)
+
+    def _forward(self, latent: Latent, rows: Sequence[Row], then: After) -> tuple[dict[Row, Tensor], dict[Row, Tensor]]:
+        """Maps of ``rows``, and their predictions where the forward is to go on."""
+        predictions: dict[Row, Tensor] = {}
+        with self.recorder.passage.over(rows), self.recorder.recording(self.size, then):
+            found = self.denoiser.forward(latent, rows)
+            if then is After.DETACH:
+                predictions = {row: one.detach() for row, one in zip(rows, found, strict=True)}
+        return self.recorder.take(), predictions
 
     def _moved(self, latent: Latent, gradient: Tensor, images: Sequence[int], log: Log) -> Latent:
         usable = [image for image in images if guidance.finite(gradient[image : image + 1])]

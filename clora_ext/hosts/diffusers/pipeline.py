@@ -190,9 +190,7 @@ def _sample(
     for index, timestep in enumerate(calls):
         denoiser = _Denoiser(model, conditions, timestep)
         move = composition.before(Moment(index, picture.steps, timestep / 999.0), latent, denoiser)
-        rows = composition.rows
-        found = denoiser.forward(move.at, rows) if rows else ()
-        fused = composition.after(dict(zip(rows, found, strict=True)))
+        fused = composition.after(composition.predict(move.at))
         guided = fused.uncond + (fused.cond - fused.uncond) * picture.cfg_scale
         latent = scheduler.step(guided, timestep, move.latent).prev_sample
         progress(index + 1, len(calls))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from clora_ext.core.concepts import Plan
 from clora_ext.core.rows import Half, Row
 from clora_ext.core.schedule import Moment
+from clora_ext.engine.memory import split
 from clora_ext.engine.report import StepReport
 from clora_ext.engine.session import installed
 from clora_ext.engine.step import Composition, Move
@@ -181,21 +182,25 @@ class _Call:
         return conditions.stacked([texts[row] for row in rows])
 
     def answer(self) -> None:
-        """Where a gradient pass has predicted rows already, answer the host's model call for them (``release``)."""
-        kept = self.sampling.composition.kept
-        if not kept:
+        """Where a gradient pass has predicted rows already, answer the host's model call for them (``release``).
+
+        Calls for more rows than memory holds are made in parts.
+        """
+        composition = self.sampling.composition
+        kept, at_once = composition.kept, composition.memory.plain_rows
+        if not kept and (at_once is None or len(composition.rows) <= at_once):
             return
-        model, ahead = self.params.denoiser.inner_model, list(self.sampling.composition.layout.rows)
+        model, ahead = self.params.denoiser.inner_model, list(composition.layout.rows)
         original = model.forward
 
         def forward(x: Tensor, sigma: Tensor, *, cond: Mapping[str, Sequence[Tensor]]) -> Tensor:
             rows = [ahead.pop(0) for _ in x]
             missing = [place for place, row in enumerate(rows) if row not in kept]
             found = {row: prediction for row, prediction in kept.items() if row in rows}
-            if missing:
-                parts = {name: [tensor[missing] for tensor in tensors] for name, tensors in cond.items()}
-                made = original(x[missing], sigma[missing], cond=parts)
-                found |= {rows[place]: one for place, one in zip(missing, made, strict=True)}
+            for part in split(missing, at_once):
+                texts = {name: [tensor[part] for tensor in tensors] for name, tensors in cond.items()}
+                made = original(x[part], sigma[part], cond=texts)
+                found |= {rows[place]: one for place, one in zip(part, made, strict=True)}
             return torch.stack([found[row] for row in rows])
 
         model.forward = forward

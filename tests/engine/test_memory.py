@@ -1,0 +1,133 @@
+"""However few rows run at once, the step stays the same."""
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from clora_ext.core.rows import Row
+from clora_ext.core.schedule import Moment
+from clora_ext.engine.memory import GIB, GRAPH, PLAIN, Memory, row_bytes, split
+from clora_ext.engine.session import installed
+from clora_ext.engine.step import Composition
+from clora_ext.errors import HostError
+from clora_ext.settings import settings
+from tests.engine.test_step import CPU, _deltas, _plan, _setup
+from tests.toy import ToyDenoiser, ToyUNet
+
+
+class Small(ToyDenoiser):
+    """A host whose memory ends at ``most`` rows, with or without a graph."""
+
+    most = 99
+
+    def forward(self, latent: torch.Tensor, rows: list[Row]) -> torch.Tensor:
+        if len(rows) > self.most:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return super().forward(latent, rows)
+
+
+def _step(wanted, *, graph_rows=None, plain_rows=None, offload=False, most=99, images=2):
+    unet, conditions, latent = _setup(3, (16, 16), images=images)
+    composition = Composition([_plan(3)] * images, {0: (), 1: ("L1",), 2: ("L2",), 3: ("L3",)}, wanted)
+    denoiser = Small(unet, conditions)
+    denoiser.most = most
+    with installed(composition, unet, _deltas(unet, 3), CPU), torch.no_grad():
+        if graph_rows or offload:
+            composition.memory.fit((16, 16), images)
+            composition.memory._room = None  # as set here
+            composition.memory.graph_rows, composition.memory.plain_rows = graph_rows, plain_rows
+            composition.memory.offload = offload
+        for index in range(2):
+            move = composition.before(Moment(index, 10, 0.95 - 0.1 * index), latent, denoiser)
+            fused = composition.after(composition.predict(move.at))
+            latent = move.latent - 0.01 * fused.cond
+    return composition, latent, fused
+
+
+@pytest.mark.parametrize("profile", ["authors", "paper", "balanced", "fast"])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_rows_at_once_change_nothing(profile, rows):
+    wanted = settings(profile, rounds=1)
+    whole, few = _step(wanted), _step(wanted, graph_rows=rows, plain_rows=rows)
+    torch.testing.assert_close(few[1], whole[1], rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(few[2].cond, whole[2].cond, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(few[2].uncond, whole[2].uncond, rtol=1e-9, atol=1e-11)
+    assert few[0].report.steps[0].losses == pytest.approx(whole[0].report.steps[0].losses)
+
+
+def test_a_graph_that_waits_elsewhere_gives_the_same_gradient():
+    whole, away = _step(settings("balanced")), _step(settings("balanced"), offload=True, graph_rows=1)
+    torch.testing.assert_close(away[1], whole[1], rtol=1e-9, atol=1e-11)
+
+
+def test_when_memory_runs_out_it_goes_on_with_half(caplog):
+    wanted = settings("balanced", uncond="branches")
+    whole = _step(wanted)
+    with caplog.at_level(logging.WARNING):
+        few = _step(wanted, most=3)
+    torch.testing.assert_close(few[1], whole[1], rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(few[2].cond, whole[2].cond, rtol=1e-9, atol=1e-11)
+    assert few[0].memory.graph_rows <= 3
+    assert few[0].memory.plain_rows <= 3
+    assert "memory ran out" in caplog.text
+    assert any("memory ran out" in note for note in few[0].report.steps[0].notes)
+    assert few[0].report.steps[1].notes == ()
+
+
+def test_one_row_that_does_not_fit_is_an_error():
+    with pytest.raises(HostError, match="make the picture smaller"):
+        _step(settings("balanced"), most=0)
+
+
+def test_parts_are_equal_and_small():
+    assert split("abcdefg", 3) == ["ab", "cd", "efg"]
+    assert split("abc", None) == ["abc"]
+    assert split("", 2) == []
+    for rows in range(1, 20):
+        for most in range(1, 8):
+            parts = split(range(rows), most)
+            assert [row for part in parts for row in part] == list(range(rows))
+            assert max(map(len, parts)) <= most
+            assert len(parts) == -(-rows // most)
+
+
+def test_the_estimate_follows_size_and_limit():
+    unet = ToyUNet()
+    unit = row_bytes(unet, (64, 64))
+    assert unit == 8 * 64 * 64 * 4
+    memory = Memory(3 * GRAPH * unit / GIB)
+    memory.fit((64, 64), 1)
+    assert memory.graph_rows is None  # nothing is known yet
+    memory.place(unet, CPU, taken=0)
+    memory.fit((64, 64), 1)
+    assert memory.graph_rows == int(3 + 2 * PLAIN / GRAPH)
+    memory.fit((128, 128), 1)
+    assert memory.graph_rows == 1
+    free = Memory(0.0)
+    free.place(nn.Sequential(unet), CPU, taken=0)
+    free.fit((64, 64), 1)
+    assert free.graph_rows is None  # the CPU's memory has no bound of ours
+
+
+def test_the_first_graph_is_measured():
+    """What autograd saves of one linear layer and a sigmoid: two activations, and not the weights."""
+    layer = nn.Conv2d(4, 8, 1)
+    memory = Memory(1.0)
+    memory.place(layer, CPU, taken=0)
+    memory.fit((32, 32), 1)
+    x = torch.randn(2, 4, 32, 32, requires_grad=True)
+    with memory.graph(2):
+        layer(x).sigmoid().sum()
+    row = (4 + 8) * 32 * 32 * 4
+    room = GIB + 2 * PLAIN * row_bytes(layer, (32, 32))
+    assert memory.graph_rows == int(room / (row + PLAIN * row_bytes(layer, (32, 32))))
+
+
+def test_a_limit_holds_from_the_second_pass_on():
+    wanted = settings("balanced", memory=0.0005)
+    few, whole = _step(wanted), _step(settings("balanced"))
+    torch.testing.assert_close(few[1], whole[1], rtol=1e-9, atol=1e-11)
+    assert few[0].memory.graph_rows < 8
+    assert whole[0].memory.graph_rows > 8
