@@ -36,7 +36,8 @@ def installed(
         msg = "This model has no cross-attention layers that can be observed; only Stable Diffusion UNets compose."
         raise HostError(msg)
     parameter = next(unet.parameters())
-    composition.updating.loss_scale = HALF_LOSS_SCALE if parameter.dtype in (torch.float16, torch.bfloat16) else 1.0
+    half = parameter.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled()
+    composition.updating.loss_scale = HALF_LOSS_SCALE if half else 1.0
     placed = {
         name: {layer: delta.to(device, parameter.dtype) for layer, delta in changes.items()}
         for name, changes in deltas.items()

@@ -1,0 +1,167 @@
+"""What differs on a GPU: half precision, autocast, fused attention, memory that runs out."""
+
+from contextlib import contextmanager, nullcontext
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from clora_ext.core.concepts import Concept, Plan
+from clora_ext.core.schedule import Moment
+from clora_ext.engine.session import installed
+from clora_ext.engine.step import Composition
+from clora_ext.lora.deltas import LowRank
+from clora_ext.settings import settings
+from tests import toy
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+K = 3
+WORN = {0: (), **{b: (f"L{b}",) for b in range(1, K + 1)}}
+PLAN = Plan(
+    tuple(
+        Concept(str(c), tuple((c + 1 + (b != 0 and b <= c + 1),) for b in range(K + 1)), trigger=(c + 1,))
+        for c in range(K)
+    )
+)
+
+
+@pytest.fixture
+def fused(monkeypatch):
+    """The toy's attention by torch's fused kernels, as WebUI's --opt-sdp-attention has it."""
+
+    def forward(self, x, context=None):
+        context = x if context is None else context
+        parts = [to(of) for to, of in ((self.to_q, x), (self.to_k, context), (self.to_v, context))]
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
+        return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    monkeypatch.setattr(toy.Attention, "forward", forward)
+
+
+def _loras(unet: nn.Module, dtype: torch.dtype) -> dict[str, dict[nn.Module, LowRank]]:
+    generator = torch.Generator().manual_seed(5)
+    random = lambda *shape: torch.randn(*shape, generator=generator).to(dtype)  # noqa: E731
+    layers = [layer for layer in unet.modules() if isinstance(layer, nn.Linear)]
+    return {
+        f"L{b}": {layer: LowRank(random(2, layer.in_features), random(layer.out_features, 2), 0.02) for layer in layers}
+        for b in range(1, K + 1)
+    }
+
+
+class Run:
+    """Some steps of a composition on ``device``; the same weights, texts and latent on every device."""
+
+    def __init__(self, profile, device, dtype=torch.float32, *, side=24, width=64, context=None, prepare=None, **knobs):
+        unet = toy.ToyUNet(width=width).to(device, dtype)
+        texts = {row: text.to(device, dtype) for row, text in toy.texts(1, K + 1, tokens=12).items()}
+        start = torch.randn(1, 4, side, side, generator=torch.Generator().manual_seed(7)).to(device)
+        self.start = latent = start.to(dtype)
+        self.composition = Composition([PLAN], WORN, settings(profile, **knobs))
+        denoiser = toy.ToyDenoiser(unet, texts)
+        place = torch.device(device)
+        with context or nullcontext(), installed(self.composition, unet, _loras(unet, dtype), place), torch.no_grad():
+            if prepare:
+                prepare(self.composition.memory)
+            for index in range(5):
+                move = self.composition.before(Moment(index, 10, 0.95 - 0.1 * index), latent, denoiser)
+                self.fused = self.composition.after(self.composition.predict(move.at))
+                latent = move.latent - 0.01 * self.fused.cond.to(move.latent.dtype)
+        self.latent = latent
+        self.steps = self.composition.report.steps
+
+    @property
+    def moved(self) -> torch.Tensor:
+        """How far the latent came, float32 on the CPU."""
+        return (self.latent.float() - self.start.float()).cpu()
+
+
+def _alike(one: Run, other: Run, least: float) -> None:
+    assert torch.isfinite(one.moved).all()
+    assert one.moved.abs().max() > 0.0
+    assert float(F.cosine_similarity(one.moved.flatten(), other.moved.flatten(), dim=0)) > least
+    assert one.steps[0].losses == pytest.approx(other.steps[0].losses, rel=1.0 - least)
+
+
+@pytest.mark.parametrize("profile", ["authors", "balanced", "fast"])
+def test_the_gpu_does_what_the_cpu_does(profile):
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    _alike(Run(profile, "cuda"), Run(profile, "cpu"), 0.999)
+
+
+@pytest.mark.parametrize("profile", ["authors", "balanced", "fast"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_moves_the_latent_the_same_way(profile, dtype):
+    """Gradients of maps are around 1e-4: without the loss scale half precision loses them."""
+    half = Run(profile, "cuda", dtype)
+    assert half.composition.updating.loss_scale > 1.0
+    assert not any(step.notes for step in half.steps)
+    _alike(half, Run(profile, "cuda"), 0.98 if dtype is torch.float16 else 0.9)
+
+
+@pytest.mark.parametrize("profile", ["authors", "balanced", "fast"])
+def test_autocast_over_whole_weights(profile):
+    cast = Run(profile, "cuda", context=torch.autocast("cuda", torch.float16))
+    assert not any(step.notes for step in cast.steps)
+    _alike(cast, Run(profile, "cuda"), 0.98)
+
+
+@pytest.mark.usefixtures("fused")
+@pytest.mark.parametrize("backend", ["FLASH_ATTENTION", "EFFICIENT_ATTENTION", "MATH"])
+def test_fused_attention_keeps_gradients_and_maps(backend):
+    attention = pytest.importorskip("torch.nn.attention")
+    kernel = attention.sdpa_kernel(getattr(attention.SDPBackend, backend))
+    by_kernel = Run("balanced", "cuda", torch.float16, width=128, context=kernel)
+    assert not any(step.notes for step in by_kernel.steps)
+    _alike(by_kernel, Run("balanced", "cuda", width=128), 0.97)
+
+
+def _peak(**memory) -> tuple[int, Run]:
+    def prepare(found):
+        for name, value in memory.items():
+            setattr(found, name, value)
+
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    run = Run("paper", "cuda", torch.float16, side=28, width=1024, prepare=prepare, rounds=1, memory=0)
+    return torch.cuda.max_memory_allocated() - before, run
+
+
+@pytest.mark.usefixtures("fused")
+def test_fewer_rows_at_once_take_less_memory_and_change_nothing():
+    whole, run = _peak()
+    few, by_row = _peak(graph_rows=1)
+    away, offloaded = _peak(graph_rows=1, offload=True)
+    _alike(by_row, run, 0.999)
+    _alike(offloaded, by_row, 0.999)
+    assert few < 0.7 * whole
+    assert away < few
+
+
+@contextmanager
+def _a_card_of(size: int):
+    """While inside, this process may take ``size`` bytes more than it has."""
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + size) / total)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.usefixtures("fused")
+def test_when_the_card_is_full_it_goes_on_with_fewer_rows():
+    whole, run = _peak()
+    with _a_card_of(int(0.75 * whole)):
+        few, small = _peak()
+    assert few < whole
+    assert any("memory ran out" in note for step in small.steps for note in step.notes)
+    _alike(small, run, 0.999)
+
+
+def test_what_is_free_bounds_the_rows():
+    free = Run("balanced", "cuda", torch.float16, memory=0).composition.memory
+    limited = Run("balanced", "cuda", torch.float16, memory=0.05).composition.memory
+    assert 1 <= limited.graph_rows < free.graph_rows
