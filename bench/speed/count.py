@@ -70,7 +70,7 @@ def often(visits: Iterable[Visit]) -> Counter[Call]:
 
 def brief(wanted: Settings) -> Settings:
     """The same kinds of calls in fewer rounds."""
-    return replace(wanted, values={**wanted.values, "rounds": min(wanted["rounds"], 1)})
+    return replace(wanted, values={**wanted.values, "rounds": min(wanted["rounds"], 2)})
 
 
 def count(model: str, wanted: Settings, concepts: int, rank: int, steps: int = 50, size: int | None = None) -> Count:
