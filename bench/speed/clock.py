@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bench.speed.cases import Case, effective
-from bench.speed.count import adapted, brief, often, schedule, visits_for
+from bench.speed.count import adapted, brief, often, schedule, settled, visits_for
 from bench.speed.meter import meta_as_gpu
 from bench.speed.models import MODELS, loras, unet
 from bench.speed.stage import Call, Visit, compose
@@ -42,7 +42,10 @@ class CpuClock:
         wanted = effective(wanted, concepts)
         concepts, rank = (0, 0) if wanted.method == "merge" else (concepts, rank)
         wanted = adapted(self.model, wanted)
-        visits = schedule(self.model, MODELS[self.model].pixels, wanted, concepts, steps)
+        self._put(real=False)
+        size = MODELS[self.model].pixels
+        self._memory = settled(self.network, size, wanted, concepts, rank)
+        visits = schedule(self.model, size, wanted, concepts, steps, self._memory)
         self._time(brief(wanted), concepts, rank, steps, visits)
         times = often(visits)
         if any(call not in self._seconds for call in times):
@@ -60,9 +63,8 @@ class CpuClock:
         self._put(real=True)
         deltas = loras(self.network, concepts, rank)
         with meta_as_gpu():
-            compose(
-                self.network, MODELS[self.model].pixels, wanted, deltas, steps, sorted(indices), self._mark, self._enter
-            )
+            size, order = MODELS[self.model].pixels, sorted(indices)
+            compose(self.network, size, wanted, deltas, steps, order, self._mark, self._enter, self._memory)
 
     def _enter(self, rows: Sequence[Row]) -> None:
         key = tuple(rows), torch.is_grad_enabled()

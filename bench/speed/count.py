@@ -11,11 +11,13 @@ from functools import cache
 
 import torch
 from diffusers import UNet2DConditionModel
+from torch import nn
 
-from bench.speed.cases import Case, effective
+from bench.speed.cases import STEPS, Case, effective
 from bench.speed.meter import Meter, meta_as_gpu
 from bench.speed.models import MODELS, Scout, loras, unet
-from bench.speed.stage import Call, Visit, compose
+from bench.speed.stage import Call, Settled, Visit, compose
+from clora_ext.engine.memory import Memory
 from clora_ext.settings import Settings, settings
 
 BEFORE = 3
@@ -41,17 +43,19 @@ def _scout(model: str) -> Scout:
     return Scout(MODELS[model])
 
 
-def schedule(model: str, size: int, wanted: Settings, concepts: int, steps: int) -> list[Visit]:
+def schedule(
+    model: str, size: int, wanted: Settings, concepts: int, steps: int, memory: Memory | None = None
+) -> list[Visit]:
     """Every step of a run, by the engine's own decisions."""
-    key = (model, size, repr(wanted), concepts, steps)
+    key = (model, size, repr(wanted), concepts, steps, memory and (memory.graph_rows, memory.plain_rows))
     if key not in _SCHEDULES:
         with meta_as_gpu():
             no_loras = {f"L{k}": {} for k in range(1, concepts + 1)}
-            _SCHEDULES[key] = compose(_scout(model), size, wanted, no_loras, steps)
+            _SCHEDULES[key] = compose(_scout(model), size, wanted, no_loras, steps, memory=memory)
     return _SCHEDULES[key]
 
 
-_SCHEDULES: dict[tuple[str, int, str, int, int], list[Visit]] = {}
+_SCHEDULES: dict[tuple, list[Visit]] = {}
 
 
 def visits_for(visits: Iterable[Visit]) -> tuple[int, ...]:
@@ -88,8 +92,9 @@ def adapted(model: str, wanted: Settings) -> Settings:
 
 
 def _counted(model: str, wanted: Settings, concepts: int, rank: int, steps: int, size: int) -> Count:
-    visits = schedule(model, size, wanted, concepts, steps)
-    costs = _metered(model, size, brief(wanted), concepts, rank, steps, visits_for(visits))
+    memory = settled(_network(model), size, wanted, concepts, rank)
+    visits = schedule(model, size, wanted, concepts, steps, memory)
+    costs = _metered(model, size, brief(wanted), concepts, rank, steps, visits_for(visits), memory)
     times = often(visits)
     if not set(times) <= set(costs):
         msg = f"“{wanted.profile}” on {model} with {concepts} LoRAs made other calls than its schedule says."
@@ -101,8 +106,23 @@ def _counted(model: str, wanted: Settings, concepts: int, rank: int, steps: int,
     )
 
 
+def settled(network: nn.Module, size: int, wanted: Settings, concepts: int, rank: int) -> Memory:
+    """How many rows fit on ``network``, as the engine finds in its first step."""
+    memory = Memory(wanted["memory"])
+    with meta_as_gpu():
+        compose(network, size, brief(wanted), loras(network, concepts, rank), STEPS, (0,), memory=memory)
+    return Settled(memory)
+
+
 def _metered(
-    model: str, size: int, wanted: Settings, concepts: int, rank: int, steps: int, indices: tuple[int, ...]
+    model: str,
+    size: int,
+    wanted: Settings,
+    concepts: int,
+    rank: int,
+    steps: int,
+    indices: tuple[int, ...],
+    memory: Memory,
 ) -> dict[Call, tuple[int, int]]:
     """FLOPs and peak bytes of one call of each kind, its backward included."""
     network = _network(model)
@@ -114,7 +134,7 @@ def _metered(
                 costs[calls[-1]] = meter.flops, meter.peak
             meter.start()
 
-        compose(network, size, wanted, loras(network, concepts, rank), steps, indices, mark)
+        compose(network, size, wanted, loras(network, concepts, rank), steps, indices, mark, memory=memory)
     return costs
 
 

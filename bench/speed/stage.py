@@ -19,6 +19,7 @@ from clora_ext.core.concepts import Concept, Plan
 from clora_ext.core.regions import Packed, Regions
 from clora_ext.core.rows import Row
 from clora_ext.core.schedule import Moment
+from clora_ext.engine.memory import Memory
 from clora_ext.engine.session import installed
 from clora_ext.engine.step import Composition
 from clora_ext.lora.deltas import LowRank
@@ -187,14 +188,17 @@ def compose(
     visits: Iterable[int] | None = None,
     mark: Mark = lambda calls: None,
     enter: Enter = lambda rows: None,
+    memory: Memory | None = None,
 ) -> list[Visit]:
     """Run the steps ``visits`` (all of them by default) of a schedule of ``steps``; ``size`` in pixels.
 
-    There is one subject for each LoRA of ``deltas``.
+    There is one subject for each LoRA of ``deltas``. ``memory`` takes the place of the engine's own.
     """
     concepts = len(deltas)
     worn = {0: (), **{number: (f"L{number}",) for number in range(1, concepts + 1)}}
     composition = Composition([plan(concepts)], worn, wanted)
+    if memory is not None:
+        composition.memory = composition.updating.memory = memory
     host = Host(Gate(network), mark, enter)
     latent = torch.randn(1, 4, size // 8, size // 8, device=host.gate.device)
     done: list[Visit] = []
@@ -209,6 +213,17 @@ def compose(
             mark(host.calls)
             done.append(Visit(index, tuple(host.calls)))
     return done
+
+
+class Settled(Memory):
+    """A memory that has been measured before."""
+
+    def __init__(self, before: Memory) -> None:
+        super().__init__(before.limit)
+        self.graph_rows, self.plain_rows = before.graph_rows, before.plain_rows
+
+    def fit(self, size: tuple[int, int], images: int) -> None:
+        """Nothing is left to tell."""
 
 
 def timestep(index: int, steps: int) -> int:

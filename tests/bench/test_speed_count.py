@@ -66,7 +66,7 @@ def test_what_is_freed_does_not_count():
 
 def test_a_run_summed_by_kinds_equals_the_whole_run(monkeypatch):
     monkeypatch.setitem(MODELS, "small", SMALL)
-    wanted = settings("paper", rounds=2, rounds_at="0", update_until=2)
+    wanted = settings("paper", rounds=3, rounds_at="0", update_until=2)
     found = counting.count("small", wanted, 2, 4, steps=3)
     network = unet(SMALL.config, "meta", torch.float16)
     with meta_as_gpu(), Meter("meta", network.parameters()) as meter:
