@@ -72,6 +72,7 @@ SETTINGS: Mapping[str, Any] = {
     "show_progress_type": "Approx cheap",  # the default preview wants to download a decoder
     "samples_save": False,
     "grid_save": False,
+    "token_merging_ratio": 0.0,  # WebUI restores an overridden setting only where its own file has it
 }
 
 DROPPED_VARIABLES = ("COMMANDLINE_ARGS", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "SD_WEBUI_RESTARTING")
