@@ -56,3 +56,14 @@ def difference(one: Image.Image, other: Image.Image) -> tuple[int, float]:
     largest = max(high for _, high in between.getextrema())
     means = ImageStat.Stat(between).mean
     return largest, sum(means) / len(means)
+
+
+LARGEST, MEAN = 2, 0.05
+"""How far, of 255, pictures may be apart that differ only in how rows are batched: a CPU sums in another order then."""
+
+
+def require_alike(one: Image.Image, other: Image.Image) -> None:
+    """Within the tolerance of another order of summation."""
+    largest, mean = difference(one, other)
+    assert largest <= LARGEST, (largest, mean)
+    assert mean <= MEAN, (largest, mean)

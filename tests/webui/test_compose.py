@@ -23,6 +23,7 @@ from tests.webui.jobs import (
     draw,
     fields,
     last,
+    require_alike,
     steps,
 )
 from tests.webui.server import Setup, WebUI, pixel_sha1
@@ -31,16 +32,6 @@ METHODS = ("clora", "masks", "composite", "switch")
 PROFILES = ("balanced", "fast", "authors", "paper")
 MADE = [*({"method": method} for method in METHODS), {"profile": "authors"}, {"profile": "paper"}]
 """Requests that draw different pictures; the first is the default."""
-
-LARGEST, MEAN = 2, 0.05
-"""How far, of 255, pictures may be apart that differ only in how rows are batched: a CPU sums in another order then."""
-
-
-def require_alike(one: Image.Image, other: Image.Image) -> None:
-    """Within the tolerance of another order of summation."""
-    largest, mean = difference(one, other)
-    assert largest <= LARGEST, (largest, mean)
-    assert mean <= MEAN, (largest, mean)
 
 
 Made = Callable[..., Image.Image]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.webui.jobs import compose, difference, draw, steps
+from tests.webui.jobs import compose, difference, draw, require_alike, steps
 from tests.webui.server import WebUI
 
 SAMPLERS = (
@@ -27,11 +27,11 @@ def test_sampler_composes(webui: WebUI, sampler: str, scheduler: str, number: in
     )
     done = steps(webui)
     assert len({plain.sha1, masked.sha1, moved.sha1}) == 3
-    assert still.sha1 == masked.sha1, "updates of no size must not change a bit"
+    require_alike(still.images[0], masked.images[0])  # an update of no size; its predictions come in another batch
     assert difference(moved.images[0], masked.images[0])[1] > 0.5, "the update is not in the picture"
     assert [step["index"] for step in done] == list(range(CALLS))
     assert [len(step["losses"]) for step in done] == [1] * CALLS
-    assert [step["rows"] for step in done] == [6] * CALLS
+    assert [step["rows"] + step["gradient_rows"] for step in done] == [6] * CALLS
     assert compose(webui, UPDATES, **chosen).sha1 == moved.sha1
 
 
