@@ -75,8 +75,10 @@ in the same trace, in half precision with a fused attention kernel, the LoRAs' f
 some more. SDXL is measured with the setting `map_level: quarter`, as it has no cross-attention at an eighth of the
 latent.
 
-CPU seconds are the process's own in float32, each kind of UNet call timed three times and summed by the schedule.
-Rounds and locks happen as late as the settings allow unless the regions, which do not move here, lock them earlier."""
+CPU seconds are the process's own in float32, each kind of UNet call timed three times and summed by the schedule; an
+empty column was not measured. The regions do not move here, so masks lock as early as the settings allow: in a
+picture whose masks settle later, `balanced` costs more. A schedule is counted with the memory that the engine finds
+in its first step; that first step itself may take one forward more."""
 
 
 def _where(machine: dict[str, Any]) -> str:
