@@ -66,19 +66,19 @@ class Maps:
     style: Tensor
 
 
-def _convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
+def convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
     """Convolution, batch normalisation and SiLU."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False), nn.BatchNorm2d(outputs), nn.SiLU(inplace=True)
     )
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
     """Two convolutions around which the input passes."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(_convolution(channels, channels), _convolution(channels, channels))
+        self.body = nn.Sequential(convolution(channels, channels), convolution(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
@@ -89,11 +89,11 @@ class JudgeNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.quarter = _convolution(3, 32, stride=2)
-        self.eighth = nn.Sequential(_convolution(32, 64, stride=2), _Residual(64))
-        self.sixteenth = nn.Sequential(_convolution(64, 96, stride=2), _Residual(96))
-        self.back = _convolution(96, 64, 1)
-        self.join = _convolution(64, 80)
+        self.quarter = convolution(3, 32, stride=2)
+        self.eighth = nn.Sequential(convolution(32, 64, stride=2), Residual(64))
+        self.sixteenth = nn.Sequential(convolution(64, 96, stride=2), Residual(96))
+        self.back = convolution(96, 64, 1)
+        self.join = convolution(64, 80)
         self.head = nn.Conv2d(80, len(CLASSES) + len(CONCEPT_NAMES) + 1 + 4, 1)
         self.style = nn.Linear(96, 1)
         with torch.no_grad():

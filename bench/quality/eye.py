@@ -14,6 +14,7 @@ from torch.nn import functional
 from bench.quality.folder import EYE
 from tiny_world.caption import known_words
 from tiny_world.concepts import TRIGGERS
+from tiny_world.judge import Residual, convolution
 from tiny_world.scene import CLASSES
 
 SIZE = 128
@@ -24,32 +25,16 @@ WORDS: tuple[str, ...] = ("", *sorted(known_words() | TRIGGERS))
 _NUMBER = {word: place for place, word in enumerate(WORDS)}
 
 
-def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    """3x3 convolution, batch normalisation and SiLU."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.SiLU(inplace=True)
-    )
-
-
-class _Residual(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(_convolution(channels, channels), _convolution(channels, channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
-
-
 class EyeNet(nn.Module):
     """Convolutions down to 1/16 and back to 1/4 of a picture, with four heads."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.quarter = _convolution(3, 32, stride=2)
-        self.eighth = nn.Sequential(_convolution(32, 48, stride=2), _Residual(48))
-        self.sixteenth = nn.Sequential(_convolution(48, 96, stride=2), _Residual(96))
-        self.back = nn.Sequential(_convolution(96 + 48, 48), _Residual(48))
-        self.outline = nn.Sequential(_convolution(48 + 32, 32), nn.Conv2d(32, len(CLASSES) + 2, 1))
+        self.quarter = convolution(3, 32, stride=2)
+        self.eighth = nn.Sequential(convolution(32, 48, stride=2), Residual(48))
+        self.sixteenth = nn.Sequential(convolution(48, 96, stride=2), Residual(96))
+        self.back = nn.Sequential(convolution(96 + 48, 48), Residual(48))
+        self.outline = nn.Sequential(convolution(48 + 32, 32), nn.Conv2d(32, len(CLASSES) + 2, 1))
         self.look = nn.Linear(2 * 96, WIDTH)
         self.clip = nn.Linear(2 * 96, WIDTH)
         self.words = nn.EmbeddingBag(len(WORDS), WIDTH, mode="mean", padding_idx=0)
