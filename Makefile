@@ -17,7 +17,7 @@ empty :=
 space := $(empty) $(empty)
 PURE_FILES := $(subst $(space),$(comma),$(foreach part,$(PURE),clora_ext/$(part)/*))
 
-.PHONY: help demo test test-unit test-host-python test-webui link-webui screenshots train-tiny check-world lint bench-quality bench-speed sweep
+.PHONY: help demo test test-unit test-host-python test-webui link-webui screenshots train-tiny check-world lint bench-quality bench-speed bench-page sweep
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -43,14 +43,14 @@ lint: $(VENV)/.tests ## style and import directions
 	$(RUN) -m ruff check .
 
 test-unit: $(VENV)/.tests ## all but the real WebUI's
-	$(RUN) -m pytest tests --ignore=tests/webui --cov --cov-report=
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 tests --ignore=tests/webui --cov --cov-report=
 	$(RUN) -m coverage report --include='$(PURE_FILES)' --fail-under=95
 
 test-host-python: $(VENV)/.tests ## the unit tests on WebUI's own Python and torch
 	PYTHONPATH= $(RUN) tests/host_python.py "$(WEBUI_DIR)"
 
 test-webui: $(VENV)/.tests ## boots the real WebUI in WEBUI_DIR and drives it
-	$(RUN) -m pytest tests/webui
+	$(RUN) -m pytest -n 2 --dist loadfile tests/webui
 
 link-webui: $(VENV)/.demo ## extension, tiny checkpoint and LoRAs into WEBUI_DIR
 	$(RUN) -m tiny_world.link_webui "$(WEBUI_DIR)"
@@ -74,3 +74,6 @@ sweep: $(VENV)/.demo ## which values are best, on the tuning prompts: out/bench/
 bench-speed: $(VENV)/.demo ## what does it cost? FLOPs, rows, memory, seconds: out/bench/speed.json (DEVICE=cuda, TIME_LIMIT=seconds)
 	$(RUN) -m pip install -q -r requirements/plots.txt
 	$(RUN) -m bench.speed $(if $(DEVICE),--device $(DEVICE)) $(if $(TIME_LIMIT),--time-limit $(TIME_LIMIT))
+
+bench-page: $(VENV)/.tests ## what does the panel cost the page? out/bench/page.json; needs WEBUI_DIR and chromium
+	$(RUN) -m bench.page_speed

@@ -13,8 +13,6 @@ from tiny_world.model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
 CHECKOUT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 PROBE = HERE / "data" / "probe_extension"
-SLOW = HERE / "test_parity.py"
-"""Its tests run after all others."""
 
 OVERRIDDEN = {
     "batch_cond_uncond": True,
@@ -36,7 +34,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.webui)
             if item.get_closest_marker("timeout") is None and item.config.pluginmanager.hasplugin("timeout"):
                 item.add_marker(pytest.mark.timeout(TEST_SECONDS))
-    items.sort(key=lambda item: item.path == SLOW)
 
 
 @pytest.fixture(scope="session")

@@ -65,6 +65,7 @@ ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",
     "GOMP_SPINCOUNT": "0",  # without these two a UNet call beside other work takes ten times as long
     "OMP_WAIT_POLICY": "PASSIVE",
+    "OMP_NUM_THREADS": "1",  # two test processes share the cores, and tiny layers gain nothing from threads
     "PYTHONUNBUFFERED": "1",
 }
 
