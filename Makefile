@@ -17,7 +17,7 @@ empty :=
 space := $(empty) $(empty)
 PURE_FILES := $(subst $(space),$(comma),$(foreach part,$(PURE),clora_ext/$(part)/*))
 
-.PHONY: help demo test test-unit test-host-python test-webui link-webui screenshots train-tiny check-world lint bench-quality bench-speed bench-page sweep
+.PHONY: help demo test test-unit test-host-python test-webui link-webui screenshots train-tiny check-world lint bench-quality bench-speed bench-page bench-webui sweep
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -77,3 +77,6 @@ bench-speed: $(VENV)/.demo ## what does it cost? FLOPs, rows, memory, seconds: o
 
 bench-page: $(VENV)/.tests ## what does the panel cost the page? out/bench/page.json; needs WEBUI_DIR and chromium
 	$(RUN) -m bench.page_speed
+
+bench-webui: $(VENV)/.tests ## do 20 of the benchmark's cases get the same verdict through the real WebUI? out/bench/webui.json
+	$(RUN) -m bench.quality.in_webui

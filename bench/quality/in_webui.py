@@ -1,0 +1,133 @@
+"""`python -m bench.quality.in_webui`: the same cases through the real WebUI; `make bench-webui`.
+
+Twenty reported prompts, all splits in turn, one seed each, are drawn by the embedded host and by the API of a booted
+WebUI, and judged by the same detector. At least nineteen verdicts must agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from bench.quality import folder, prompts, regions
+from bench.quality.detection import judged
+from bench.quality.draw import bound, draw, weighed
+from bench.quality.extractors import Extractors
+from bench.quality.jobs import Job, interleaved, seeds_of
+from bench.quality.methods import table
+from bench.quality.worker import find
+from clora_ext.hosts.diffusers.checkpoint import load
+from clora_ext.hosts.diffusers.pipeline import Library
+from clora_ext.prompt import Request
+from tests.webui.server import Model, Setup, WebUI, find_python, find_webui
+from tiny_world.judge import Judge
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+CASES = 20
+AGREEING = 19
+
+
+def asked(request: Request) -> dict[str, Any]:
+    """A binding as the API takes it: the fields that were said."""
+    return {field.name: value for field in fields(request) if (value := getattr(request, field.name)) is not None}
+
+
+def payload(job: Job, requests: Sequence[Request]) -> dict[str, Any]:
+    """The txt2img request of a job's first seed."""
+    numbers, wanted = job.sampling, job.method.settings
+    named = {"profile": wanted.profile, "method": wanted.method, **wanted.changed}
+    return {
+        "prompt": job.prompt.prompt,
+        "negative_prompt": numbers.negative,
+        "seed": job.seeds[0],
+        "steps": numbers.steps,
+        "cfg_scale": numbers.cfg_scale,
+        "width": numbers.width,
+        "height": numbers.height,
+        "sampler_name": "DDIM",
+        "scheduler": "Automatic",
+        "alwayson_scripts": {"CLoRA": {"args": [{**named, "bindings": [asked(request) for request in requests]}]}},
+    }
+
+
+class Verdicts:
+    """Judges a picture of a job as the benchmark does."""
+
+    def __init__(self, subject: folder.Subject) -> None:
+        self.judge = Judge.load(subject.judge)
+        self.eye = Extractors.load(subject, "cpu").eye
+
+    def __call__(self, job: Job, image: Image.Image) -> Mapping[str, Any]:
+        """``found``, ``subjects`` and ``all`` as in a line of the benchmark."""
+        things = find(self.judge, [image])[0]
+        shapes = regions.silhouettes(self.eye, np.asarray(image)[None], [things])[0]
+        style = regions.style(job.prompt, shapes, things, job.prompt.wanted)
+        return judged(things, job.prompt, job.prompt.wanted, style)
+
+
+def compare(host: WebUI, subject: folder.Subject, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """One entry a case: both verdicts and how far apart the pictures are, of 255."""
+    model, library = load(subject.checkpoint, subject.config, subject.tokenizer), Library(*subject.loras)
+    verdict, cases = Verdicts(subject), []
+    for job in tqdm(jobs, unit="case"):
+        (ours,) = draw(model, library, job)[0].images
+        requests = weighed(job, bound(library, job))
+        theirs = host.txt2img(**payload(job, requests)).images[0].convert("RGB")
+        apart = np.abs(np.asarray(ours, dtype=int) - np.asarray(theirs, dtype=int))
+        said = [verdict(job, image) for image in (ours, theirs)]
+        cases.append(
+            {
+                "prompt": job.prompt.id,
+                "seed": job.seeds[0],
+                "embedded": {name: said[0][name] for name in ("all", "found")},
+                "webui": {name: said[1][name] for name in ("all", "found")},
+                "agree": said[0]["all"] == said[1]["all"] and sorted(said[0]["found"]) == sorted(said[1]["found"]),
+                "largest": int(apart.max()),
+                "mean": round(float(apart.mean()), 4),
+            }
+        )
+    return cases
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; 0 if at least ``AGREEING`` of ``CASES`` agree, 1 if not, 2 without a WebUI."""
+    parser = argparse.ArgumentParser(description="Do both hosts get the same verdicts?")
+    parser.add_argument("--row", default="balanced", help="row of the table")
+    parser.add_argument("--cases", type=int, default=CASES)
+    parser.add_argument("--out", type=Path, default=Path("out/bench/webui.json"))
+    options = parser.parse_args(arguments)
+    webui = find_webui()
+    if webui is None or find_python(webui) is None:
+        print("A WebUI with its Python is needed: set WEBUI_DIR.", file=sys.stderr)
+        return 2
+    torch.set_num_threads(1)
+    subject, reported = folder.tiny_world(), prompts.read(prompts.REPORTED)
+    chosen = list(interleaved(reported.prompts))[: options.cases]
+    row = table()[options.row]
+    jobs = [Job(prompt, row, seeds_of(prompt, 1), reported.sampling) for prompt in chosen]
+    loras = tuple(path for place in subject.loras for path in sorted(place.glob("*.safetensors")))
+    model = Model(checkpoint=subject.checkpoint, config=subject.config, tokenizer=subject.tokenizer, loras=loras)
+    with WebUI(Setup(webui=webui, model=model, extensions=(CHECKOUT,), ui=False)) as host:
+        cases = compare(host, subject, jobs)
+    agreeing = sum(case["agree"] for case in cases)
+    report = {"row": asdict(row) | {"knobs": dict(row.knobs)}, "agree": agreeing, "of": len(cases), "cases": cases}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    for case in cases:
+        print(f"{case['prompt']}: {'agree' if case['agree'] else 'DIFFER'}, at most {case['largest']} of 255 apart")
+    print(f"{agreeing} of {len(cases)} verdicts agree")
+    return 0 if agreeing * CASES >= AGREEING * len(cases) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
