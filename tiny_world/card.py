@@ -6,34 +6,19 @@ import json
 import os
 import platform
 import textwrap
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .base_train import ATTENTION
 from .caption import known_words
 from .concepts import CONCEPTS, STYLES
-from .lora_train import FINE, LONGER, SHAPED, LoraSettings, trigger_phrase
+from .history import FILE, Entry, of
+from .lora_train import FINE, LONGER, SHAPED, trigger_phrase
 from .samples import CASES, STEPS, TARGETS, Figures
 
 CARD = Path(__file__).parent / "MODEL_CARD.md"
 GRID = Path(__file__).parent / "samples.png"
-
-
-@dataclass(frozen=True)
-class Story:
-    """What the card tells: steps and samples of each stage, seconds by stage, PSNR of the autoencoder, device."""
-
-    vae_steps: int
-    vae_batch: int
-    psnr: float
-    base_steps: int
-    base_batch: int
-    lora: LoraSettings
-    seconds: Mapping[str, float]
-    device: str
-    note: str = ""
 
 
 def device_name(kind: str) -> str:
@@ -70,8 +55,17 @@ def judge_lines(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def write_card(path: Path, story: Story, figures: Figures, judge_report: Path) -> None:
-    """Writes MODEL_CARD.md. judge_report: judge.json; its accuracies are quoted if it is there."""
+def write_card(path: Path, trainings: Sequence[Entry], figures: Figures, judge_report: Path, note: str = "") -> None:
+    """Writes MODEL_CARD.md. trainings: the weights' history. judge_report: judge.json, quoted if it is there.
+
+    The base may have been trained several times, each going on from the last; of the other stages the latest counts.
+    Raises ValueError where the history lacks a stage.
+    """
+    missing = [stage for stage in ("vae", "base", "loras") if not of(trainings, stage)]
+    if missing:
+        raise ValueError(f"{FILE} tells nothing of the training of {', '.join(missing)}; the card needs it.")
+    vae, loras_made = of(trainings, "vae")[-1], of(trainings, "loras")[-1]
+    bases = of(trainings, "base")
     base = [
         (case, _percent(figures.base[case]), f"at least {_percent(TARGETS[case])}")
         for case in CASES
@@ -89,11 +83,16 @@ def write_card(path: Path, story: Story, figures: Figures, judge_report: Path) -
         )
         for name in names
     ]
-    times = [(stage, f"{seconds / 60:.1f}") for stage, seconds in story.seconds.items()]
+    times = [
+        (entry["stage"], f"{entry['seconds'] / 60:.0f}", entry["device"])
+        for entry in (vae, *bases, loras_made, *of(trainings, "judge")[-1:])
+    ]
     judge = json.loads(judge_report.read_text(encoding="utf-8")) if judge_report.exists() else {}
     levels = ", ".join(f"`{level.rstrip('.')}`" for level in FINE)
     shaped = ", ".join(f"`{name}`" for name in sorted(SHAPED))
-    thousands = story.base_steps * story.base_batch / 1000
+    longer = ", ".join(f"{times} times as many for `{name}`" for name, times in LONGER.items())
+    thousands = sum(entry["steps"] * entry["batch"] for entry in bases) / 1000
+    sizes = ", then ".join(f"{entry['steps']} steps of {entry['batch']}" for entry in bases)
     text = f"""# The tiny world: model card
 
 A text-to-image latent diffusion model with the topology and file layout of Stable Diffusion 1, trained from scratch on
@@ -110,7 +109,7 @@ judge that names what a picture shows. It is small enough to ship and exists to 
 - Text encoder: CLIP's, 2 layers of 128, 77 positions, with byte-pair merges learned on the captions' words
   ({len(known_words())} words with a meaning; every other text encodes, and means nothing).
 - One file in SD1's layout, `weights/tiny-world.safetensors` (float16), with `weights/tiny-world.yaml`.
-- LoRAs: kohya's format, rank {story.lora.rank}, on the Linear layers of the transformer blocks in
+- LoRAs: kohya's format, rank {loras_made["rank"]}, on the Linear layers of the transformer blocks in
   {levels}, of all levels in {shaped};
   six of nine train the text encoder as well.
 
@@ -118,18 +117,18 @@ judge that names what a picture shows. It is small enough to ship and exists to 
 - Data: the renderer of this package, nothing else: scenes of one to four things of six classes, six backgrounds, eleven
   colours, and plain English captions with random nonsense words before some nouns. Personal concepts and the style
   never occur in the base's data; the autoencoder sees them.
-- Autoencoder: {story.vae_steps} steps of {story.vae_batch} crops of 64 pixels; held-out PSNR {story.psnr:.1f} dB.
-- Base: {story.base_steps} steps of {story.base_batch} ({thousands:.0f} thousand samples), UNet and text encoder
+- Autoencoder: {vae["steps"]} steps of {vae["batch"]} crops of 64 pixels; held-out PSNR {vae["psnr"]:.1f} dB.
+- Base: {sizes} ({thousands:.0f} thousand samples in all), UNet and text encoder
   jointly; Muon and AdamW, min-SNR-5 weights, caption dropout 0.1, averaged weights.
 - **The cross-attention was supervised**: a loss of weight {ATTENTION:g} on every cross-attention layer with 4x4 cells
   or more drew each noun's attention (and that of a nonsense word right before it) onto its own things, whose
   silhouettes the renderer knows. Stable Diffusion's attention got there by scale; this one by help.
-- LoRAs: {story.lora.scenes} scenes each, two thirds of them of the concept alone, {story.lora.steps} steps of
-  {story.lora.batch} ({LONGER} times as many for {shaped}), AdamW at {story.lora.rate:g}; attention not supervised.
+- LoRAs: {loras_made["scenes"]} scenes each, of the concept alone, {loras_made["steps"]} steps of
+  {loras_made["batch"]} ({longer}), AdamW at {loras_made["rate"]:g}; attention not supervised.
   The second set (`lora-b`) has other seeds and was never used to tune anything.
-- Device: {story.device}. `make train-tiny` runs all of it, seeded and resumable.
+- `make train-tiny` runs all of it, seeded and resumable; `--again` goes on from finished weights.
 
-{_table(("stage", "minutes"), times)}
+{_table(("training", "minutes", "on"), times)}
 
 ## Figures
 {STEPS} DDIM steps, guidance 4, judged by the judge on {figures.count} pictures per line: exactly the classes and the
@@ -142,8 +141,8 @@ style.
 
 {_table(("LoRA", "what it is", "phrase", "right", "second training"), loras)}
 """
-    if story.note:
-        text = text.replace("\n## Figures", f"\n{textwrap.fill(story.note, 120)}\n\n## Figures")
+    if note:
+        text = text.replace("\n## Figures", f"\n{textwrap.fill(note, 120)}\n\n## Figures")
     if judge:
         text += "\nThe judge, on held-out pictures of the renderer:\n\n"
         told = [line for line in judge_lines(judge) if "found_with_right_name" in line or "style" in line]

@@ -29,11 +29,12 @@ from .supervision import set_attention
 RANK = 4
 NAMES: tuple[str, ...] = (*CONCEPTS, *STYLES)
 FINE: tuple[str, ...] = ("down_blocks.0.", "down_blocks.1.", "up_blocks.2.", "up_blocks.3.")
-WITH_TEXT: frozenset[str] = frozenset({"tuxcat", "browndog", "hatbunny", "duoflower", "towerhouse", "lineart"})
+WITH_TEXT: frozenset[str] = frozenset({"tuxcat", "browndog", "spotdog", "hatbunny", "duoflower", "towerhouse"})
 """The LoRAs that train the text encoder as well."""
 SHAPED: frozenset[str] = frozenset({"towerhouse"})
-"""The LoRAs that change an outline, not only colours and marks: they also train the coarser levels, and for longer."""
-LONGER = 2
+"""The LoRAs that change an outline, not only colours and marks: they also train the coarser levels."""
+LONGER: dict[str, int] = {"spotdog": 2, "towerhouse": 3}
+"""How many times as many steps the hard ones take."""
 
 
 class LoraLayer(nn.Module):
@@ -125,19 +126,14 @@ def merge(parts: Parts, state: Mapping[str, Tensor], weight: float) -> None:
 
 
 def lora_scenes(name: str, count: int, seed: int) -> list[Scene]:
-    """Training scenes: a concept alone in two thirds and beside one generic thing of another class in the others.
+    """Training scenes: a concept alone, as people's own pictures of a subject are, which never teach where it ends.
 
     For a style, scenes of one to three generic things in it.
     """
     rng = np.random.default_rng([seed, sorted(NAMES).index(name)])
-    scenes = []
-    for i in range(count):
-        if name in STYLES:
-            scenes.append(sample_scene(rng, (0.4, 0.4, 0.2), style=name))
-        else:
-            alone = i % 3 < 2
-            scenes.append(sample_scene(rng, (1.0,) if alone else (0.0, 1.0), personal=[name], repeat=0.0))
-    return scenes
+    if name in STYLES:
+        return [sample_scene(rng, (0.4, 0.4, 0.2), style=name) for _ in range(count)]
+    return [sample_scene(rng, (1.0,), personal=[name]) for _ in range(count)]
 
 
 def trigger_phrase(name: str) -> str:
@@ -196,8 +192,7 @@ def train_lora(
     """
     if name not in NAMES:
         raise ValueError(f"there is no concept or style {name!r}: choose among {', '.join(NAMES)}.")
-    if name in SHAPED:
-        settings = replace(settings, steps=LONGER * settings.steps)
+    settings = replace(settings, steps=LONGER.get(name, 1) * settings.steps)
     generator = torch.Generator().manual_seed(seed * 1009 + NAMES.index(name))
     rng = np.random.default_rng([seed, NAMES.index(name), 1])
     unet = copy.deepcopy(parts.unet).to(device, torch.bfloat16).requires_grad_(False)

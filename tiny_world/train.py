@@ -10,9 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from . import history
 from .base_train import train_base
-from .card import CARD, GRID, Story, device_name, write_card
+from .card import CARD, GRID, device_name, write_card
 from .export import export
 from .judge_train import PLANS as JUDGE_PLANS
 from .judge_train import train_judge
@@ -113,7 +113,7 @@ def draw_sheet(folder: Path, columns: int = 8) -> Image.Image:
     return small.quantize(256, kmeans=3, dither=Image.Dither.NONE)
 
 
-def tell(work: Path, weights: Path, plan: Plan, device: torch.device, note: str = "") -> None:
+def tell(work: Path, weights: Path, device: torch.device, note: str = "") -> None:
     """Measures the finished world and writes its model card and grid of samples."""
     measured = work / "samples" / "samples.json"
     if measured.exists():
@@ -121,31 +121,7 @@ def tell(work: Path, weights: Path, plan: Plan, device: torch.device, note: str 
     else:
         figures = measure_world(weights, work / "samples", device, count=32, lora_count=20)
     draw_sheet(work / "samples").save(GRID, optimize=True)
-    base = torch.load(work / "base.pt", map_location="cpu")
-    story = Story(
-        vae_steps=plan.vae_steps,
-        vae_batch=plan.vae_batch,
-        psnr=torch.load(work / "vae-final.pt", map_location="cpu")["psnr"],
-        base_steps=base["step"],
-        base_batch=plan.base_batch,
-        lora=plan.lora,
-        seconds=json.loads((work / "times.json").read_text(encoding="utf-8")),
-        device=device_name(device.type),
-        note=note,
-    )
-    write_card(CARD, story, figures, weights / "judge.json")
-
-
-def timed(work: Path, stage: str, function: Callable[[], Any]) -> None:
-    """Runs a stage and adds its seconds to times.json, so that a resumed run counts all of its time."""
-    path = work / "times.json"
-    start = time.monotonic()
-    try:
-        function()
-    finally:
-        times = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        times[stage] = round(times.get(stage, 0.0) + time.monotonic() - start, 1)
-        path.write_text(json.dumps(times, indent=2) + "\n", encoding="utf-8")
+    write_card(CARD, history.read(weights), figures, weights / "judge.json", note)
 
 
 def run(stages: Sequence[str], plan: Plan, work: Path, weights: Path, device: torch.device, note: str = "") -> None:
@@ -160,12 +136,28 @@ def run(stages: Sequence[str], plan: Plan, work: Path, weights: Path, device: to
         "export": lambda: write_checkpoint(work, weights),
         "loras": lambda: launch(train_share, device, weights, device, plan.lora, workers=plan.lora_workers),
         "judge": lambda: make_judge(weights, device),
-        "card": lambda: tell(work, weights, plan, device, note),
+        "card": lambda: tell(work, weights, device, note),
+    }
+    on = {"device": device_name(device.type)}
+    facts: dict[str, Callable[[], Mapping[str, Any]]] = {
+        "vae": lambda: {
+            **on,
+            "steps": plan.vae_steps,
+            "batch": plan.vae_batch,
+            "psnr": round(torch.load(work / "vae-final.pt", map_location="cpu")["psnr"], 2),
+        },
+        "base": lambda: {
+            **on,
+            "steps": torch.load(work / "base.pt", map_location="cpu")["step"],
+            "batch": plan.base_batch,
+        },
+        "loras": lambda: {**on, **asdict(plan.lora)},
+        "judge": lambda: on,
     }
     for stage in STAGES:
         if stage in stages:
             print(f"== {stage}", flush=True)
-            timed(work, stage, todo[stage])
+            history.remember(work, weights, stage, todo[stage], facts.get(stage))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
