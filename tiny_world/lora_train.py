@@ -33,8 +33,8 @@ WITH_TEXT: frozenset[str] = frozenset({"tuxcat", "browndog", "spotdog", "hatbunn
 """The LoRAs that train the text encoder as well."""
 SHAPED: frozenset[str] = frozenset({"towerhouse"})
 """The LoRAs that change an outline, not only colours and marks: they also train the coarser levels."""
-LONGER: dict[str, int] = {"spotdog": 2, "towerhouse": 3}
-"""How many times as many steps the hard ones take."""
+LONGER: dict[str, int] = {"tuxcat": 2, "spotdog": 2, "towerhouse": 3}
+"""How many times as many steps those take that have more to learn."""
 
 
 class LoraLayer(nn.Module):
