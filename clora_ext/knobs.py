@@ -1,6 +1,8 @@
 """Every knob once: default, range, words for people. UI, API, infotext and validation are loops over ``KNOBS``."""
 
 import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -266,3 +268,43 @@ KNOBS: tuple[Knob, ...] = (
 )
 
 KNOB: dict[str, Knob] = {knob.name: knob for knob in KNOBS}
+
+
+def find_knob(name: str) -> Knob:
+    """The knob of a name. Raises ``SettingsError`` naming those that there are."""
+    if name not in KNOB:
+        raise SettingsError(f"There is no setting “{name}”; known are {', '.join(KNOB)}.", field=name)
+    return KNOB[name]
+
+
+BETWEEN = re.compile(r"\n|,(?=[^,\n]*=)")
+"""What stands between two entries of a text of knobs; javascript/clora.js splits by the same."""
+
+
+def from_text(text: str) -> dict[str, Value]:
+    """The knobs in ``name = value``, one per line or several set off by commas; a list's own commas stay in it.
+
+    Raises ``SettingsError`` naming the setting and what it takes, or what is no setting.
+    """
+    found: dict[str, Value] = {}
+    for entry in filter(None, (part.strip(" \t\r,") for part in BETWEEN.split(text))):
+        name, equals, value = (part.strip() for part in entry.partition("="))
+        if not equals:
+            msg = f"“{name}” is no setting with its value; write for example “temperature = 0.4”, one on each line."
+            raise SettingsError(msg, field="advanced")
+        if name in found:
+            raise SettingsError(f"The setting “{name}” is given twice; leave one of them.", field=name)
+        found[name] = find_knob(name).parse(value)
+    return found
+
+
+def to_text(values: Mapping[str, Value]) -> str:
+    """``values`` as ``from_text`` reads them, one on each line."""
+    return "\n".join(f"{name} = {plain(value)}".rstrip() for name, value in values.items())
+
+
+def plain(value: Value) -> str:
+    """A value in words that its knob reads back to the same."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)

@@ -7,6 +7,7 @@ from typing import Any
 
 from clora_ext import __version__
 from clora_ext.errors import SettingsError
+from clora_ext.knobs import plain
 from clora_ext.prompt import FIELDS, ROLES, Request, parse_requests, read_requests
 from clora_ext.settings import KNOBS, Settings, profile_value, schema, settings
 
@@ -88,7 +89,7 @@ def to_infotext(request: JobRequest) -> dict[str, str]:
     """What has to be written to make the image again: profile, method, changed knobs, explicit bindings."""
     wanted = request.settings
     words = {key("version"): __version__, key("profile"): wanted.profile, key("method"): wanted.method}
-    words |= {key(name): _plain(value) for name, value in wanted.changed.items()}
+    words |= {key(name): _written(value) for name, value in wanted.changed.items()}
     if request.bindings:
         objects = [
             {name: value for name in FIELDS if (value := getattr(binding, name)) is not None}
@@ -111,9 +112,9 @@ def from_infotext(words: Mapping[str, str]) -> dict[str, Any] | None:
     return fields
 
 
-def _plain(value: Any) -> str:
+def _written(value: Any) -> str:
     """A value as infotext; an empty list is written out, since an empty value can not be."""
-    return "none" if value == "" else str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+    return "none" if value == "" else plain(value)
 
 
 def _blank(text: str) -> str:

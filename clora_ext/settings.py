@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clora_ext.errors import SettingsError
-from clora_ext.knobs import KNOB, KNOBS, Knob, Value
+from clora_ext.knobs import KNOB, KNOBS, Knob, Value, find_knob
 
 METHODS: dict[str, str] = {
     "clora": "one branch per LoRA, latent updates, masks",
@@ -101,8 +101,7 @@ def settings(profile: str = "balanced", method: str = "clora", **knobs: Any) -> 
         if not isinstance(value, str) or value not in known:
             raise SettingsError(f"“{name}” is {value!r}; it must be one of {', '.join(known)}.", field=name)
     for name in knobs:
-        if name not in KNOB:
-            raise SettingsError(f"There is no setting “{name}”; known are {', '.join(KNOB)}.", field=name)
+        find_knob(name)
     values = {
         knob.name: knob.parse(knobs[knob.name]) if knob.name in knobs else profile_value(profile, knob.name)
         for knob in KNOBS

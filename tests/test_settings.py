@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clora_ext.errors import BindingError, SettingsError
+from clora_ext.knobs import from_text, to_text
 from clora_ext.request import from_infotext, json_schema, read, to_infotext
 from clora_ext.settings import KNOB, KNOBS, METHODS, PROFILES, settings
 
@@ -73,6 +74,35 @@ def _values(knob):
 def test_infotext_round_trip_of_every_knob(knobs: dict, profile: str):
     request = read({"profile": profile, **knobs, "bindings": [{"lora": "a, b:c", "subject": "cat", "weight": 0.7}]})
     assert read(from_infotext(to_infotext(request))) == request
+
+
+@given(st.fixed_dictionaries({}, optional={knob.name: _values(knob) for knob in KNOBS}))
+def test_round_trip_of_every_knob_as_text(knobs: dict):
+    text = to_text(knobs)
+    assert text.count("\n") == max(len(knobs) - 1, 0)
+    for same in (text, text.replace("\n", ", "), f"\n{text}\n , "):
+        assert from_text(same) == {name: KNOB[name].parse(value) for name, value in knobs.items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "words"),
+    [
+        ("step_sise = 4", "step_sise", "known are"), ("temperature = 900", "temperature", "between 0.01 and 5"),
+        ("temperature: 0.4", "advanced", "for example"), ("temperature = 1, temperature = 2", "temperature", "twice"),
+        ("overlap = soft\nsoft", "advanced", "“soft” is no setting"), ("refresh = maybe", "refresh", "true or false"),
+        ("rounds_at = 0, 10, ten, rounds = 3", "rounds_at", "list of numbers"), ("= 4", "", "no setting “”"),
+    ],
+)  # fmt: skip
+def test_a_bad_text_of_knobs_names_what_is_wrong(text: str, field: str, words: str):
+    with pytest.raises(SettingsError, match=words) as caught:
+        from_text(text)
+    assert caught.value.field == field
+
+
+def test_lists_keep_their_commas_in_a_text():
+    assert from_text("rounds_at = 0, 10, 20, morphology = open, dilate") == {
+        "rounds_at": "0, 10, 20", "morphology": "open, dilate",
+    }  # fmt: skip
 
 
 def test_an_infotext_without_us_says_nothing():
