@@ -1,19 +1,28 @@
-// The panel's rows and chips: what Python answers becomes elements, what people do becomes one JSON action.
-// Names and prompts are only ever set as text and values, never as HTML.
+// The panel's rows, chips, advanced knobs and presets: what Python answers becomes elements, what people do becomes one
+// JSON action or an entry of the text field "Advanced settings". Names and prompts are only ever set as text and values,
+// never as HTML.
 
 (function() {
     "use strict";
 
-    const PAUSE = 15; // milliseconds after a key, until the prompt is looked at; one look at a time
+    const PAUSE = 15; // milliseconds after a key, until the prompt is looked at
     const PATIENCE = 3000; // milliseconds until an answer that never came is given up
+    const WATCH = 300; // milliseconds between looks at fields that somebody else may fill
     const tabs = {};
 
     function element(tab, name) {
         return gradioApp().getElementById(`clora_${tab}_${name}`);
     }
 
+    function fieldOf(tab, name) {
+        return element(tab, name)?.querySelector("textarea, input");
+    }
+
     function state(tab) {
-        tabs[tab] = tabs[tab] || {timer: null, asked: 0, stale: false, action: "", active: null, view: null};
+        tabs[tab] = tabs[tab] || {
+            timer: null, busy: 0, stale: false, actions: [], action: {}, active: null, view: null, wrong: null, seen: null,
+            knobs: null, controls: null, presets: null,
+        };
         return tabs[tab];
     }
 
@@ -25,50 +34,84 @@
         return Boolean(gradioApp().querySelector(`#clora_${tab}_enabled-checkbox input`)?.checked);
     }
 
-    // -- asking ------------------------------------------------------------------------------------------------
+    // -- asking: one question at a time, actions before looks ------------------------------------------------------
 
     function touched(tab) {
         const now = state(tab);
+        now.stale = true;
         clearTimeout(now.timer);
         now.timer = setTimeout(() => ask(tab), PAUSE);
     }
 
     function ask(tab) {
         const now = state(tab);
-        if (!enabled(tab)) return;
-        if (now.asked && performance.now() - now.asked < PATIENCE) {
-            now.stale = true;
-            return;
-        }
-        now.asked = performance.now();
-        now.stale = false;
-        element(tab, "check")?.click();
+        if (now.busy) return;
+        const acts = now.actions.length > 0;
+        if (!acts && !(now.stale && enabled(tab))) return;
+        if (acts) now.action = now.actions.shift();
+        else now.stale = false;
+        now.busy = setTimeout(() => free(tab), PATIENCE);
+        element(tab, acts ? "edit" : "check").click();
+    }
+
+    function free(tab) {
+        const now = state(tab);
+        clearTimeout(now.busy);
+        now.busy = 0;
+        ask(tab);
+    }
+
+    function send(tab, action) {
+        state(tab).actions.push(action);
+        ask(tab);
+    }
+
+    function take(tab) {
+        return JSON.stringify(state(tab).action);
     }
 
     function show(tab, answer) {
         const now = state(tab);
-        now.asked = 0;
-        now.view = JSON.parse(answer);
-        draw(tab);
-        if (now.stale || now.view.prompt !== promptOf(tab)) touched(tab);
+        const told = JSON.parse(answer);
+        if (told.rows) {
+            now.view = told;
+            now.wrong = null;
+            now.stale = now.stale || told.prompt !== promptOf(tab);
+        } else if (now.action.preset) {
+            drawPresets(tab, told);
+        } else {
+            now.wrong = told.told ?? null;
+            now.stale = !now.wrong;
+        }
+        if (now.view) draw(tab);
+        free(tab);
     }
 
-    function send(tab, lora, changes) {
-        state(tab).action = JSON.stringify({lora, changes});
-        element(tab, "edit").click();
-    }
+    // Fields change also when a picture is pasted, a style is applied or a preset is loaded, and that is no event of the
+    // page. So their contents are compared now and then, while the panel is on.
 
-    function take(tab) {
-        return state(tab).action;
+    function watch(tab) {
+        const now = state(tab);
+        const inside = `#clora_${tab}_enabled .block`;
+        const fields = [...gradioApp().querySelectorAll(
+            `#${tab}_prompt textarea, #${tab}_steps input, ${inside} input, ${inside} textarea`
+        )].filter((field) => !field.closest(".clora-board"));
+        const seen = !enabled(tab) ? null :
+            fields.map((field) => field.type === "checkbox" ? field.checked : field.value).join("\n");
+        if (document.hidden || seen === now.seen) return;
+        now.seen = seen;
+        fillKnobs(tab);
+        touched(tab);
     }
 
     // -- drawing -----------------------------------------------------------------------------------------------
 
     function make(tag, properties = {}, children = []) {
         const made = document.createElement(tag);
-        const {data, aria, style, ...rest} = properties;
+        const {data, aria, style, role, ...rest} = properties;
         Object.assign(made, rest);
         Object.assign(made.dataset, data);
+        if (role) made.setAttribute("role", role);
         for (const [name, value] of Object.entries(aria || {})) made.setAttribute(`aria-${name}`, value);
         for (const [name, value] of Object.entries(style || {})) made.style.setProperty(name, value);
         made.append(...children);
@@ -81,16 +124,11 @@
 
     function draw(tab) {
         const board = element(tab, "board");
-        const {view} = state(tab);
-        if (!board || !view) return;
-        board.classList.add("clora-board");
-        element(tab, "line").classList.add("clora-replaced");
-        element(tab, "check").classList.add("clora-replaced");
+        const {view, wrong} = state(tab);
         const kept = keep(board);
         const active = activeRow(tab);
-        const line = make("p", {className: "clora-line", textContent: view.line});
-        line.setAttribute("role", "status");
-        line.classList.toggle("clora-wrong", view.problems.length > 0);
+        const line = make("p", {className: "clora-line", textContent: wrong ?? view.line, role: "status"});
+        line.classList.toggle("clora-wrong", wrong !== null || view.problems.length > 0);
         const parts = [line];
         if (view.rows.length) {
             parts.push(make("div", {className: "clora-rows"}, view.rows.map((row) => drawRow(tab, row, row === active))));
@@ -112,7 +150,7 @@
     function drawRow(tab, row, active) {
         const changed = (changes) => {
             state(tab).active = row.lora;
-            send(tab, row.lora, changes);
+            send(tab, {lora: row.lora, changes});
         };
         const pick = make("input", {
             type: "radio", name: `clora_${tab}_active`, checked: active, data: {key: `pick ${row.lora}`},
@@ -183,14 +221,12 @@
             chip.dataset.key = `word ${index}`;
             chip.setAttribute("aria-pressed", String(owner === active));
             chip.title = owner ? owner.lora : "";
-            chip.onclick = () => send(tab, active.lora, owner === active ?
+            chip.onclick = () => send(tab, {lora: active.lora, changes: owner === active ?
                 {subject: null, occurrence: null} :
-                {subject: word.text, occurrence: word.places > 1 ? word.occurrence : null, role: null, on: null});
+                {subject: word.text, occurrence: word.places > 1 ? word.occurrence : null, role: null, on: null}});
             return chip;
         });
-        const box = make("div", {className: "clora-chips", aria: {label: "Words of the prompt"}}, chips);
-        box.setAttribute("role", "group");
-        return box;
+        return make("div", {className: "clora-chips", role: "group", aria: {label: "Words of the prompt"}}, chips);
     }
 
     // A new drawing keeps what has the focus, and what is being typed there.
@@ -208,12 +244,141 @@
         found.focus({preventScroll: true});
     }
 
+    // -- the advanced knobs: one control for each, kept in step with the entries of the text field ------------------
+
+    const BETWEEN = /\n|,(?=[^,\n]*=)/; // as clora_ext/knobs.py
+
+    function entries(tab) {
+        const parts = fieldOf(tab, "advanced").value.split(BETWEEN).map((part) => part.replace(/^[\s,]+|[\s,]+$/g, ""));
+        return parts.filter((part) => part).map((text) => {
+            const at = text.indexOf("=");
+            return {text, name: at < 0 ? null : text.slice(0, at).trim(), value: text.slice(at + 1).trim()};
+        });
+    }
+
+    function profileValue(tab, name) {
+        const {values} = state(tab).knobs;
+        return (values[fieldOf(tab, "profile")?.value] ?? values.balanced)[name];
+    }
+
+    function turn(tab, name, value) {
+        const left = entries(tab).filter((entry) => entry.name !== name).map((entry) => entry.text);
+        if (value !== null && value !== String(profileValue(tab, name))) left.push(`${name} = ${value}`.trim());
+        const field = fieldOf(tab, "advanced");
+        field.value = left.join("\n");
+        updateInput(field);
+        fillKnobs(tab);
+    }
+
+    function fillKnobs(tab) {
+        const {controls} = state(tab);
+        if (!controls) return;
+        const found = Object.fromEntries(entries(tab).map((entry) => [entry.name, entry.value]));
+        for (const [name, control] of Object.entries(controls)) {
+            const value = String(found[name] ?? profileValue(tab, name));
+            control.closest(".clora-knob").classList.toggle("clora-changed", name in found);
+            if (control.type === "checkbox") control.checked = value.toLowerCase() === "true";
+            else if (control.value !== value) control.value = value;
+        }
+    }
+
+    function drawKnobs(tab) {
+        const now = state(tab);
+        if (now.controls) return;
+        now.controls = {};
+        const boxes = Object.entries(now.knobs.knobs).map(([name, knob]) => {
+            const id = `clora_${tab}_knob_${name}`;
+            const common = {id, aria: {describedby: `${id}_help`}};
+            const control = knob.enum ?
+                make("select", common, knob.enum.map((choice) => make("option", {value: choice, textContent: choice}))) :
+                make("input", {...common, ...inputOf(knob)});
+            control.onchange = () => turn(tab, name, control.type === "checkbox" ? String(control.checked) :
+                control.type === "number" && control.value === "" ? null : control.value.trim());
+            now.controls[name] = control;
+            return make("div", {className: "clora-knob"}, [
+                make("label", {htmlFor: id, textContent: knob.title}), control,
+                make("p", {id: `${id}_help`, className: "clora-hint", textContent: knob.description}),
+            ]);
+        });
+        const box = make("div", {className: "clora-board clora-knobs", role: "group", aria: {label: "Advanced settings"}}, boxes);
+        element(tab, "advanced").after(box);
+        fillKnobs(tab);
+    }
+
+    function inputOf(knob) {
+        if (knob.type === "boolean") return {type: "checkbox"};
+        if (knob.type === "string") return {type: "text"};
+        return {type: "number", min: knob.minimum, max: knob.maximum, step: knob.type === "integer" ? 1 : "any"};
+    }
+
+    // -- presets -----------------------------------------------------------------------------------------------------
+
+    function beginPresets(tab) {
+        const box = make("details", {id: `clora_${tab}_presets`, className: "clora-board clora-presets"}, [
+            make("summary", {textContent: "Presets"}),
+        ]);
+        box.ontoggle = () => {
+            if (!box.open || state(tab).presets) return;
+            openPresets(tab, box);
+            send(tab, {preset: "list"});
+        };
+        return box;
+    }
+
+    function openPresets(tab, box) {
+        const id = `clora_${tab}_preset`;
+        const name = make("input", {type: "text", id: `${id}_name`, maxLength: 100});
+        const names = make("datalist", {id: `${id}_names`});
+        name.setAttribute("list", names.id);
+        const text = make("textarea", {id: `${id}_text`, rows: 2, spellcheck: false});
+        const told = make("p", {id: `${id}_told`, className: "clora-line", role: "status"});
+        const button = (preset, label) => make("button", {
+            type: "button", id: `${id}_${preset}`, textContent: label,
+            onclick: () => send(tab, {preset, name: name.value, text: text.value}),
+        });
+        state(tab).presets = {name, names, text, told};
+        box.append(
+            make("div", {className: "clora-presets-row"}, [
+                labelled("Preset: choose one, or type a name to save under", name), names, button("load", "Load"),
+                button("save", "Save"), button("delete", "Delete"), button("reset", "Reset all"),
+            ]),
+            labelled("Preset as JSON: what was loaded or saved, to copy; or paste one here and apply it", text),
+            button("apply", "Apply the JSON"), told,
+        );
+    }
+
+    function drawPresets(tab, answer) {
+        const {name, names, text, told} = state(tab).presets;
+        told.textContent = answer.told;
+        told.classList.toggle("clora-wrong", Boolean(answer.wrong));
+        if (answer.wrong) return;
+        names.replaceChildren(...answer.presets.map((each) => make("option", {value: each})));
+        if (answer.told) text.value = answer.text;
+        if (state(tab).action.preset === "delete") name.value = "";
+    }
+
     // -- beginning ---------------------------------------------------------------------------------------------
 
+    function begin(tab) {
+        const board = make("div", {id: `clora_${tab}_board`, className: "clora-board"});
+        const line = element(tab, "line");
+        line.after(board);
+        line.classList.add("clora-replaced");
+        element(tab, "check").classList.add("clora-replaced");
+        const box = element(tab, "advanced_box");
+        box.after(beginPresets(tab));
+        box.querySelector(".label-wrap").addEventListener("click", () => drawKnobs(tab));
+        state(tab).knobs = JSON.parse(fieldOf(tab, "view").value);
+        const places = ["clora_%_enabled-checkbox", "clora_%_enabled", "%_prompt"];
+        for (const place of places.map((id) => gradioApp().getElementById(id.replace("%", tab)))) {
+            place?.addEventListener("input", ({target}) => target.closest(".clora-board") || touched(tab));
+        }
+        setInterval(() => watch(tab), WATCH);
+    }
+
     onUiLoaded(() => {
-        for (const checkbox of gradioApp().querySelectorAll("[id^=clora_][id$=_enabled-checkbox] input")) {
-            const tab = checkbox.closest("[id^=clora_]").id.split("_")[1];
-            gradioApp().querySelector(`#${tab}_prompt textarea`)?.addEventListener("input", () => touched(tab));
+        for (const checkbox of gradioApp().querySelectorAll("[id^=clora_][id$=_enabled-checkbox]")) {
+            begin(checkbox.id.split("_")[1]);
         }
     });
 

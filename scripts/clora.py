@@ -38,7 +38,7 @@ else:
             return components
 
         def process(self, p: Any, *args: Any) -> None:
-            lifecycle.process(p, ui.fields(args))
+            lifecycle.process(p, args)
 
         def after_extra_networks_activate(self, p: Any, *args: Any, **kwargs: Any) -> None:
             lifecycle.activated(p)

@@ -1,9 +1,10 @@
 """Every knob is in the panel, the infotext, the API's schema and the plot, from its one definition."""
 
+import json
 from typing import Any
 
 from clora_ext.request import key, read, to_infotext
-from clora_ext.settings import KNOBS, METHODS, PROFILES, Knob
+from clora_ext.settings import KNOBS, METHODS, PROFILES, Knob, profile_value
 from tests.webui.server import WebUI
 
 
@@ -18,27 +19,45 @@ def another(knob: Knob) -> Any:
     return knob.high if knob.default != knob.high else knob.low
 
 
+MAIN = ("step_size", "update_until", "mask_threshold", "lock_at")
+"""The knobs with a slider of their own."""
+
+
+def components(host: WebUI) -> dict[str, dict[str, Any]]:
+    """The properties of the page's components by their ids."""
+    return {each["props"].get("elem_id"): each["props"] for each in host.get("/config").json()["components"]}
+
+
 def test_four_lists_are_one(webui: WebUI):
     scripts = {(s["name"], s["is_img2img"]): s for s in webui.get("/sdapi/v1/script-info").json()}
     panel = [arg["label"] for arg in scripts["clora", False]["args"]]
     axes = scripts["x/y/z plot", False]["args"][0]["choices"]
     schema = webui.get("/clora/v1/schema").json()["properties"]
+    advanced = json.loads(components(webui)["clora_txt2img_view"]["value"])["knobs"]
     written = to_infotext(read({knob.name: another(knob) for knob in KNOBS}))
     for knob in KNOBS:
         assert knob.help.endswith("."), f"{knob.name} has no help sentence"
-        assert panel.count(knob.label) == 1
+        assert panel.count(knob.label) == (knob.name in MAIN)
+        assert (knob.name in advanced) == (knob.name not in MAIN)
         assert axes.count(f"[CLoRA] {knob.label}") == 1
         assert schema[knob.name]["description"] == knob.help
         assert key(knob.name) in written
-    assert [label for label in panel if label in {knob.label for knob in KNOBS}] == [knob.label for knob in KNOBS]
+    assert list(advanced) == [knob.name for knob in KNOBS if knob.name not in MAIN]
     assert set(schema) - {knob.name for knob in KNOBS} == {"enabled", "show_masks", "profile", "method", "bindings"}
     assert len([label for label in axes if label.startswith("[CLoRA]")]) == len(KNOBS) + 5
 
 
 def test_the_panel_explains_every_profile_method_and_knob(webui: WebUI):
-    components = {each["props"].get("elem_id"): each["props"] for each in webui.get("/config").json()["components"]}
-    told = {name: components[f"clora_txt2img_{name}"]["info"] for name in ("profile", "method")}
+    there = components(webui)
+    told = {name: there[f"clora_txt2img_{name}"]["info"] for name in ("profile", "method")}
     assert all(f"{profile}:" in told["profile"] or f"{profile}," in told["profile"] for profile in PROFILES)
     assert all(f"{method}: {text}" in told["method"] for method, text in METHODS.items())
+    advanced = json.loads(there["clora_txt2img_view"]["value"])
+    assert set(advanced["values"]) == set(PROFILES)
     for knob in KNOBS:
-        assert components[f"clora_txt2img_{knob.name}"]["info"] == knob.help
+        if knob.name in MAIN:
+            assert there[f"clora_txt2img_{knob.name}"]["info"] == knob.help
+        else:
+            assert advanced["knobs"][knob.name]["description"] == knob.help
+            for profile, values in advanced["values"].items():
+                assert values[knob.name] == profile_value(profile, knob.name)

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from clora_ext.settings import KNOB
 from tests.webui.browser import WebUIPage, find_chromium, open_page
 from tests.webui.jobs import last
 from tests.webui.server import WebUI, pixel_sha1
+from tests.webui.test_knobs import MAIN
 from tests.webui.test_routes import HOSTILE
 from tiny_world.judge import Judge, verdict
 
@@ -56,8 +58,23 @@ class Panel:
 
     def told(self, words: str) -> None:
         """Wait until the presets' own line has these words."""
+        self.page.locator("#clora_txt2img_preset_told", has_text=words).wait_for()
+
+    def open(self, name: str) -> None:
+        """Click the title of an accordion in the panel."""
+        self.element(name).locator(".label-wrap, summary").first.click()
+
+    def holds(self, name: str, value: str) -> None:
+        """Wait until a field holds this value."""
         self.page.wait_for_function(
-            "words => document.querySelector('#clora_txt2img_preset_told textarea').value.includes(words)", arg=words
+            "([id, value]) => [...document.getElementById(id).querySelectorAll('textarea, input')][0].value === value",
+            arg=[f"clora_txt2img_{name}", value],
+        )
+
+    def shows(self, name: str, value: str) -> None:
+        """Wait until the control of an advanced knob shows this value."""
+        self.page.wait_for_function(
+            "([id, value]) => document.getElementById(id).value === value", arg=[f"clora_txt2img_knob_{name}", value]
         )
 
     def chip(self, word: str, occurrence: int = 1):
@@ -66,6 +83,10 @@ class Panel:
             .filter(has=self.page.locator(f"bdi:text-is('{word}')"))
             .nth(occurrence - 1)
         )
+
+    def knob(self, name: str):
+        """The control of an advanced knob, found by its label."""
+        return self.element("advanced_box").get_by_label(KNOB[name].label, exact=True)
 
     def row(self, lora: str):
         return self.board.get_by_role("group", name=lora, exact=True)
@@ -158,18 +179,23 @@ def test_a_picture_sent_back_restores_every_field(world: WebUI):
         page.sampling(**JOB)
         panel.switch()
         panel.choose("profile", "authors")
-        page.page.wait_for_function("document.querySelector('#clora_txt2img_mask_threshold input').value === '0.3'")
+        panel.holds("mask_threshold", "0.3")
+        panel.open("advanced_box")
+        panel.knob("temperature").fill("0.4")
+        page.page.keyboard.press("Tab")
         page.number("clora_txt2img_mask_threshold", 0.41)
         panel.element("bindings").locator("textarea").fill("tuxcat: cat\nbrowndog: dog, weight=1.1")
         first = page.generate()
         picture = page.shown_file()
-    assert pixel_sha1(first) == by_api(world, profile="authors", mask_threshold=0.41, bindings=bindings)
+    turned = {"profile": "authors", "mask_threshold": 0.41, "temperature": 0.4}
+    assert pixel_sha1(first) == by_api(world, **turned, bindings=bindings)
     with open_page(world) as page:
         panel = Panel(page)
         page.send_to_txt2img(picture)
         panel.screenshot("4-sent-back")
         assert panel.element("bindings").locator("textarea").is_visible()
         assert (panel.field("profile"), panel.field("mask_threshold")) == ("authors", "0.41")
+        assert panel.field("advanced") == "temperature = 0.4"
         assert panel.field("bindings") == "tuxcat: cat\nbrowndog: dog, weight=1.1"
         assert pixel_sha1(page.generate()) == pixel_sha1(first)
     settings = last(world)["settings"]
@@ -189,27 +215,96 @@ def test_a_picture_made_without_us_switches_the_panel_off(world: WebUI):
         assert pixel_sha1(page.generate()) == pixel_sha1(plain)
 
 
+def test_advanced_knobs_are_controls_and_text_in_step(world: WebUI):
+    with open_page(world) as page:
+        panel = Panel(page)
+        page.prompt(PROMPT)
+        page.sampling(**JOB)
+        panel.switch()
+        assert page.page.locator(".clora-knob").count() == 0, "they are drawn when they are looked at"
+        panel.open("advanced_box")
+        for name in set(KNOB) - set(MAIN):
+            control = panel.knob(name)
+            assert control.get_attribute("id") == f"clora_txt2img_knob_{name}"
+            assert page.page.locator(f"#clora_txt2img_knob_{name}_help").inner_text() == KNOB[name].help
+            assert control.get_attribute("aria-describedby") == f"clora_txt2img_knob_{name}_help"
+        assert panel.knob("refresh").is_checked()
+        panel.knob("uncond").select_option("shared")
+        panel.knob("refresh").press("Space")
+        panel.holds("advanced", "uncond = shared\nrefresh = false")
+        text = panel.element("advanced").locator("textarea")
+        text.fill("rounds_at = 0, 10, overlap = soft, ")
+        panel.shows("overlap", "soft")
+        panel.shows("rounds_at", "0, 10")
+        assert panel.knob("refresh").is_checked()
+        panel.knob("overlap").select_option("average")
+        panel.holds("advanced", "rounds_at = 0, 10")
+        panel.screenshot("8-advanced", whole=False)
+        composed = pixel_sha1(page.generate())
+        panel.choose("profile", "paper")
+        panel.holds("advanced", "")
+        panel.shows("rounds_at", "0, 10, 20")
+        assert page.errors_outside_gradio() == []
+    assert composed == by_api(world, rounds_at="0, 10")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("temperature = 900", "“temperature” is '900'; it must be between 0.01 and 5."),
+        ("step_sise = 4", "There is no setting “step_sise”"),
+        ("mask_threshold = 0.3", "“Mask threshold (lambda)” has a field of its own"),
+        ("soft", "“soft” is no setting with its value"),
+    ],
+)
+def test_a_wrong_advanced_setting_is_told_and_refused(world: WebUI, text: str, words: str):
+    with open_page(world) as page:
+        panel = Panel(page)
+        page.prompt(PROMPT)
+        page.sampling(**JOB)
+        panel.switch()
+        panel.open("advanced_box")
+        panel.element("advanced").locator("textarea").fill(text)
+        panel.says(words)
+        page.element("txt2img_generate").click()
+        page.element("html_log_txt2img").get_by_text(words).first.wait_for()
+        assert panel.pictures() == 0
+        panel.switch()
+        page.generate()  # off is off, whatever stands there
+        assert page.errors_outside_gradio() == []
+
+
 def test_presets_are_saved_loaded_and_reset(world: WebUI):
     with open_page(world) as page:
         panel = Panel(page)
         panel.switch()
         page.number("clora_txt2img_mask_threshold", 0.5)
-        panel.element("presets").locator(".label-wrap").first.click()
-        panel.element("preset").locator("input").fill("mine")
-        page.page.keyboard.press("Enter")
-        panel.element("preset_save").click()
-        panel.told("Saved")
-        assert '"mask_threshold": 0.5' in panel.field("preset_json")
+        panel.open("advanced_box")
+        panel.element("advanced").locator("textarea").fill("uncond = shared")
+        panel.open("presets")
+        panel.element("preset_name").fill("mine")
+        panel.element("preset_save").press("Enter")
+        panel.told("Saved “mine”")
+        assert '"mask_threshold": 0.5' in panel.element("preset_text").input_value()
         panel.screenshot("5-presets", whole=False)
         panel.element("preset_reset").click()
-        page.page.wait_for_function("document.querySelector('#clora_txt2img_mask_threshold input').value === '0.35'")
+        panel.holds("mask_threshold", "0.35")
+        panel.holds("advanced", "")
         panel.element("preset_load").click()
-        page.page.wait_for_function("document.querySelector('#clora_txt2img_mask_threshold input').value === '0.5'")
-        panel.element("preset_json").locator("textarea").fill('{"step_sise": 1}')
+        panel.holds("mask_threshold", "0.5")
+        panel.holds("advanced", "uncond = shared")
+        panel.element("preset_text").fill('{"step_sise": 1}')
         panel.element("preset_apply").click()
         panel.told("step_sise")
+        panel.element("preset_text").fill('{"profile": "authors", "overlap": "soft"}')
+        panel.element("preset_apply").click()
+        panel.told("Applied")
+        panel.holds("profile", "authors")
+        panel.holds("advanced", "overlap = soft")
+        assert page.page.locator("#clora_txt2img_preset_names option").count() == 1
         panel.element("preset_delete").click()
         panel.told("Deleted")
+        assert page.errors_outside_gradio() == []
     assert world.get("/clora/v1/presets").json() == {}
 
 
@@ -241,11 +336,22 @@ def test_without_our_script_the_text_fields_remain(world: WebUI):
         page.prompt(UNBOUND)
         panel.switch()
         panel.element("bindings").locator("textarea").fill("tuxcat: cat #2")
+        page.sampling(**JOB)
+        panel.open("advanced_box")
+        text = panel.element("advanced").locator("textarea")
+        text.fill("temperature = 900")
+        panel.element("check").click()
+        page.page.wait_for_function(
+            "document.querySelector('#clora_txt2img_line textarea').value.includes('between 0.01 and 5')"
+        )
+        text.fill("temperature = 0.4")
         panel.element("check").click()
         page.page.wait_for_function(
             "document.querySelector('#clora_txt2img_line textarea').value.startsWith('tuxcat on')"
         )
         assert "(number 2), browndog on “dog”" in panel.field("line")
+        page.generate()
+        assert last(world)["settings"]["temperature"] == 0.4
         assert page.page.evaluate("window.clora") is None
         assert page.errors_outside_gradio() == []
 

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException
@@ -14,7 +15,7 @@ from clora_ext.errors import CLoRAError
 from clora_ext.hosts.webui import presets
 from clora_ext.hosts.webui.preview import STEPS, look, with_tokens
 from clora_ext.hosts.webui.reports import last, masks_of
-from clora_ext.request import json_schema
+from clora_ext.request import json_schema, read
 from clora_ext.settings import METHODS, PROFILES
 
 
@@ -87,7 +88,7 @@ def _jobs() -> APIRouter:
     @routes.post("/tokenize")
     def tokenize(prompt: str = PROMPT, clora: dict[str, Any] = FIELDS) -> dict[str, Any]:
         """A prompt's words with their token columns, its LoRAs and what each is bound to, problems."""
-        seen = with_tokens(look(prompt, clora))
+        seen = with_tokens(look(prompt, partial(read, clora)))
         return {name: seen[name] for name in ("words", "rows", "problems", "line")}
 
     @routes.post("/estimate")
@@ -95,7 +96,7 @@ def _jobs() -> APIRouter:
         prompt: str = PROMPT, steps: int = Body(STEPS, ge=1, le=1000), clora: dict[str, Any] = FIELDS
     ) -> dict[str, Any]:
         """UNet rows of one image, and their cost to a plain image's; None with a problem."""
-        seen = look(prompt, clora, steps)
+        seen = look(prompt, partial(read, clora), steps)
         return {name: seen[name] for name in ("estimate", "problems", "line")}
 
     return routes

@@ -6,7 +6,7 @@ sampling starts, before any UNet call.
 
 import logging
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,7 +19,7 @@ from clora_ext.engine.job import Job, Wear, composes, job, plan
 from clora_ext.engine.report import JobReport
 from clora_ext.engine.step import Composition
 from clora_ext.errors import BindingError, CLoRAError, HostError
-from clora_ext.hosts.webui import compat, conditions, networks, shown, tokens, xyz
+from clora_ext.hosts.webui import compat, conditions, fields, networks, shown, tokens, xyz
 from clora_ext.hosts.webui.reports import last, summary
 from clora_ext.hosts.webui.sampling import Sampling
 from clora_ext.prompt import Bound, Request, bind, find_tags, remove_tags
@@ -70,14 +70,17 @@ def _kept(state: State) -> Generator[None, None, None]:
 # -- hooks, in the order in which the host calls them --------------------------------------------------------------
 
 
-def process(p: Any, fields: Mapping[str, Any]) -> None:
+def process(p: Any, args: Sequence[Any]) -> None:
     """A job begins: check what is asked for and stand before its sampling. Off, nothing is touched."""
     for key in [key for key in p.extra_generation_params if key.startswith(f"{KEY} ")]:
         del p.extra_generation_params[key]  # X/Y/Z cells share this dictionary
     _release(p)
+    cell = getattr(p, "clora_cell", {})
+    if fields.off(args) and not cell:
+        return
     state = State()
     with _kept(state):
-        state.request = read(xyz.overlaid(fields, getattr(p, "clora_cell", {})))
+        state.request = read(xyz.overlaid(fields.named(args), cell))
         if not state.request.enabled:
             return
         p.extra_generation_params.update(to_infotext(state.request))

@@ -1,6 +1,6 @@
 """What a job will do, told before it is drawn: for the panel's line, rows and chips, and for the REST routes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from modules import sd_models
@@ -12,21 +12,21 @@ from clora_ext.hosts.webui import networks, tokens
 from clora_ext.hosts.webui.pictures import STYLE, colour
 from clora_ext.prompt import LoraFacts, Outlook, Request, find_tags, outlook, remove_tags
 from clora_ext.prompt.outlook import Row
-from clora_ext.request import JobRequest, read
+from clora_ext.request import JobRequest
 from clora_ext.settings import settings
 
 STEPS = 20
 """Steps that are counted where nobody says how many: WebUI's default."""
 
 
-def look(prompt: str, fields: Mapping[str, Any], steps: int = STEPS) -> dict[str, Any]:
+def look(prompt: str, asked: Callable[[], JobRequest], steps: int = STEPS) -> dict[str, Any]:
     """Plain data: ``line`` in words, ``problems``, one of ``rows`` per LoRA, ``words`` of the prompt, ``estimate``.
 
-    Never raises for what somebody typed: that is a problem with ``message`` and ``field``.
+    ``asked`` reads the request. Never raises for what somebody typed: that is a problem with ``message`` and ``field``.
     """
     problems: list[CLoRAError] = []
     try:
-        request = read(fields)
+        request = asked()
     except CLoRAError as error:
         problems.append(error)
         request = JobRequest(enabled=True, settings=settings())
