@@ -22,6 +22,8 @@ class Masking:
         self.settings = settings
         self.current: dict[int, Weights] = {}
         """The latest weights [branch, height, width] of every image that has any."""
+        self.maps: dict[int, Tensor] = {}
+        """What they were made from: the mean map [concept, height, width] of every concept's words."""
         self.locked: set[int] = set()
         self._kept: list[list[Weights]] = [[] for _ in range(images)]
 
@@ -39,7 +41,8 @@ class Masking:
             regions.append(masks.region(own, self.settings["mask_threshold"]))
             strengths.append(own.mean(dim=0))
         united = masks.morphed(torch.stack(regions), self.settings.morphology)
-        self.current[image] = masks.shares(united, torch.stack(strengths), self.settings["overlap"])
+        self.maps[image] = torch.stack(strengths)
+        self.current[image] = masks.shares(united, self.maps[image], self.settings["overlap"])
 
     def settle(self, image: int, here: float) -> None:
         """The step is over for ``image``: lock its masks if they are steady, or if it is time."""

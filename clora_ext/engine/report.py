@@ -40,6 +40,8 @@ class JobReport:
     steps: list[StepReport] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
     """Last weights per image [branch, height, width]: who draws what."""
+    maps: list[Tensor] = field(default_factory=list)
+    """Last cross-attention per image [concept, height, width], of which the weights were made; none before masks."""
 
     @property
     def rows(self) -> int:
@@ -52,12 +54,13 @@ class JobReport:
         return sum(step.seconds for step in self.steps)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; masks as nested lists of each branch's share."""
+        """Plain data for JSON; masks as nested lists of each branch's share, maps of each concept's attention."""
         return {
             "settings": self.settings,
             "subjects": list(self.subjects),
             "steps": [asdict(step) for step in self.steps],
             "masks": [weights.tolist() for weights in self.weights],
+            "maps": [maps.tolist() for maps in self.maps],
             "unet_rows": self.rows,
             "seconds": self.seconds,
         }

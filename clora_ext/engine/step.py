@@ -197,6 +197,7 @@ class Composition:
         else:
             weights = [self._settled(image) for image in range(len(self.plans))]
         self.report.weights = [found.float().cpu() for found in weights]
+        self.report.maps = [found.float().cpu() for _, found in sorted(self.masking.maps.items())]
         return [
             masks.resized(found, (like.shape[-2], like.shape[-1]), self.settings["mask_edges"]) for found in weights
         ]

@@ -328,5 +328,9 @@ def test_a_report_is_plain_data():
     data = composition.report.as_dict()
     assert data["unet_rows"] == 9
     assert len(data["masks"][0]) == 3
+    masks, maps = torch.tensor(data["masks"][0]), torch.tensor(data["maps"][0])
+    assert maps.shape == masks[1:].shape
+    for mask, seen in zip(masks[1:], maps, strict=True):
+        assert mask.flatten()[seen.argmax()] > 0, "a subject draws where its words are looked at most"
     assert data["seconds"] > 0
     assert data["settings"]["profile"] == "balanced"

@@ -98,6 +98,7 @@ def test_masks_are_shown_on_request_and_change_nothing(webui: WebUI):
     assert len(shown.images) == len(shown.infotexts) == 2
     assert shown.sha1 == plain.sha1
     assert shown.images[1].height > shown.images[0].height, "a legend stands below"
+    assert shown.images[1].width == 3 * shown.images[0].width, "masks and two subjects' attention"
     found = webui.get("/clora/v1/masks").json()
     assert [(mask["image"], mask["lora"], mask["words"]) for mask in found] == [
         (0, "tinyA", "cat"),
@@ -106,6 +107,9 @@ def test_masks_are_shown_on_request_and_change_nothing(webui: WebUI):
     picture = Image.open(io.BytesIO(base64.b64decode(found[0]["png"])))
     assert picture.mode == "L"
     assert picture.size == (8, 8)
+    heat = [Image.open(io.BytesIO(base64.b64decode(mask["attention"]))) for mask in found]
+    assert [seen.getextrema()[1] for seen in heat] == [255, 255], "white at the peak"
+    assert heat[0].tobytes() != heat[1].tobytes()
 
 
 def test_masks_of_a_batch_stand_behind_all_its_images(webui: WebUI):

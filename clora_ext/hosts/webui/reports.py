@@ -12,7 +12,7 @@ from modules import devices
 from clora_ext import __version__
 from clora_ext.engine.report import JobReport
 from clora_ext.errors import CLoRAError
-from clora_ext.hosts.webui.pictures import grey, png
+from clora_ext.hosts.webui.pictures import grey, peaked, png
 from clora_ext.request import JobRequest
 
 
@@ -63,14 +63,21 @@ def _told(error: Exception) -> dict[str, str | None]:
 
 
 def masks_of(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """The masks of a job's report as PNGs: per image and subject its LoRA, words, and share of every pixel (grey)."""
+    """The masks of a job's report as grey PNGs: per image and subject its LoRA, words, and share of every pixel.
+
+    ``attention`` is the PNG of what the mask was made from, white at the peak; None where masks are not from maps yet.
+    """
     found: list[dict[str, Any]] = []
     image = 0
     for batch in report.get("batches", []):
-        for weights in batch["masks"]:
-            for share, lora, words in zip(weights[1:], batch["loras"], batch["subjects"], strict=True):
-                mask = torch.tensor(share)
-                size = (mask.shape[1], mask.shape[0])
-                found.append({"image": image, "lora": lora, "words": words, "png": png(grey(mask, size))})
+        for weights, maps in zip(batch["masks"], batch["maps"] or [[]] * len(batch["masks"]), strict=True):
+            for subject, (lora, words) in enumerate(zip(batch["loras"], batch["subjects"], strict=True)):
+                told = {"image": image, "lora": lora, "words": words, "png": _grey(torch.tensor(weights[subject + 1]))}
+                seen = _grey(peaked(torch.tensor(maps[subject]))) if maps else None
+                found.append(told | {"attention": seen})
             image += 1
     return found
+
+
+def _grey(share: torch.Tensor) -> str:
+    return png(grey(share, (share.shape[1], share.shape[0])))
