@@ -49,7 +49,7 @@
         const acts = now.actions.length > 0;
         if (!acts && !(now.stale && enabled(tab))) return;
         if (acts) now.action = now.actions.shift();
-        else now.stale = false;
+        else notice(tab);
         now.busy = setTimeout(() => free(tab), PATIENCE);
         element(tab, acts ? "edit" : "check").click();
     }
@@ -90,18 +90,25 @@
     // Fields change also when a picture is pasted, a style is applied or a preset is loaded, and that is no event of the
     // page. So their contents are compared now and then, while the panel is on.
 
-    function watch(tab) {
-        const now = state(tab);
+    function contents(tab) {
         const inside = `#clora_${tab}_enabled .block`;
         const fields = [...gradioApp().querySelectorAll(
-            `#${tab}_prompt textarea, #${tab}_steps input, ${inside} input, ${inside} textarea`
-        )].filter((field) => !field.closest(".clora-board"));
-        const seen = !enabled(tab) ? null :
-            fields.map((field) => field.type === "checkbox" ? field.checked : field.value).join("\n");
-        if (document.hidden || seen === now.seen) return;
-        now.seen = seen;
+            `#${tab}_prompt textarea, :is(#${tab}_steps, #${tab}_width, #${tab}_height) input, ` +
+            `${inside} input, ${inside} textarea`
+        )].filter((field) => !field.closest(`.clora-board, #clora_${tab}_line, #clora_${tab}_view`));
+        return fields.map((field) => field.type === "checkbox" ? field.checked : field.value).join("\n");
+    }
+
+    function notice(tab) {
+        state(tab).stale = false;
+        state(tab).seen = contents(tab);
         fillKnobs(tab);
-        touched(tab);
+    }
+
+    function watch(tab) {
+        const now = state(tab);
+        if (!enabled(tab)) now.seen = null;
+        else if (!document.hidden && !now.busy && contents(tab) !== now.seen) touched(tab);
     }
 
     // -- drawing -----------------------------------------------------------------------------------------------
