@@ -68,7 +68,7 @@ def json_schema() -> dict[str, Any]:
                 "type": "boolean",
                 "default": False,
                 "title": "Show masks",
-                "description": "Add a picture of who draws what for every image.",
+                "description": "Add a picture of who draws what, with each subject's attention, for every image.",
             },
             "bindings": {"type": "array", "items": binding},
             **schema(),

@@ -26,7 +26,7 @@ else:
             if is_img2img:
                 return False
             self.page: dict[str, Any] = {}
-            for name in ("prompt", "steps"):
+            for name in ("prompt", *ui.COUNTED):
                 self.on_after_component(partial(self._meet, name), elem_id=f"txt2img_{name}")
             return scripts.AlwaysVisible
 

@@ -19,6 +19,10 @@ class Estimate:
     plain_rows: int
     rows: int
     gradient_rows: int
+    most_rows: int
+    """The most that a step predicts."""
+    most_gradient_rows: int
+    """The most that an update differentiates."""
 
     @property
     def ratio(self) -> float:
@@ -31,7 +35,7 @@ def estimate(settings: Settings, worn: Mapping[int, Sequence[str]], steps: int) 
 
     Masks are taken to be locked at the last moment, ``lock_at``; steady ones are locked earlier.
     """
-    rows = gradients = 0
+    rows = gradients = most_rows = most_gradients = 0
     before: float | None = None
     seen = False
     for index in range(steps):
@@ -50,5 +54,7 @@ def estimate(settings: Settings, worn: Mapping[int, Sequence[str]], steps: int) 
         kept = wanted.intersection(compared) if made and not settings["refresh"] else set()
         gradients += made * len(compared)
         rows += len(wanted) - len(kept)
+        most_rows = max(most_rows, len(wanted) - len(kept))
+        most_gradients = max(most_gradients, len(compared) if made else 0)
         before, seen = here, masking
-    return Estimate(2 * steps, rows, gradients)
+    return Estimate(2 * steps, rows, gradients, most_rows, most_gradients)

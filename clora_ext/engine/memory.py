@@ -63,8 +63,7 @@ class Memory:
         if self.limit:
             room += 2.0 * images * row * PLAIN  # what a plain picture takes anyway
         self._room, self._transient = room, row * PLAIN
-        self.plain_rows = max(1, int(room / self._transient))
-        self.graph_rows = max(1, int(room / (row * GRAPH)))
+        self.plain_rows, self.graph_rows = _rows_in(room, row)
 
     def groups(self, rows: Sequence[Row]) -> list[Sequence[Row]]:
         """``rows`` in the parts in which they are differentiated."""
@@ -146,6 +145,24 @@ def split(rows: Sequence[Item], at_once: int | None) -> list[Sequence[Item]]:
     parts = -(-len(rows) // at_once)
     ends = [len(rows) * part // parts for part in range(parts + 1)]
     return [rows[start:end] for start, end in pairwise(ends)]
+
+
+def extra_bytes(row: float, rows: int, graph_rows: int, limit: float) -> float:
+    """Bytes beyond a plain picture's peak, as they are counted before anything is measured.
+
+    ``row`` is the unit of ``row_bytes``, ``rows`` and ``graph_rows`` are predicted and differentiated in a step, and
+    ``limit`` in GiB, 0 for none, says how many of them at once.
+    """
+    plain = 2.0 * row * PLAIN
+    if limit:
+        bounds = _rows_in(limit * GIB + plain, row)
+        rows, graph_rows = min(rows, bounds[0]), min(graph_rows, bounds[1])
+    return max(rows * row * PLAIN, graph_rows * row * GRAPH, plain) - plain
+
+
+def _rows_in(room: float, row: float) -> tuple[int, int]:
+    """How many rows of ``row`` bytes' unit are predicted, and how many differentiated, in ``room`` bytes."""
+    return max(1, int(room / (row * PLAIN))), max(1, int(room / (row * GRAPH)))
 
 
 def row_bytes(unet: nn.Module, size: tuple[int, int]) -> int:

@@ -8,7 +8,7 @@ from torch import nn
 
 from clora_ext.core.rows import Row
 from clora_ext.core.schedule import Moment
-from clora_ext.engine.memory import GIB, GRAPH, PLAIN, Memory, row_bytes, split
+from clora_ext.engine.memory import GIB, GRAPH, PLAIN, Memory, extra_bytes, row_bytes, split
 from clora_ext.engine.session import installed
 from clora_ext.engine.step import Composition
 from clora_ext.errors import HostError
@@ -131,3 +131,12 @@ def test_a_limit_holds_from_the_second_pass_on():
     torch.testing.assert_close(few[1], whole[1], rtol=1e-9, atol=1e-11)
     assert few[0].memory.graph_rows < 8
     assert whole[0].memory.graph_rows > 8
+
+
+@pytest.mark.parametrize(
+    ("rows", "graph_rows", "limit", "more"),
+    [(6, 3, 0.0, 1350 - 70), (6, 3, 1.0, 900 - 70), (6, 3, 0.001, 450 - 70), (6, 0, 0.0, 210 - 70), (2, 0, 1.0, 0)],
+)
+def test_what_composing_takes_beyond_a_plain_picture(rows: int, graph_rows: int, limit: float, more: int):
+    """Of a unit of 1 MiB a row takes 35 to predict and 450 to differentiate; one of each at least."""
+    assert extra_bytes(2.0**20, rows, graph_rows, limit) == pytest.approx(more * 2**20)

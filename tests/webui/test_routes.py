@@ -61,6 +61,30 @@ def test_estimate_counts_what_the_job_then_does(webui: WebUI):
     assert told["ratio"] > 1
 
 
+def test_the_estimate_tells_the_memory_of_the_size_and_the_limit(webui: WebUI):
+    def told(**asked: Any) -> int:
+        answer = ask(webui, "estimate", prompt="a cat and a dog", **asked)
+        amount = answer["estimate"]["extra_memory_bytes"]
+        assert (
+            f", {amount / 2**20:.0f} MB more" in answer["line"] or f", {amount / 2**30:.1f} GB more" in answer["line"]
+        )
+        return amount
+
+    free = {**ON, "memory": 0}
+    small, large = told(clora=free), told(clora=free, width=2048, height=1024)
+    assert large == pytest.approx(8 * small, rel=0.01)
+    assert told(clora={**ON, "memory": 0.01}, width=2048, height=1024) < large / 2
+    assert told(clora={**free, "method": "masks"}) < small
+
+
+def test_the_settings_page_says_how_much_memory_where_nobody_else_does(webui: WebUI):
+    def used(**wanted: Any) -> float:
+        compose(webui, wanted, **SMALL, override_settings={"clora_memory": 3})
+        return last(webui)["settings"]["memory"]
+
+    assert (used(), used(memory=2), used(profile="authors")) == (3.0, 2.0, 0.0)
+
+
 def test_problems_are_answers(webui: WebUI):
     told = ask(webui, "estimate", prompt="a cat <lora:tinyZ:1>")
     assert told["estimate"] is None

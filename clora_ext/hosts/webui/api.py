@@ -13,7 +13,8 @@ from modules import shared
 from clora_ext import __version__
 from clora_ext.errors import CLoRAError
 from clora_ext.hosts.webui import presets
-from clora_ext.hosts.webui.preview import STEPS, look, with_tokens
+from clora_ext.hosts.webui.options import with_defaults
+from clora_ext.hosts.webui.preview import SIZE, STEPS, look, with_tokens
 from clora_ext.hosts.webui.reports import last, masks_of
 from clora_ext.request import json_schema, read
 from clora_ext.settings import METHODS, PROFILES
@@ -93,10 +94,14 @@ def _jobs() -> APIRouter:
 
     @routes.post("/estimate")
     def estimate(
-        prompt: str = PROMPT, steps: int = Body(STEPS, ge=1, le=1000), clora: dict[str, Any] = FIELDS
+        prompt: str = PROMPT,
+        steps: int = Body(STEPS, ge=1, le=1000),
+        width: int = Body(SIZE[0], ge=64, le=8192),
+        height: int = Body(SIZE[1], ge=64, le=8192),
+        clora: dict[str, Any] = FIELDS,
     ) -> dict[str, Any]:
-        """UNet rows of one image, and their cost to a plain image's; None with a problem."""
-        seen = look(prompt, partial(read, clora), steps)
+        """UNet rows of one image, their cost to a plain image's and the memory beyond its; None with a problem."""
+        seen = look(prompt, lambda: read(with_defaults(clora)), steps, (width, height))
         return {name: seen[name] for name in ("estimate", "problems", "line")}
 
     return routes

@@ -20,6 +20,7 @@ from clora_ext.engine.report import JobReport
 from clora_ext.engine.step import Composition
 from clora_ext.errors import BindingError, CLoRAError, HostError
 from clora_ext.hosts.webui import compat, conditions, fields, networks, shown, tokens, xyz
+from clora_ext.hosts.webui.options import with_defaults
 from clora_ext.hosts.webui.reports import last, summary
 from clora_ext.hosts.webui.sampling import Sampling
 from clora_ext.prompt import Bound, Request, bind, find_tags, remove_tags
@@ -80,7 +81,7 @@ def process(p: Any, args: Sequence[Any]) -> None:
         return
     state = State()
     with _kept(state):
-        state.request = read(xyz.overlaid(fields.named(args), cell))
+        state.request = read(with_defaults(xyz.overlaid(fields.named(args), cell)))
         if not state.request.enabled:
             return
         p.extra_generation_params.update(to_infotext(state.request))

@@ -1,10 +1,13 @@
-"""WebUI's settings page: what is shown and saved beside the image."""
+"""WebUI's settings page: what is shown and saved beside the image, and how much memory composing may take."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 from modules import shared
+
+from clora_ext.settings import KNOB, PROFILES
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -20,6 +23,9 @@ def add_options() -> None:
         "clora_progress": shared.OptionInfo(
             default=True, label="Say in the progress text what composing does", section=section
         ),
+        "clora_memory": shared.OptionInfo(
+            KNOB["memory"].default, "Extra memory that composing may take, in GiB", gr.Number, section=section
+        ).info("0 for as much as is free; a job that says its own and the profiles authors and paper keep theirs"),
         "clora_log_level": shared.OptionInfo(
             level, "How much CLoRA writes to the log", gr.Radio, {"choices": list(LOG_LEVELS)}, onchange=set_log_level,
             section=section,
@@ -31,8 +37,20 @@ def add_options() -> None:
 
 def option(name: str) -> Any:
     """The value of ``clora_<name>``; its default where the settings page has not been made."""
-    defaults = {"save_masks": False, "progress": True, "log_level": shared.cmd_opts.clora_log_level}
+    defaults = {
+        "save_masks": False,
+        "progress": True,
+        "memory": KNOB["memory"].default,
+        "log_level": shared.cmd_opts.clora_log_level,
+    }
     return getattr(shared.opts, f"clora_{name}", defaults[name])
+
+
+def with_defaults(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """An object of named fields with the settings page's values for what neither it nor its profile says."""
+    profile = fields.get("profile", "balanced")
+    said = PROFILES.get(profile, {}) if isinstance(profile, str) else {}
+    return dict(fields) if "memory" in {*fields, *said} else {**fields, "memory": option("memory")}
 
 
 def set_log_level() -> None:

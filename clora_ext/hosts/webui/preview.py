@@ -7,6 +7,7 @@ from modules import sd_models
 
 from clora_ext.engine.estimate import Estimate, estimate
 from clora_ext.engine.job import composes, job
+from clora_ext.engine.memory import GIB, extra_bytes, row_bytes
 from clora_ext.errors import CLoRAError, LoraError, PromptError
 from clora_ext.hosts.webui import networks, tokens
 from clora_ext.hosts.webui.pictures import STYLE, colour
@@ -18,11 +19,17 @@ from clora_ext.settings import settings
 STEPS = 20
 """Steps that are counted where nobody says how many: WebUI's default."""
 
+SIZE = (512, 512)
+"""Width and height in pixels where nobody says them: WebUI's default."""
 
-def look(prompt: str, asked: Callable[[], JobRequest], steps: int = STEPS) -> dict[str, Any]:
+
+def look(
+    prompt: str, asked: Callable[[], JobRequest], steps: int = STEPS, size: tuple[int, int] = SIZE
+) -> dict[str, Any]:
     """Plain data: ``line`` in words, ``problems``, one of ``rows`` per LoRA, ``words`` of the prompt, ``estimate``.
 
-    ``asked`` reads the request. Never raises for what somebody typed: that is a problem with ``message`` and ``field``.
+    ``asked`` reads the request, ``size`` is width and height in pixels. Never raises for what somebody typed: that is a
+    problem with ``message`` and ``field``.
     """
     problems: list[CLoRAError] = []
     try:
@@ -35,17 +42,18 @@ def look(prompt: str, asked: Callable[[], JobRequest], steps: int = STEPS) -> di
     seen = outlook(prompt, facts, request.bindings)
     problems += [seen.problem] if seen.problem and not missing else []
     cost = None if seen.bound is None else cost_of(seen, prompt, request, steps)
+    extra = None if cost is None else _extra_memory(cost, request, size)
     said = {problem.message for problem in problems}
     rows = [row | {"problem": None} if missing or row["problem"] in said else row for row in _rows(seen, facts)]
     return {
         "prompt": prompt,
-        "line": _line(seen, request, problems, cost),
+        "line": _line(seen, request, problems, cost, extra),
         "problems": [{"message": problem.message, "field": problem.field} for problem in problems],
         "rows": rows,
         "words": _words(seen),
         "estimate": cost and {
             "plain_rows": cost.plain_rows, "rows": cost.rows, "gradient_rows": cost.gradient_rows,
-            "ratio": round(cost.ratio, 2),
+            "ratio": round(cost.ratio, 2), "extra_memory_bytes": extra,
         },
     }  # fmt: skip
 
@@ -57,6 +65,16 @@ def cost_of(seen: Outlook, prompt: str, request: JobRequest, steps: int) -> Esti
     work = job(seen.bound, remove_tags(prompt), request.settings)
     worn = {branch: [wear.key for wear in wears] for branch, wears in work.worn.items()}
     return estimate(request.settings, worn, steps)
+
+
+def _extra_memory(cost: Estimate, request: JobRequest, size: tuple[int, int]) -> int | None:
+    """Bytes beyond a plain image's, LoRAs left out; None where no checkpoint is loaded to tell."""
+    model = sd_models.model_data.sd_model
+    unet = getattr(getattr(model, "model", None), "diffusion_model", None)
+    if unet is None:
+        return None
+    row = row_bytes(unet, (size[1] // 8, size[0] // 8))
+    return round(extra_bytes(row, cost.most_rows, cost.most_gradient_rows, request.settings["memory"]))
 
 
 def with_tokens(seen: dict[str, Any]) -> dict[str, Any]:
@@ -90,7 +108,9 @@ def _facts(prompt: str, requests: Sequence[Request]) -> tuple[dict[str, LoraFact
     return found, problems
 
 
-def _line(seen: Outlook, request: JobRequest, problems: Sequence[CLoRAError], cost: Estimate | None) -> str:
+def _line(
+    seen: Outlook, request: JobRequest, problems: Sequence[CLoRAError], cost: Estimate | None, extra: int | None
+) -> str:
     """One sentence: what is wrong, or who draws what and what that costs."""
     if problems:
         return " ".join(problem.message for problem in problems)
@@ -101,7 +121,12 @@ def _line(seen: Outlook, request: JobRequest, problems: Sequence[CLoRAError], co
         return f"{who}, all merged: WebUI's own image."
     if not composes(seen.bound, request.settings):
         return f"{who}: nothing to keep apart, WebUI draws it by itself."
-    return f"{who}: about {cost.ratio:.1f} × the work of a plain image."
+    more = "" if extra is None else f", {_amount(extra)} more"
+    return f"{who}: about {cost.ratio:.1f} × the work of a plain image{more}."
+
+
+def _amount(memory: int) -> str:
+    return f"{memory / GIB:.1f} GB" if memory >= 0.1 * GIB else f"{memory / 2**20:.0f} MB"
 
 
 def _told(row: Row, seen: Outlook) -> str:

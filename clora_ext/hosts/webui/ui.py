@@ -6,7 +6,7 @@ javascript/clora.js when they are looked at. Without it the text fields “Bindi
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -14,16 +14,20 @@ from modules.ui_components import InputAccordion
 
 from clora_ext.hosts.webui.actions import act
 from clora_ext.hosts.webui.fields import FIELDS, MAIN, filled, named
-from clora_ext.hosts.webui.preview import STEPS, look
+from clora_ext.hosts.webui.options import with_defaults
+from clora_ext.hosts.webui.preview import SIZE, STEPS, look
 from clora_ext.request import KEY, from_infotext, read
 from clora_ext.settings import KNOB, METHODS, PROFILES, profile_value, schema
+
+COUNTED = ("steps", "width", "height")
+"""The host's own fields that an estimate counts with."""
 
 
 def panel(tab: str, page: Mapping[str, Any]) -> tuple[list[Any], list[tuple[Any, Any]]]:
     """Build the panel of ``tab``; gives its components in the order of ``FIELDS`` and its infotext fields.
 
-    ``page`` has the host's own components ``prompt`` and ``steps``, as far as they are there. Pure: the host builds
-    the panel several times, also outside of a page.
+    ``page`` has the host's own components ``prompt`` and those of ``COUNTED``, as far as they are there.
+    Pure: the host builds the panel several times, also outside of a page.
     """
 
     def called(name: str) -> dict[str, str]:
@@ -43,8 +47,9 @@ def panel(tab: str, page: Mapping[str, Any]) -> tuple[list[Any], list[tuple[Any,
                 info="; ".join(f"{name}: {text}" for name, text in METHODS.items()),
             )  # fmt: skip
         made["show_masks"] = gr.Checkbox(
-            value=False, label="Show masks", info="Add a picture of who draws what.", **called("show_masks")
-        )
+            value=False, label="Show masks", **called("show_masks"),
+            info="Add a picture of who draws what, with each subject's attention.",
+        )  # fmt: skip
         made["bindings"] = gr.Textbox(
             value="", label="Bindings", lines=2, **called("bindings"),
             placeholder="tuxcat: cat\nbrowndog: dog #1, trigger=zorv\nwatercolor: style",
@@ -84,7 +89,10 @@ def panel(tab: str, page: Mapping[str, Any]) -> tuple[list[Any], list[tuple[Any,
 def _knobs() -> str:
     """For the script: the schema of every advanced knob, and what each profile says of it."""
     told = {name: entry for name, entry in schema().items() if name in KNOB and name not in MAIN}
-    values = {profile: {name: profile_value(profile, name) for name in told} for profile in PROFILES}
+    values: dict[str, dict[str, Any]] = {}
+    for profile in PROFILES:
+        page = with_defaults({"profile": profile})
+        values[profile] = {name: page.get(name, profile_value(profile, name)) for name in told}
     return json.dumps({"knobs": told, "values": values}, ensure_ascii=False)
 
 
@@ -96,8 +104,8 @@ def _listen(
 ) -> None:
     """Look at the prompt, and do an action on the fields, when the script says so; it then reads the answer."""
     quiet = {"show_progress": False, "queue": False}
-    counted = "steps" in page
-    asked = [page["prompt"], *([page["steps"]] if counted else []), *(made[name] for name in FIELDS)]
+    counted = [name for name in COUNTED if name in page]
+    asked = [page["prompt"], *(page[name] for name in counted), *(made[name] for name in FIELDS)]
     fields = {"prompt": page["prompt"], **{name: made[name] for name in FIELDS if name != "enabled"}}
 
     def do(action: str, *values: Any) -> dict[Any, Any]:
@@ -113,9 +121,11 @@ def _listen(
         event.then(None, inputs=[view], _js=f"(view) => {{ window.clora?.show('{tab}', view); }}")
 
 
-def _look(counted: bool, prompt: str, *values: Any) -> tuple[str, str]:  # noqa: FBT001 - bound by partial
-    steps, args = (values[0], values[1:]) if counted else (STEPS, values)
-    seen = look(prompt, lambda: read(named(args)), int(steps))
+def _look(counted: Sequence[str], prompt: str, *values: Any) -> tuple[str, str]:
+    host = dict(zip(COUNTED, (STEPS, *SIZE), strict=True)) | dict(zip(counted, values, strict=False))
+    steps, width, height = (int(host[name]) for name in COUNTED)
+    args = values[len(counted) :]
+    seen = look(prompt, lambda: read(with_defaults(named(args))), steps, (width, height))
     return seen["line"], json.dumps(seen, ensure_ascii=False)
 
 
