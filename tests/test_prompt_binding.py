@@ -76,6 +76,45 @@ def test_a_style_in_a_tag_has_its_weights():
     assert (style.lora, style.te, style.unet, style.dyn, style.on) == ("lineart", 0.5, 0.25, 4, None)
 
 
+STYLED = {
+    "tux": LoraFacts("tux"),
+    "brown": LoraFacts("brown"),
+    "ink": LoraFacts("ink", triggers=("frizu style", "frizu")),
+}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "styled", "other"),
+    [
+        ("a cat and a dog", "a cat and a dog, frizu style", "a cat and a dog"),
+        ("a cat and a dog, ", "a cat and a dog, frizu style", "a cat and a dog, "),
+        ("a cat and a dog, frizu style", "a cat and a dog, frizu style", "a cat and a dog"),
+        ("frizu style, a cat and a dog", "frizu style, a cat and a dog", "a cat and a dog"),
+        ("a cat and a (frizu) dog", "a cat and a (frizu) dog", "a cat and a dog"),
+    ],
+)
+def test_a_style_on_one_subject_has_its_trigger_in_that_branch_alone(prompt: str, styled: str, other: str):
+    requests = (Request("tux", subject="cat"), Request("brown", subject="dog"), Request("ink", on="tux"))
+    bound = bind(prompt, STYLED, requests)
+    assert bound.branches == (styled, other)
+    assert bound.base == other
+    assert bound.styles[0].trigger in ("frizu style", "frizu")
+    check_places(bound)
+
+
+@pytest.mark.parametrize(("trigger", "styled"), [("pen, ink", "a cat and a dog, pen, ink"), ("", "a cat and a dog")])
+def test_the_trigger_of_a_style_on_one_subject_can_be_said(trigger: str, styled: str):
+    prompt = f"a cat and a dog <lora:tux:1:bind=cat><lora:brown:1:bind=dog><lora:ink:1:on=dog:trigger={trigger}>"
+    bound = bind(prompt, STYLED)
+    assert bound.branches == ("a cat and a dog ", f"{styled} " if not trigger else styled)
+    assert bound.styles[0].trigger == (trigger or None)
+
+
+def test_a_style_everywhere_takes_no_trigger():
+    with pytest.raises(BindingError, match="takes no “trigger”"):
+        bind("a cat", STYLED, (Request("ink", role="style", trigger="frizu"),))
+
+
 def test_without_subjects_there_is_the_base_alone():
     bound = bind("a cat <lora:lineart:1:role=style>", FACTS)
     assert bound.texts == ("a cat ",)

@@ -133,7 +133,7 @@ def _check(ask: Ask) -> None:
     unused = {
         "subject": ("on",),
         "style": ("subject", "occurrence", "trigger", "on"),
-        "style_on": ("subject", "trigger"),
+        "style_on": ("subject",),
     }
     for name in unused[ask.role]:
         if getattr(ask, name) is not None:

@@ -1,7 +1,7 @@
 """From a prompt as typed to the plan's text side: which words each LoRA draws, and every branch's text."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clora_ext.prompt.allot import allot
 from clora_ext.prompt.asks import Ask, LoraFacts, gather
@@ -10,8 +10,8 @@ from clora_ext.prompt.requests import Request
 from clora_ext.prompt.rules import candidates
 from clora_ext.prompt.tags import Tag, anchor, find_tags, remove_tags
 from clora_ext.prompt.texts import Cast, Place, branch
-from clora_ext.prompt.triggers import Candidate, attached
-from clora_ext.prompt.words import Lexed, find, lex, split
+from clora_ext.prompt.triggers import Candidate, attached, matches
+from clora_ext.prompt.words import Lexed, Run, find, lex, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,17 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """A LoRA that draws no subject of its own; ``on`` is an index of ``Bound.subjects``, ``None`` for everything."""
+    """A LoRA that draws no subject of its own; ``on`` is an index of ``Bound.subjects``, ``None`` for everything.
+
+    ``trigger`` of a style on one subject is what that subject's branch has and the others lack.
+    """
 
     lora: str
     te: float
     unet: float
     dyn: int | None
     on: int | None
+    trigger: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +82,13 @@ def bind(prompt: str, facts: Mapping[str, LoraFacts], requests: Sequence[Request
     casts = tuple(_cast(lexed, ask, candidate) for ask, candidate in zip(subjects, chosen, strict=True))
     _require_separate(lexed, subjects, casts)
     bound = tuple(_subject(lexed, ask, cast) for ask, cast in zip(subjects, casts, strict=True))
+    styled = [ask for ask in asks if ask.role != "subject"]
+    styles = tuple(_style(lexed, ask, bound) for ask in styled)
+    casts = tuple(_dressed(lexed, cast, index, styled, styles) for index, cast in enumerate(casts))
     texts = [branch(lexed, casts, own) for own in (None, *range(len(casts)))]
     return Bound(
         subjects=bound,
-        styles=tuple(_style(ask, bound) for ask in asks if ask.role != "subject"),
+        styles=styles,
         base=texts[0][0],
         branches=tuple(text for text, _ in texts[1:]),
         places=tuple(places for _, places in texts),
@@ -139,7 +146,24 @@ def _subject(lexed: Lexed, ask: Ask, cast: Cast) -> Subject:
     )
 
 
-def _style(ask: Ask, subjects: Sequence[Subject]) -> Style:
+def _dressed(lexed: Lexed, cast: Cast, own: int, asks: Sequence[Ask], styles: Sequence[Style]) -> Cast:
+    """The cast with the triggers of the styles on it: those that stand in the prompt, and those to append."""
+    style: set[int] = set()
+    append: list[str] = []
+    for ask, made in zip(asks, styles, strict=True):
+        if made.on == own:
+            words = _style_words(lexed, ask)
+            style.update(words)
+            append += [made.trigger] if made.trigger and not words else []
+    return replace(cast, style=tuple(sorted(style)), append=tuple(append))
+
+
+def _style_words(lexed: Lexed, ask: Ask) -> Run:
+    """Where the triggers of a style on one subject stand in the prompt."""
+    return tuple(sorted({index for match in matches(lexed, ask) for index in match.run}))
+
+
+def _style(lexed: Lexed, ask: Ask, subjects: Sequence[Subject]) -> Style:
     """A style, and for one of a single subject the index of that subject."""
     dyn = None if ask.tag is None else ask.tag.dyn
     if ask.role == "style":
@@ -154,7 +178,8 @@ def _style(ask: Ask, subjects: Sequence[Subject]) -> Style:
         if split(subject.words.casefold()) == split(ask.on.casefold()) and ask.occurrence in (None, subject.occurrence)
     ]
     if len(named) == 1:
-        return Style(ask.name, ask.te, ask.unet, dyn, named[0])
+        trigger = lexed.joined(_style_words(lexed, ask)) or next(iter(ask.triggers), None)
+        return Style(ask.name, ask.te, ask.unet, dyn, named[0], trigger)
     msg = (
         f"The LoRA “{ask.name}” is a style on “{ask.on}”, which names {'no' if not named else 'more than one'} "
         f"subject; name one by its LoRA: there is {known}."

@@ -24,11 +24,17 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """A bound subject's words and trigger in the prompt; ``insert`` is a trigger that does not stand there."""
+    """A bound subject's words and trigger in the prompt; ``insert`` is a trigger that does not stand there.
+
+    ``style`` are the words of the prompt that are triggers of styles on this subject alone, ``append`` such triggers
+    that do not stand there.
+    """
 
     subject: Run
     trigger: Run = ()
     insert: str | None = None
+    style: Run = ()
+    append: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +48,27 @@ def branch(lexed: Lexed, casts: Sequence[Cast], own: int | None) -> tuple[str, t
     """The text of branch ``own``, an index of ``casts`` or ``None`` for the base, and all subjects' places in it."""
     keep = {index for cast in casts for index in cast.subject}
     if own is not None:
-        keep.update(casts[own].trigger)
-    gone = {index for cast in casts for index in cast.trigger} - keep
+        keep.update(casts[own].trigger, casts[own].style)
+    gone = {index for cast in casts for index in (*cast.trigger, *cast.style)} - keep
     edits = _removals(lexed, gone)
     insert = None if own is None else casts[own].insert
     if own is not None and insert is not None:
         at = lexed.words[casts[own].subject[0]].start
         edits = sorted([*edits, _Edit(at, at, f"{insert} ")], key=lambda edit: (edit.start, edit.end))
+    if own is not None and casts[own].append:
+        edits.append(_appending(lexed.text, edits, casts[own].append))
     places = tuple(
         Place(_moved(lexed, cast.subject, edits), _trigger_spans(lexed, cast, edits) if index == own else ())
         for index, cast in enumerate(casts)
     )
     return _apply(lexed.text, edits), places
+
+
+def _appending(text: str, edits: Sequence[_Edit], triggers: Iterable[str]) -> _Edit:
+    """What to put at the end of ``text``, in place of spaces and commas there that no other edit takes."""
+    end = len(text.rstrip(_SPACES + ",\n"))
+    start = end if all(edit.end <= end for edit in edits) else len(text)
+    return _Edit(start, len(text), "".join(f", {trigger.strip()}" for trigger in triggers))
 
 
 def _apply(text: str, edits: Iterable[_Edit]) -> str:
