@@ -154,7 +154,7 @@ KNOBS: tuple[Knob, ...] = (
         "Predict after the update",
         "Predict the noise from the updated latent; off, from the latent before its last update, as the paper does: "
         "that is the gradient pass's own prediction, and saves a forward.",
-        default=True,
+        default=False,
     ),
     Knob(
         "maps_from",
@@ -246,8 +246,8 @@ KNOBS: tuple[Knob, ...] = (
         "Unconditional",
         "branches: every LoRA's own, fused by the same masks; routed: one that wears every LoRA in its mask; "
         "shared: one without any LoRA.",
-        "branches",
-        choices=("branches", "routed", "shared"),
+        "routed",
+        choices=("routed", "branches", "shared"),
     ),
     Knob(
         "text_encoder",

@@ -24,7 +24,7 @@ _AUTHORS: dict[str, Value] = {
     "step_size": 20.0,
     "step_decay": "constant",
     "step_clip": 0.0,
-    "refresh": False,
+    "uncond": "branches",
     "maps_from": "both",
     "map_level": "quarter",
     "word_maps": "each",
@@ -43,7 +43,7 @@ _PAPER = _AUTHORS | {
     "uncond": "shared",
 }
 
-_FAST: dict[str, Value] = {"compose_by": "row", "refresh": False, "uncond": "routed"}
+_FAST: dict[str, Value] = {"compose_by": "row"}
 
 PROFILES: dict[str, dict[str, Value]] = {"balanced": {}, "fast": _FAST, "authors": _AUTHORS, "paper": _PAPER}
 """Named sets of values; what a profile leaves out has the knob's default."""

@@ -49,8 +49,8 @@ def test_bad_values_name_the_field_and_the_choices(name: str, value: object, wor
 
 
 def test_values_of_every_kind_are_understood():
-    made = settings(step_size="7.5", rounds=3.0, refresh="False", rounds_at=[0, 10], morphology="open,close")
-    assert (made["step_size"], made["rounds"], made["refresh"]) == (7.5, 3, False)
+    made = settings(step_size="7.5", rounds=3.0, refresh="True", rounds_at=[0, 10], morphology="open,close")
+    assert (made["step_size"], made["rounds"], made["refresh"]) == (7.5, 3, True)
     assert made.rounds_at == (0.0, 10.0)
     assert made.morphology == ("open", "close")
     assert set(made.changed) == {"step_size", "rounds", "refresh", "rounds_at", "morphology"}

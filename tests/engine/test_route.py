@@ -198,8 +198,12 @@ def run(wanted, *, images=1, steps=10, latent=None, conditions=None, k=2):
     return composition.report, latent, sizes
 
 
+ANEW = {"refresh": True, "uncond": "branches"}
+"""Every row of every step is predicted by itself, one per branch in both halves."""
+
+
 def test_branches_until_locked_then_one_routed_row():
-    report, _, sizes = run(settings("balanced", lock_at=40, lock_steady=0.0))
+    report, _, sizes = run(settings("balanced", lock_at=40, lock_steady=0.0, **ANEW))
     assert sizes == [6] * 5 + [2] * 5
     assert [step.gradient_rows for step in report.steps] == [3] * 4 + [0] * 6
     assert [step.locked for step in report.steps] == [0] * 4 + [1] * 6
@@ -207,8 +211,14 @@ def test_branches_until_locked_then_one_routed_row():
     assert report.steps[4].areas == report.steps[9].areas
 
 
+def test_by_default_the_gradient_pass_predicts_for_the_step():
+    report, _, sizes = run(settings("balanced", lock_at=40, lock_steady=0.0))
+    assert sizes == [1] * 4 + [4] + [2] * 5  # the unconditional row; then all branches, nothing being differentiated
+    assert [step.gradient_rows for step in report.steps] == [3] * 4 + [0] * 6
+
+
 def test_without_routing_the_branches_go_on():
-    report, _, sizes = run(settings("balanced", route=False, update_until=70))
+    report, _, sizes = run(settings("balanced", route=False, update_until=70, **ANEW))
     assert sizes == [6] * 10
     assert [step.gradient_rows for step in report.steps] == [3] * 7 + [0] * 3
 
@@ -228,7 +238,7 @@ def test_locked_masks_may_be_a_vote():
 
 @pytest.mark.parametrize(("uncond", "sizes"), [("branches", [6, 2]), ("routed", [4, 2]), ("shared", [4, 2])])
 def test_the_unconditional_rows(uncond: str, sizes: list[int]):
-    _, latent, found = run(settings("balanced", uncond=uncond, lock_steady=0.0))
+    _, latent, found = run(settings("balanced", uncond=uncond, lock_steady=0.0, refresh=True))
     assert [found[0], found[-1]] == sizes
     assert torch.isfinite(latent).all()
 
@@ -251,7 +261,7 @@ def test_a_gradient_of_the_base_leaves_the_routed_row_to_be_predicted():
 def test_kept_predictions_are_those_that_would_be_made(profile: str, monkeypatch: pytest.MonkeyPatch):
     from clora_ext.engine import step
 
-    wanted = settings(profile, refresh=False, update_until=40, lock_at=80, rounds_at="0", rounds=2)
+    wanted = settings(profile, update_until=40, lock_at=80, rounds_at="0", rounds=2, **ANEW | {"refresh": False})
     kept_report, kept, sizes = run(wanted)
     assert min(sizes) == (0 if profile == "authors" else 2)
     original = step.Updating.run

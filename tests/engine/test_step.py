@@ -19,6 +19,8 @@ from tests.obvious.step import BranchOutput, StepSettings, run_step
 from tests.toy import ToyDenoiser, ToyUNet, texts
 
 MOMENT = Moment(0, 10, 0.9)
+ANEW = {"refresh": True, "uncond": "branches"}
+"""Every row of every step is predicted by itself, one per branch in both halves."""
 CPU = torch.device("cpu")
 
 
@@ -182,7 +184,7 @@ def test_stale_and_refreshed_predictions():
 def test_how_the_batch_is_split_changes_nothing(splits: list[int]):
     unet, conditions, latent = _setup(2, (16, 16))
     deltas, plan = _deltas(unet, 2), _plan(2)
-    wanted = settings("balanced")
+    wanted = settings("balanced", **ANEW)
     whole = _compose(unet, deltas, conditions, latent, wanted, plan)[2]
     parts = _compose(unet, deltas, conditions, latent, wanted, plan, splits)[2]
     torch.testing.assert_close(parts.cond, whole.cond)
@@ -221,7 +223,7 @@ def test_many_loras_in_one_call():
     unet, conditions, latent = _setup(8, (16, 16))
     conditions = {row: torch.cat([text, text, text])[:20] for row, text in conditions.items()}
     deltas = _deltas(unet, 8)
-    composition, _, fused = _compose(unet, deltas, conditions, latent, settings("balanced"), _plan(8))
+    composition, _, fused = _compose(unet, deltas, conditions, latent, settings("balanced", **ANEW), _plan(8))
     assert torch.isfinite(fused.cond).all()
     assert composition.report.steps[0].rows == 18
     assert len(composition.report.weights[0]) == 9
@@ -274,7 +276,9 @@ def test_the_rows_of_every_method(method: str, rows: int):
     deltas = _deltas(unet, 2)
     worn = {0: ("L1", "L2")} if method == "merge" else {0: (), 1: ("L1",), 2: ("L2",)}
     plan = _plan(2) if method == "masks" else Plan(())
-    composition = Composition([plan], worn, settings("balanced", method, switch_every=2, route=False))
+    composition = Composition(
+        [plan], worn, settings("balanced", method, switch_every=2, route=False, uncond="branches")
+    )
     denoiser, active = ToyDenoiser(unet, conditions), []
     with installed(composition, unet, deltas, CPU), torch.no_grad():
         for index in range(6):
@@ -324,7 +328,7 @@ def test_a_model_without_the_wanted_maps_is_refused():
 
 def test_a_report_is_plain_data():
     unet, conditions, latent = _setup(2, (16, 16))
-    composition, _, _ = _compose(unet, _deltas(unet, 2), conditions, latent, settings("balanced"), _plan(2))
+    composition, _, _ = _compose(unet, _deltas(unet, 2), conditions, latent, settings("balanced", **ANEW), _plan(2))
     data = composition.report.as_dict()
     assert data["unet_rows"] == 9
     assert len(data["masks"][0]) == 3

@@ -56,8 +56,14 @@ def test_methods_differ_and_the_update_matters(model: Model, library: Library):
     for index, one in enumerate(names):
         for other in names[index + 1 :]:
             assert _far(found[one], found[other]) > 5, (one, other)
-    still = generate(model, library, Picture(TWO, **SMALL), settings(step_size=0.0)).images[0]
-    assert _far(still, found["masks"]) == 0
+    still, masks = (
+        generate(model, library, Picture(TWO, **SMALL), wanted).images[0]
+        for wanted in (
+            settings(step_size=0.0, refresh=True, uncond="branches"),
+            settings(method="masks", uncond="branches"),
+        )
+    )
+    assert _far(still, masks) == 0
 
 
 def test_one_lora_and_none_are_the_merge(model: Model, library: Library):
