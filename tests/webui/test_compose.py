@@ -189,7 +189,7 @@ def test_texts_of_several_lengths(webui: WebUI, setting: dict):
 def test_steps_without_guidance(webui: WebUI):
     """`skip_early_cond` leaves the unconditional rows of the first steps out; ours of that half are drawn with them."""
     asked = {"override_settings": {"skip_early_cond": 0.4}, "steps": 4}
-    wanted = {"method": "masks", "route": False}
+    wanted = {"method": "masks", "route": False, "uncond": "branches"}
     ours = compose(webui, wanted, **asked).images[0]
     done = [step["rows"] for step in steps(webui)]
     silent = compose(webui, {**wanted, "bindings": SILENT}, **asked).images[0]

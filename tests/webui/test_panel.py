@@ -228,15 +228,15 @@ def test_advanced_knobs_are_controls_and_text_in_step(world: WebUI):
             assert control.get_attribute("id") == f"clora_txt2img_knob_{name}"
             assert page.page.locator(f"#clora_txt2img_knob_{name}_help").inner_text() == KNOB[name].help
             assert control.get_attribute("aria-describedby") == f"clora_txt2img_knob_{name}_help"
-        assert panel.knob("refresh").is_checked()
+        assert not panel.knob("refresh").is_checked()
         panel.knob("uncond").select_option("shared")
         panel.knob("refresh").press("Space")
-        panel.holds("advanced", "uncond = shared\nrefresh = false")
+        panel.holds("advanced", "uncond = shared\nrefresh = true")
         text = panel.element("advanced").locator("textarea")
         text.fill("rounds_at = 0, 10, overlap = soft, ")
         panel.shows("overlap", "soft")
         panel.shows("rounds_at", "0, 10")
-        assert panel.knob("refresh").is_checked()
+        assert not panel.knob("refresh").is_checked()
         panel.knob("overlap").select_option("average")
         panel.holds("advanced", "rounds_at = 0, 10")
         panel.screenshot("8-advanced", whole=False)
