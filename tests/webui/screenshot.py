@@ -1,0 +1,36 @@
+"""`python -m tests.webui.screenshot FILE`: the page as the README shows it, from the real WebUI with the tiny world."""
+
+import sys
+from pathlib import Path
+
+from tests.webui.browser import open_page
+from tests.webui.server import Model, Setup, WebUI, find_python, find_webui
+from tiny_world.model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PROMPT = "a vako cat <lora:tuxcat:1.2> and a pleko dog <lora:browndog:1.2> in the grass"
+
+
+def main(file: Path) -> int:
+    """Draw two subjects with their masks and keep a picture of the page; 2 without a WebUI."""
+    folder = find_webui()
+    if folder is None or find_python(folder) is None:
+        print("A WebUI with its Python is needed: set WEBUI_DIR.", file=sys.stderr)
+        return 2
+    loras = tuple(sorted((WEIGHTS / "lora").glob("*.safetensors")))
+    model = Model(checkpoint=CHECKPOINT, config=CONFIG, tokenizer=TOKENIZER, loras=loras)
+    with WebUI(Setup(webui=folder, model=model, extensions=(CHECKOUT,))) as host, open_page(host) as opened:
+        opened.prompt(PROMPT)
+        opened.sampling(steps=20, width=128, height=128, seed=2)
+        opened.number("txt2img_cfg_scale", 4)
+        opened.element("clora_txt2img_enabled").locator(".label-wrap").first.click()
+        opened.element("clora_txt2img_board").locator(".clora-line").first.wait_for()
+        opened.element("clora_txt2img_show_masks").locator("input").first.check()
+        opened.generate()
+        opened.page.screenshot(path=file, full_page=True)
+    print(f"look at {file}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
