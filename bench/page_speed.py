@@ -19,8 +19,8 @@ from pathlib import Path
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.webui.browser import FLAGS, find_chromium, open_page
-from tests.webui.server import Model, Setup, WebUI, find_python, find_webui
-from tiny_world.model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
+from tests.webui.server import Setup, WebUI, find_python, find_webui
+from tests.webui.world import tiny_world
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 LOAD_MILLISECONDS = 100.0
@@ -99,8 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if folder is None or find_python(folder) is None or find_chromium() is None:
         print("A WebUI with its Python (WEBUI_DIR) and Debian's package chromium are needed.")
         return 2
-    loras = tuple(sorted((WEIGHTS / "lora").glob("*.safetensors")))
-    model = Model(checkpoint=CHECKPOINT, config=CONFIG, tokenizer=TOKENIZER, loras=loras)
+    model = tiny_world()
     with ExitStack() as stack:
         ours = stack.enter_context(WebUI(Setup(webui=folder, model=model, extensions=(CHECKOUT,))))
         theirs = stack.enter_context(WebUI(Setup(webui=folder, model=model)))

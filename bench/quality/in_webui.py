@@ -29,7 +29,8 @@ from bench.quality.worker import find
 from clora_ext.hosts.diffusers.checkpoint import load
 from clora_ext.hosts.diffusers.pipeline import Library
 from clora_ext.prompt import Request
-from tests.webui.server import Model, Setup, WebUI, find_python, find_webui
+from tests.webui.server import Setup, WebUI, find_python, find_webui
+from tests.webui.world import tiny_world
 from tiny_world.judge import Judge
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -115,9 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = list(interleaved(reported.prompts))[: options.cases]
     row = table()[options.row]
     jobs = [Job(prompt, row, seeds_of(prompt, 1), reported.sampling) for prompt in chosen]
-    loras = tuple(path for place in subject.loras for path in sorted(place.glob("*.safetensors")))
-    model = Model(checkpoint=subject.checkpoint, config=subject.config, tokenizer=subject.tokenizer, loras=loras)
-    with WebUI(Setup(webui=webui, model=model, extensions=(CHECKOUT,), ui=False)) as host:
+    with WebUI(Setup(webui=webui, model=tiny_world("lora", "lora-b"), extensions=(CHECKOUT,), ui=False)) as host:
         cases = compare(host, subject, jobs)
     agreeing = sum(case["agree"] for case in cases)
     report = {"row": asdict(row) | {"knobs": dict(row.knobs)}, "agree": agreeing, "of": len(cases), "cases": cases}

@@ -8,7 +8,7 @@ import pytest
 from tests.golden.authors.rebuild import parity_folder
 from tests.obvious.loras import write_loras
 from tests.webui.server import Model, Setup, WebUI, find_python, find_webui
-from tiny_world.model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
+from tests.webui.world import tiny_world
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -73,9 +73,7 @@ def parity_model(parity_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="session")
 def world(webui_dir: Path) -> Iterator[WebUI]:
     """A WebUI with page, this extension, the tiny world and the LoRAs of its first set."""
-    loras = tuple(sorted((WEIGHTS / "lora").glob("*.safetensors")))
-    model = Model(checkpoint=CHECKPOINT, config=CONFIG, tokenizer=TOKENIZER, loras=loras)
-    with WebUI(Setup(webui=webui_dir, model=model, extensions=(CHECKOUT,))) as host:
+    with WebUI(Setup(webui=webui_dir, model=tiny_world(), extensions=(CHECKOUT,))) as host:
         yield host
 
 

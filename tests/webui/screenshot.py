@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from tests.webui.browser import open_page
-from tests.webui.server import Model, Setup, WebUI, find_python, find_webui
-from tiny_world.model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
+from tests.webui.server import Setup, WebUI, find_python, find_webui
+from tests.webui.world import tiny_world
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PROMPT = "a vako cat <lora:tuxcat:1.2> and a pleko dog <lora:browndog:1.2> in the grass"
@@ -17,9 +17,7 @@ def main(file: Path) -> int:
     if folder is None or find_python(folder) is None:
         print("A WebUI with its Python is needed: set WEBUI_DIR.", file=sys.stderr)
         return 2
-    loras = tuple(sorted((WEIGHTS / "lora").glob("*.safetensors")))
-    model = Model(checkpoint=CHECKPOINT, config=CONFIG, tokenizer=TOKENIZER, loras=loras)
-    with WebUI(Setup(webui=folder, model=model, extensions=(CHECKOUT,))) as host, open_page(host) as opened:
+    with WebUI(Setup(webui=folder, model=tiny_world(), extensions=(CHECKOUT,))) as host, open_page(host) as opened:
         opened.prompt(PROMPT)
         opened.sampling(steps=20, width=128, height=128, seed=2)
         opened.number("txt2img_cfg_scale", 4)
