@@ -124,7 +124,7 @@ KNOBS: tuple[Knob, ...] = (
         0.0,
         1.0,
     ),
-    Knob("step_size", "Step size (alpha)", "How far an update moves the latent along its gradient.", 6.0, 0.0, 200.0),
+    Knob("step_size", "Step size (alpha)", "How far an update moves the latent along its gradient.", 12.0, 0.0, 200.0),
     Knob(
         "step_decay",
         "Step size decay",
@@ -237,7 +237,7 @@ KNOBS: tuple[Knob, ...] = (
         "overlap",
         "Where masks overlap",
         "Share equally, give the pixel to the strongest map, or share by strength.",
-        "average",
+        "strongest",
         choices=("average", "strongest", "soft"),
     ),
     Knob("mask_edges", "Mask edges", "How masks are enlarged.", "nearest", choices=("nearest", "bilinear")),
@@ -248,6 +248,24 @@ KNOBS: tuple[Knob, ...] = (
         "shared: one without any LoRA.",
         "routed",
         choices=("routed", "branches", "shared"),
+    ),
+    Knob(
+        "emphasis",
+        "LoRA emphasis",
+        "How many times guidance counts a LoRA. 1: as WebUI does, whose unconditional half wears it in full; more: "
+        "that half wears less of it, which makes a subject clearer than more weight does.",
+        2.0,
+        1.0,
+        30.0,
+    ),
+    Knob(
+        "beside_style",
+        "Subject beside a style",
+        "How much of its weight a subject's LoRA keeps where a style is worn on the same pixels: two LoRAs in full "
+        "break each other there.",
+        0.25,
+        0.0,
+        1.0,
     ),
     Knob(
         "text_encoder",

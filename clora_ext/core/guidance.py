@@ -20,3 +20,15 @@ def step(latent: Latent, gradient: Latent, size: float, *, clip: float = 0.0) ->
 def finite(gradient: Latent) -> bool:
     """Whether a gradient can be used; half precision overflows now and then."""
     return bool(torch.isfinite(gradient).all())
+
+
+def uncond_share(emphasis: float, cfg_scale: float) -> float:
+    """The share of a LoRA's weight that the unconditional half wears, 0 to 1, so that guidance counts it ``emphasis``
+    times (ours).
+
+    To first order in a LoRA's weight w both halves move by w d. Where u moves by r w d alone, guidance u + g (c - u)
+    moves by (g - (g - 1) r) w d: r = 1 is the host's own image, and with r = 0 the LoRA counts g times.
+    """
+    if cfg_scale <= 1.0:
+        return 1.0
+    return min(max((cfg_scale - emphasis) / (cfg_scale - 1.0), 0.0), 1.0)

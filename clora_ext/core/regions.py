@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from clora_ext.core.maps import shape
 from clora_ext.core.masks import voted
-from clora_ext.core.rows import Row
+from clora_ext.core.rows import Half, Row
 from clora_ext.core.shapes import Weights
 from clora_ext.errors import HostError
 
@@ -40,7 +40,8 @@ class Regions:
     """Shares of every branch per image, for latents of ``latent`` (height, width).
 
     ``weights[image]`` [branch, height, width] sums to 1 over branches; ``worn`` has the LoRAs of every branch. With
-    ``hard`` each pixel of each layer belongs to one branch alone. Results are kept: make a new object for new masks.
+    ``hard`` each pixel of each layer belongs to one branch alone. ``uncond`` is how much of every LoRA unconditional
+    rows wear. Results are kept: make a new object for new masks.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class Regions:
         latent: tuple[int, int],
         *,
         hard: bool = False,
+        uncond: float = 1.0,
     ) -> None:
         self.weights = weights
         self.worn = worn
         self.latent = latent
         self.hard = hard
+        self.uncond = uncond
         self._found: dict[Any, Any] = {}
 
     def grid(self, tokens: int) -> tuple[int, int]:
@@ -96,7 +99,8 @@ class Regions:
                 [scale * (name in self.worn[branch]) for name, columns, scale in blocks for _ in range(columns)]
                 for branch in range(len(weights))
             ]
-            found.append(weights.T @ weights.new_tensor(wears))  # pixel, column
+            worn = self.uncond if row.half is Half.UNCOND else 1.0
+            found.append(worn * weights.T @ weights.new_tensor(wears))  # pixel, column
         shares = torch.stack(found)
         return shares.mean(dim=1) if size is None else shares
 

@@ -28,8 +28,8 @@ class Job:
     """One prompt's composition.
 
     ``texts[b]`` is the text of branch b, encoded with the text-encoder parts of ``encoded[b]``; the UNet wears
-    ``worn[b]``. Style LoRAs that belong to the whole picture are in ``everywhere``, not in the branches: a host adds
-    them to all rows in the way that is cheapest for it.
+    ``worn[b]``. Style LoRAs that belong to the whole picture are in ``everywhere`` and not in the branches where both
+    halves of guidance wear them alike: a host adds them to all rows in the way that is cheapest for it.
     """
 
     texts: Mapping[int, str]
@@ -53,15 +53,18 @@ def composes(bound: Bound, settings: Settings) -> bool:
 def job(bound: Bound, full: str, settings: Settings) -> Job:
     """Texts and LoRAs of every branch for the method of ``settings``; ``full`` is the prompt without its tags."""
     everywhere = tuple(_wear(style) for style in bound.styles if style.on is None)
-    own = [
-        (_wear(subject), *(_wear(style) for style in bound.styles if style.on == index))
-        for index, subject in enumerate(bound.subjects)
-    ]
+    own = []
+    for index, subject in enumerate(bound.subjects):
+        styles = tuple(_wear(style) for style in bound.styles if style.on == index)
+        styled = settings.masked and (styles or everywhere)
+        own.append((_wear(subject, settings["beside_style"] if styled else 1.0), *styles))
     worn = {0: (), **{index + 1: wears for index, wears in enumerate(own)}}
     every = tuple(wear for wears in own for wear in wears)
     match settings.method:
         case "clora" | "masks":
             texts = {0: bound.base, **{index + 1: text for index, text in enumerate(bound.branches)}}
+            if settings["emphasis"] > 1.0:  # no host lets the halves of guidance wear them differently
+                worn, everywhere = {branch: (*everywhere, *wears) for branch, wears in worn.items()}, ()
             encoded = worn if settings["text_encoder"] else dict.fromkeys(worn, ())
         case "composite":  # one embedding for all, with every LoRA in the text encoder
             texts, encoded = dict.fromkeys(worn, full), dict.fromkeys(worn, every)
@@ -73,8 +76,8 @@ def job(bound: Bound, full: str, settings: Settings) -> Job:
     return Job(texts, encoded, worn, everywhere)
 
 
-def _wear(part: Subject | Style) -> Wear:
-    return Wear(part.lora, part.te, part.unet, part.dyn)
+def _wear(part: Subject | Style, share: float = 1.0) -> Wear:
+    return Wear(part.lora, part.te, part.unet * share, part.dyn)
 
 
 def plan(bound: Bound, locate: Callable[[int, tuple[Span, ...]], Columns]) -> Plan:

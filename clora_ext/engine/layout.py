@@ -28,12 +28,14 @@ class Drawing:
 class Layout:
     """Rows of a prediction: the host's own conditional rows first, its own unconditional rows last, ours between.
 
-    ``first`` is the branch that the host's own rows stand for. ``worn[b]`` names the LoRAs of branch b.
+    ``first`` is the branch that the host's own rows stand for. ``worn[b]`` names the LoRAs of branch b, of which
+    unconditional rows wear the share ``uncond``.
     """
 
     drawings: tuple[Drawing, ...]
     first: int
     worn: Mapping[int, Sequence[str]]
+    uncond: float = 1.0
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -53,9 +55,9 @@ class Layout:
         rows = [row for image in range(len(self.drawings)) for row in self.of(image, half)]
         return tuple(sorted((row for row in rows if (row.branch == self.first) is own), key=lambda row: row.branch))
 
-    def wears(self, row: Row) -> Sequence[str]:
-        """The LoRAs of ``row`` as a whole: its branch's, in both halves of guidance."""
-        return self.worn[row.branch]
+    def wears(self, row: Row) -> Mapping[str, float]:
+        """The LoRAs of ``row`` as a whole, its branch's, with how much of each it wears."""
+        return dict.fromkeys(self.worn[row.branch], self.uncond if row.half is Half.UNCOND else 1.0)
 
 
 def routes(settings: Settings, here: float, *, locked: bool) -> bool:

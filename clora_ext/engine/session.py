@@ -44,8 +44,8 @@ def installed(
     }
     composition.memory.place(unet, device, sum(_size(d) for changes in placed.values() for d in changes.values()))
 
-    def wears(row: Row) -> tuple[str, ...]:
-        return tuple(composition.layout.wears(row))
+    def wears(row: Row) -> Mapping[str, float]:
+        return composition.layout.wears(row)
 
     with ExitStack() as stack:
         stack.enter_context(frozen(unet))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from clora_ext.attention.capture import Recorder
-from clora_ext.core import fusion, masks
+from clora_ext.core import fusion, guidance, masks
 from clora_ext.core import maps as cross_attention
 from clora_ext.core.concepts import Columns, Plan
 from clora_ext.core.regions import Regions
@@ -50,14 +50,18 @@ class Fused:
 class Composition:
     """One sampling run of a batch of images with the same LoRAs.
 
-    ``plans`` has one plan per image, ``worn`` the names of the LoRAs of every branch, base (0) first. ``layout`` has
+    ``plans`` has one plan per image, ``worn`` the names of the LoRAs of every branch, base (0) first; ``cfg_scale`` is
+    the scale of the host's guidance. ``layout`` has
     all rows of the step, ``rows`` those that the host still has to predict; ``kept`` has the others' predictions.
     """
 
-    def __init__(self, plans: Sequence[Plan], worn: Mapping[int, Sequence[str]], settings: Settings) -> None:
+    def __init__(
+        self, plans: Sequence[Plan], worn: Mapping[int, Sequence[str]], settings: Settings, cfg_scale: float = 1.0
+    ) -> None:
         self.plans = tuple(plans)
         self.worn = worn
         self.settings = settings
+        self.uncond = guidance.uncond_share(settings["emphasis"], cfg_scale) if settings.masked else 1.0
         self.passage = Passage()
         self.recorder = Recorder(self.passage, self.wanted)
         self.memory = Memory(settings["memory"])
@@ -67,7 +71,7 @@ class Composition:
             {"profile": settings.profile, "method": settings.method, **settings.values},
             tuple(concept.name for concept in self.plans[0].concepts),
         )
-        self.layout = Layout((), 0, worn)
+        self.layout = Layout((), 0, worn, self.uncond)
         self.rows: tuple[Row, ...] = ()
         self.kept: Mapping[Row, Tensor] = {}
         self.regions: Regions | None = None
@@ -113,10 +117,12 @@ class Composition:
 
     def _lay_out(self) -> None:
         drawings = tuple(self._drawing(image) for image in range(len(self.plans)))
-        self.layout = Layout(drawings, drawings[0].branches[0], self.worn)
+        self.layout = Layout(drawings, drawings[0].branches[0], self.worn, self.uncond)
         if self.regions is None and any(each.routed or each.uncond_routed for each in drawings):
             hard = self.settings["lock_as"] == "vote"
-            self.regions = Regions(dict(self.masking.current), self.worn, self._size, hard=hard)
+            self.regions = Regions(
+                dict(self.masking.current), self.worn, self._size, hard=hard, uncond=self.uncond
+            )
 
     def _drawing(self, image: int) -> Drawing:
         knobs = self.settings

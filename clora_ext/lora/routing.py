@@ -12,25 +12,29 @@ from clora_ext.core.regions import Regions
 from clora_ext.core.rows import Passage, Row, runs
 from clora_ext.lora.deltas import Delta, LowRank
 
-Wears = Callable[[Row], Sequence[str]]
-"""For a row, the names of the LoRAs it wears."""
+Wears = Callable[[Row], Mapping[str, float]]
+"""For a row, the LoRAs it wears by name, and how much of each: 1 for its whole weight."""
 Changes = Sequence[tuple[str, Delta]]
 """What each LoRA, by name, changes in one layer."""
 
 
-def add_to_rows(output: Tensor, x: Tensor, layer: nn.Module, delta: Delta, chosen: Sequence[bool]) -> None:
-    """Add ``delta`` of input ``x`` to the chosen rows of ``output``, in place, in contiguous runs.
+def add_to_rows(output: Tensor, x: Tensor, layer: nn.Module, delta: Delta, worn: Sequence[float]) -> None:
+    """Add ``delta`` of input ``x`` to ``output``, in place, as much of it as each row has ``worn``.
 
     A layer may see a multiple of the rows (attention split into tiles): each row then has that many samples in turn.
     Raises ``RuntimeError`` when the batch is no multiple.
     """
-    parts, rest = divmod(x.shape[0], len(chosen))
+    parts, rest = divmod(x.shape[0], len(worn))
     if rest or not parts:
-        msg = f"a layer was given {x.shape[0]} samples for {len(chosen)} rows; another extension changes the batch"
+        msg = f"a layer was given {x.shape[0]} samples for {len(worn)} rows; another extension changes the batch"
         raise RuntimeError(msg)
-    for run in runs(chosen):
+    for run in runs([share > 0.0 for share in worn]):
         where = slice(run.start * parts, run.stop * parts)
-        output[where] += delta(layer, x[where]).to(output.dtype)
+        change, shares = delta(layer, x[where]).to(output.dtype), worn[run]
+        if min(shares) < 1.0:
+            each = change.new_tensor(shares).repeat_interleave(parts)
+            change = change * each.reshape(-1, *[1] * (change.dim() - 1))
+        output[where] += change
 
 
 class Pixels:
@@ -99,9 +103,10 @@ def routed(
             window = passage.window
             by_pixel = [pixels is not None and row.routed for row in window]
             for name, delta in changes:
-                chosen = [name in wears(row) and not apart for row, apart in zip(window, by_pixel, strict=True)]
-                if any(chosen):
-                    add_to_rows(output, args[0], layer, delta, chosen)
+                each = zip(window, by_pixel, strict=True)
+                worn = [0.0 if apart else wears(row).get(name, 0.0) for row, apart in each]
+                if any(worn):
+                    add_to_rows(output, args[0], layer, delta, worn)
             if any(by_pixel) and output.shape[0] != len(window):
                 msg = f"a layer was given {output.shape[0]} samples for {len(window)} rows; turn tiling off"
                 raise RuntimeError(msg)

@@ -68,6 +68,19 @@ def test_a_step_goes_down_the_gradient_and_the_bound_holds_per_image():
     assert not guidance.finite(gradient * torch.tensor(float("nan")))
 
 
+@given(st.floats(1.0, 30.0), st.floats(1.1, 30.0))
+def test_guidance_counts_a_lora_as_often_as_it_is_told(emphasis: float, cfg_scale: float):
+    share = guidance.uncond_share(emphasis, cfg_scale)
+    assert 0.0 <= share <= 1.0
+    cond, uncond = 1.0, share  # how far a LoRA moves either half
+    assert uncond + cfg_scale * (cond - uncond) == pytest.approx(min(emphasis, cfg_scale))
+    assert guidance.uncond_share(1.0, cfg_scale) == 1.0
+
+
+def test_without_guidance_there_is_nothing_to_count():
+    assert guidance.uncond_share(3.0, 1.0) == guidance.uncond_share(3.0, 0.5) == 1.0
+
+
 @given(st.lists(st.booleans(), max_size=12))
 def test_runs_cover_exactly_the_chosen(chosen: list[bool]):
     found = runs(chosen)

@@ -18,13 +18,26 @@ def _bound(prompt: str = PROMPT):
 
 
 def test_branches_wear_their_lora_and_the_styles_on_their_subject():
-    work = job(_bound(), remove_tags(PROMPT), settings())
+    work = job(_bound(), remove_tags(PROMPT), settings("authors"))
     assert work.worn == {0: (), 1: (A,), 2: (B, T)}
     assert work.encoded == work.worn
     assert work.everywhere == (S,)
     assert "zorv" not in work.texts[0]
     assert "zorv cat" in work.texts[1]
     assert "sks dog" in work.texts[2]
+
+
+def test_styles_everywhere_are_in_every_branch_where_guidance_counts_loras_more_than_once():
+    work = job(_bound(), "", settings(beside_style=1.0))
+    assert work.worn == {0: (S,), 1: (S, A), 2: (S, B, T)}
+    assert work.everywhere == ()
+
+
+def test_a_subject_beside_a_style_wears_less_of_its_lora():
+    prompt = "a zorv cat <lora:A:0.8:0.6> and a dog <lora:B:1:bind=dog:trigger=sks> <lora:T:1:on=dog>"
+    work = job(_bound(prompt), "", settings(beside_style=0.5))
+    assert work.worn == {0: (), 1: (A,), 2: (Wear("B", 1.0, 0.5), T)}
+    assert work.encoded[2][0].te == 1.0  # its words are its own
 
 
 def test_text_encoders_can_be_left_alone():

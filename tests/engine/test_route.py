@@ -286,7 +286,7 @@ def test_rounds_end_when_concepts_are_apart():
 
 @pytest.mark.parametrize("profile", ["balanced", "fast"])
 def test_every_image_of_a_batch_locks_and_routes_by_itself(profile: str):
-    wanted = settings(profile, lock_steady=0.06, lock_after=0, lock_at=60, route_from=10)
+    wanted = settings(profile, lock_steady=0.06, lock_after=0, lock_at=60, route_from=10, overlap="average")
     _, conditions, latent = _setup(2, (16, 16), images=3)
     report, both, _ = run(wanted, images=3)
     for image in range(3):

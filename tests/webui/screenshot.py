@@ -8,7 +8,7 @@ from tests.webui.server import Setup, WebUI, find_python, find_webui
 from tests.webui.world import tiny_world
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PROMPT = "a vako cat <lora:tuxcat:1.2> and a pleko dog <lora:browndog:1.2> in the grass"
+PROMPT = "a vako cat <lora:tuxcat:1> and a pleko dog <lora:browndog:1> in the grass"
 
 
 def main(file: Path) -> int:

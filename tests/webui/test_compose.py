@@ -92,9 +92,9 @@ def test_a_style_on_everything_and_on_one_subject(webui: WebUI):
 
 @pytest.mark.parametrize("method", ["masks", "composite"])
 def test_a_style_everywhere_is_the_hosts_own(webui: WebUI, method: str):
-    """With LoRAs of no weight on the subjects the picture is the host's own of the style's tag."""
+    """With LoRAs of no weight on the subjects, and no emphasis, the picture is the host's own of the style's tag."""
     style = {"lora": "tinyStyle", "role": "style", "weight": 0.8}
-    ours = compose(webui, {"method": method, "bindings": [*SILENT, style]})
+    ours = compose(webui, {"method": method, "emphasis": 1, "bindings": [*SILENT, style]})
     require_alike(ours.images[0], draw(webui, prompt=f"{PROMPT} <lora:tinyStyle:0.8>").images[0])
 
 

@@ -19,7 +19,7 @@ from tests.webui.test_routes import HOSTILE
 from tiny_world.judge import Judge, verdict
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "out" / "screenshots"
-PROMPT = "a vako cat <lora:tuxcat:1.2> and a pleko dog <lora:browndog:1.2> in the grass"
+PROMPT = "a vako cat <lora:tuxcat:1> and a pleko dog <lora:browndog:1> in the grass"
 UNBOUND = "a cat, a cat and a dog in the grass <lora:tuxcat:1.2> <lora:browndog:1.2>"
 JOB = {"steps": 6, "width": 128, "height": 128, "seed": 1}
 PAGE = {"sampler_name": "DPM++ 2M", "scheduler": "Automatic", "cfg_scale": 7.0}
@@ -237,7 +237,7 @@ def test_advanced_knobs_are_controls_and_text_in_step(world: WebUI):
         panel.shows("overlap", "soft")
         panel.shows("rounds_at", "0, 10")
         assert not panel.knob("refresh").is_checked()
-        panel.knob("overlap").select_option("average")
+        panel.knob("overlap").select_option("strongest")
         panel.holds("advanced", "rounds_at = 0, 10")
         panel.screenshot("8-advanced", whole=False)
         composed = pixel_sha1(page.generate())
@@ -394,7 +394,7 @@ def test_at_most_four_actions_to_two_characters(world: WebUI):
         with open_page(world) as page:
             page.sampling(steps=20, width=128, height=128, seed=seed)
             page.page.evaluate(COUNT)
-            page.prompt("a vako cat and a pleko dog in the grass <lora:tuxcat:1.2> <lora:browndog:1.2>")
+            page.prompt("a vako cat and a pleko dog in the grass <lora:tuxcat:1> <lora:browndog:1>")
             Panel(page).switch()
             image = page.generate()
             assert 3 <= page.page.evaluate("window.actions()") <= 4

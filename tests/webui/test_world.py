@@ -11,7 +11,7 @@ from tests.webui.server import WebUI
 from tiny_world.judge import Judge, verdict
 from tiny_world.model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
 
-PROMPT = "a vako cat <lora:tuxcat:1.2> and a pleko dog <lora:browndog:1.2> in the grass"
+PROMPT = "a vako cat <lora:tuxcat:1> and a pleko dog <lora:browndog:1> in the grass"
 JOB = {"sampler_name": "DDIM", "scheduler": "Automatic", "steps": 20, "cfg_scale": 4.0, "width": 128, "height": 128}
 SEEDS = (1, 2, 3, 4)
 
@@ -37,7 +37,13 @@ def test_the_report_tells_every_step(world: WebUI):
     np.testing.assert_allclose(np.asarray(batch["masks"][0]).sum(axis=0), 1.0, atol=1e-5)
 
 
-@pytest.mark.parametrize("fields", [{}, {"profile": "fast"}, {"profile": "authors"}, {"method": "merge"}])
+STYLE = {"bindings": [{"lora": "lineart", "role": "style"}]}
+ON_ONE = {"bindings": [{"lora": "lineart", "role": "style_on", "on": "dog"}]}
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"profile": "fast"}, {"profile": "authors"}, {"method": "merge"}, STYLE, ON_ONE], ids=str
+)
 def test_both_hosts_make_the_same_picture(world: WebUI, fields: dict[str, object]):
     model, library = load(CHECKPOINT, CONFIG, TOKENIZER), Library(WEIGHTS / "lora")
     request = read(fields)
@@ -45,7 +51,7 @@ def test_both_hosts_make_the_same_picture(world: WebUI, fields: dict[str, object
     for seed in seeds:
         theirs = np.asarray(_ask(world, seed, **fields).convert("RGB"), dtype=int)
         picture = Picture(PROMPT, seeds=(seed,), steps=20, cfg_scale=4.0)
-        ours = np.asarray(generate(model, library, picture, request.settings).images[0], dtype=int)
+        ours = np.asarray(generate(model, library, picture, request.settings, request.bindings).images[0], dtype=int)
         assert np.abs(theirs - ours).max() <= 2, (seed, np.abs(theirs - ours).max())
 
 

@@ -103,7 +103,7 @@ def generate(
     composing = wanted.masked and len(work.texts) > 1
     plans = [plan(bound, lambda branch, spans: tokens[branch].columns(spans))] if composing else [_no_plan()]
     worn = {branch: [wear.key for wear in (*work.everywhere, *wears)] for branch, wears in work.worn.items()}
-    composition = Composition(plans * len(picture.seeds), worn, wanted)
+    composition = Composition(plans * len(picture.seeds), worn, wanted, picture.cfg_scale)
     composition.report.subjects = tuple(subject.words for subject in bound.subjects)
     conditions = _conditions(model, library, work, tokens, picture.negative, composition)
     everyone = dict.fromkeys([*work.everywhere, *(wear for wears in work.worn.values() for wear in wears)])
@@ -150,7 +150,7 @@ def _conditions(
     everyone: dict[Wear, None] = dict.fromkeys(wear for several in wears.values() for wear in several)
     deltas = {w.key: files.deltas(library.file(w.name), "text_encoder", model.text_encoder, w.te) for w in everyone}
     passage = Passage()
-    worn = {branch: {wear.key for wear in several} for branch, several in wears.items()}
+    worn = {branch: dict.fromkeys((wear.key for wear in several), 1.0) for branch, several in wears.items()}
     encoder = model.text_encoder
     with counted(encoder, passage), routed(deltas, passage, lambda row: worn[row.branch]), passage.over(rows):
         encoded = texts.encode(model, chosen)

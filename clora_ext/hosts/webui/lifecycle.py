@@ -237,7 +237,7 @@ def _composing(p: Any, state: State, batch: Batch) -> Generator[None, None, None
     settings, work = state.request.settings, batch.works[0]
     worn = {branch: [wear.key for wear in wears] for branch, wears in work.worn.items()}
     plans = _plans(p, batch, masked=settings.masked)
-    composition = Composition(plans(0), worn, settings)
+    composition = Composition(plans(0), worn, settings, p.cfg_scale)
     composition.report.subjects = tuple(subject.words for subject in batch.bounds[0].subjects)
     ours = (
         {branch: [each.texts[branch] for each in batch.works] for branch in worn if branch} if settings.masked else {}

@@ -210,7 +210,7 @@ def compare(networks: Any, kind: Kind) -> dict[str, Any]:
         plain = layer(x)
         passage, delta = Passage(), delta_of(module)
         worn = {row for row, chosen in zip(rows, ROWS, strict=True) if chosen}
-        with routed({"probe": {layer: delta}}, passage, lambda row: ["probe"] if row in worn else []):
+        with routed({"probe": {layer: delta}}, passage, lambda row: {"probe": 1.0} if row in worn else {}):
             passage.begin(rows)
             passage.advance(len(rows))
             ours = layer(x)
