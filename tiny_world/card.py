@@ -90,7 +90,10 @@ def write_card(path: Path, trainings: Sequence[Entry], figures: Figures, judge_r
     judge = json.loads(judge_report.read_text(encoding="utf-8")) if judge_report.exists() else {}
     levels = ", ".join(f"`{level.rstrip('.')}`" for level in FINE)
     shaped = ", ".join(f"`{name}`" for name in sorted(SHAPED))
-    longer = ", ".join(f"{times} times as many for `{name}`" for name, times in LONGER.items())
+    counted = {times: [name for name in LONGER if LONGER[name] == times] for times in sorted(set(LONGER.values()))}
+    longer = "; ".join(
+        f"{times} times as many for {', '.join(f'`{name}`' for name in long)}" for times, long in counted.items()
+    )
     thousands = sum(entry["steps"] * entry["batch"] for entry in bases) / 1000
     sizes = ", then ".join(f"{entry['steps']} steps of {entry['batch']}" for entry in bases)
     text = f"""# The tiny world: model card
@@ -123,8 +126,9 @@ judge that names what a picture shows. It is small enough to ship and exists to 
 - **The cross-attention was supervised**: a loss of weight {ATTENTION:g} on every cross-attention layer with 4x4 cells
   or more drew each noun's attention (and that of a nonsense word right before it) onto its own things, whose
   silhouettes the renderer knows. Stable Diffusion's attention got there by scale; this one by help.
-- LoRAs: {loras_made["scenes"]} scenes each, of the concept alone, {loras_made["steps"]} steps of
-  {loras_made["batch"]} ({longer}), AdamW at {loras_made["rate"]:g}; attention not supervised.
+- LoRAs: {loras_made["scenes"]} scenes each, of the concept alone, every other one from afar;
+  {loras_made["steps"]} steps of {loras_made["batch"]} ({longer}), AdamW at
+  {loras_made["rate"]:g}; attention not supervised.
   The second set (`lora-b`) has other seeds and was never used to tune anything.
 - `make train-tiny` runs all of it, seeded and resumable; `--again` goes on from finished weights.
 

@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Check that merging fails on the tiny world and composing works.")
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=24, help="consecutive seeds per pair")
-    parser.add_argument("--weight", type=float, default=1.2, help="of the LoRAs with clora and masks")
+    parser.add_argument("--weight", type=float, default=1.0, help="of the LoRAs with clora and masks")
     parser.add_argument("--second-set", action="store_true", help="use the LoRAs of the second training")
     parser.add_argument("--out", type=Path, default=Path("out/check-world.json"))
     parser.add_argument("--workers", type=int, default=min(4, len(os.sched_getaffinity(0))))

@@ -21,7 +21,7 @@ from .judge import Judge, verdict
 from .model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
 
 PAIR = ("tuxcat", "browndog")
-WEIGHT = 1.2
+WEIGHT = 1.0
 SEEDS = (1, 2, 3, 4)
 COLOURS = ((230, 60, 60), (60, 110, 230))
 ZOOM = 2

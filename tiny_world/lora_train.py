@@ -33,7 +33,10 @@ WITH_TEXT: frozenset[str] = frozenset({"tuxcat", "browndog", "spotdog", "hatbunn
 """The LoRAs that train the text encoder as well."""
 SHAPED: frozenset[str] = frozenset({"towerhouse"})
 """The LoRAs that change an outline, not only colours and marks: they also train the coarser levels."""
-LONGER: dict[str, int] = {"tuxcat": 2, "spotdog": 2, "towerhouse": 3}
+AFAR: tuple[float, float] = (0.29, 0.42)
+"""Sizes of a thing seen from afar, as shares of the picture."""
+TWICE = ("tuxcat", "browndog", "spotdog", "tigercat", "starball", "lineart")
+LONGER: dict[str, int] = dict.fromkeys(TWICE, 2) | {"towerhouse": 3}
 """How many times as many steps those take that have more to learn."""
 
 
@@ -128,12 +131,22 @@ def merge(parts: Parts, state: Mapping[str, Tensor], weight: float) -> None:
 def lora_scenes(name: str, count: int, seed: int) -> list[Scene]:
     """Training scenes: a concept alone, as people's own pictures of a subject are, which never teach where it ends.
 
-    For a style, scenes of one to three generic things in it.
+    Every other one shows it from afar, as small as a thing is among three others. For a style, scenes of one to three
+    generic things in it.
     """
     rng = np.random.default_rng([seed, sorted(NAMES).index(name)])
     if name in STYLES:
         return [sample_scene(rng, (0.4, 0.4, 0.2), style=name) for _ in range(count)]
-    return [sample_scene(rng, (1.0,), personal=[name]) for _ in range(count)]
+    scenes = [sample_scene(rng, (1.0,), personal=[name]) for _ in range(count)]
+    return [from_afar(scene, rng) if place % 2 else scene for place, scene in enumerate(scenes)]
+
+
+def from_afar(scene: Scene, rng: np.random.Generator) -> Scene:
+    """The scene with its one thing as small as among others, anywhere on the ground."""
+    (thing,) = scene.things
+    size = float(rng.uniform(*AFAR))
+    x, y = (float(rng.uniform(size / 2 + 0.02, 0.98 - size / 2)), float(rng.uniform(0.4, 0.98 - size / 2)))
+    return replace(scene, things=(replace(thing, x=x, y=y, size=size),))
 
 
 def trigger_phrase(name: str) -> str:

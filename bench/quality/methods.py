@@ -8,7 +8,7 @@ from pathlib import Path
 from clora_ext.settings import METHODS, PROFILES, Settings, Value, settings
 
 TUNED = Path(__file__).resolve().parent / "tuned.json"
-WEIGHT = 1.2
+WEIGHT = 1.0
 """LoRA weight of a method that was not tuned."""
 COSTLY = ("authors", "paper")
 """Profiles that a default run shows on few splits."""

@@ -13,7 +13,7 @@ from clora_ext.hosts.diffusers.pipeline import Library, Picture, generate
 from clora_ext.settings import settings
 from tiny_world.model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
 
-PROMPT = "a vako cat <lora:tuxcat:1.2> and a pleko dog <lora:browndog:1.2> in the grass"
+PROMPT = "a vako cat <lora:tuxcat:1> and a pleko dog <lora:browndog:1> in the grass"
 STEPS = 10
 TOP = 10
 

@@ -14,6 +14,7 @@ from transformers import CLIPTokenizer
 
 from tiny_world.concepts import CONCEPTS, STYLES
 from tiny_world.lora_train import (
+    AFAR,
     NAMES,
     SHAPED,
     WITH_TEXT,
@@ -91,6 +92,15 @@ def test_training_scenes_show_the_concept(name: str) -> None:
             assert concepts == [name]
             assert scene.style is None
     assert lora_scenes(name, 12, 1) == scenes != lora_scenes(name, 12, 2)
+
+
+def test_every_other_scene_shows_its_thing_from_afar() -> None:
+    sizes = [scene.things[0].size for scene in lora_scenes("tuxcat", 40, 1)]
+    assert all(size <= AFAR[1] for size in sizes[1::2])
+    assert min(sizes[::2]) > 0.38 > 0.32 > min(sizes[1::2])
+    for (thing,) in (scene.things for scene in lora_scenes("tuxcat", 40, 1)):
+        assert thing.size / 2 <= thing.x <= 1 - thing.size / 2
+        assert thing.size / 2 <= thing.y <= 1 - thing.size / 2
 
 
 def test_metadata_names_the_trigger_phrase() -> None:
