@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -166,6 +167,30 @@ def test_the_progress_text_says_what_runs(webui: WebUI):
     assert webui.get("/sdapi/v1/progress").json()["textinfo"].startswith("CLoRA: step 2")
     draw(webui, **SMALL)
     assert "CLoRA" not in str(webui.get("/sdapi/v1/progress").json()["textinfo"])
+
+
+def _previews(host: WebUI, batch: int = 1, **options: Any) -> set[tuple[int, int]]:
+    """The sizes of the live previews of a job."""
+    shown = {"show_progress_every_n_steps": 1, "show_progress_type": "Approx cheap", "live_previews_enable": True}
+    wanted = {"steps": 40, "batch_size": batch, "override_settings": {**shown, **options, "return_grid": False}}
+    sizes = set()
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(compose, host, **SMALL | wanted)
+        while not job.done():
+            seen = host.get("/sdapi/v1/progress").json().get("current_image")
+            if seen:
+                sizes.add(Image.open(io.BytesIO(base64.b64decode(seen))).size)
+        job.result()
+    return sizes
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_the_live_preview_shows_masks_beside_the_picture_if_the_settings_say_so(webui: WebUI, batch: int):
+    plain = _previews(webui, batch)
+    assert len(plain) == 1
+    ((width, height),) = plain
+    assert _previews(webui, batch, clora_preview_masks=True) - plain == {(2 * width, height)}
+    assert _previews(webui, batch) == plain, "nothing stays behind"
 
 
 def test_the_apis_infotext_makes_the_picture_again(webui: WebUI):

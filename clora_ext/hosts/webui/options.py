@@ -20,6 +20,9 @@ def add_options() -> None:
         "clora_save_masks": shared.OptionInfo(
             default=False, label="Save the pictures of masks that are shown, beside the image", section=section
         ),
+        "clora_preview_masks": shared.OptionInfo(
+            default=False, label="Show the masks beside the live preview, as they form", section=section
+        ),
         "clora_progress": shared.OptionInfo(
             default=True, label="Say in the progress text what composing does", section=section
         ),
@@ -39,6 +42,7 @@ def option(name: str) -> Any:
     """The value of ``clora_<name>``; its default where the settings page has not been made."""
     defaults = {
         "save_masks": False,
+        "preview_masks": False,
         "progress": True,
         "memory": KNOB["memory"].default,
         "log_level": shared.cmd_opts.clora_log_level,

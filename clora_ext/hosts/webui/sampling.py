@@ -18,6 +18,7 @@ from clora_ext.engine.session import installed
 from clora_ext.engine.step import Composition, Move
 from clora_ext.errors import HostError
 from clora_ext.hosts.webui import conditions, networks
+from clora_ext.hosts.webui.live import masks_in_preview
 from clora_ext.hosts.webui.options import option
 from clora_ext.lora.deltas import Delta
 
@@ -66,6 +67,7 @@ class Sampling:
             ):
                 register(callback, name="clora")
                 stack.callback(script_callbacks.remove_callbacks_for_function, callback)
+            stack.enter_context(masks_in_preview(lambda: self.composition.report.weights))
             stack.callback(self._detach)
             try:
                 yield
