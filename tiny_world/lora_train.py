@@ -36,7 +36,7 @@ SHAPED: frozenset[str] = frozenset({"towerhouse"})
 AFAR: tuple[float, float] = (0.29, 0.42)
 """Sizes of a thing seen from afar, as shares of the picture."""
 TWICE = ("tuxcat", "browndog", "spotdog", "tigercat", "starball", "lineart")
-LONGER: dict[str, int] = dict.fromkeys(TWICE, 2) | {"towerhouse": 3}
+LONGER: dict[str, int] = dict.fromkeys(TWICE, 2) | {"towerhouse": 6}
 """How many times as many steps those take that have more to learn."""
 
 
