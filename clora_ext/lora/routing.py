@@ -102,9 +102,9 @@ def routed(
         def add(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
             window = passage.window
             by_pixel = [pixels is not None and row.routed for row in window]
+            whole_rows = [{} if apart else wears(row) for row, apart in zip(window, by_pixel, strict=True)]
             for name, delta in changes:
-                each = zip(window, by_pixel, strict=True)
-                worn = [0.0 if apart else wears(row).get(name, 0.0) for row, apart in each]
+                worn = [shares.get(name, 0.0) for shares in whole_rows]
                 if any(worn):
                     add_to_rows(output, args[0], layer, delta, worn)
             if any(by_pixel) and output.shape[0] != len(window):
