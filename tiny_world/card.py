@@ -14,7 +14,7 @@ from .base_train import ATTENTION
 from .caption import known_words
 from .concepts import CONCEPTS, STYLES
 from .history import FILE, Entry, of
-from .lora_train import FINE, LONGER, SHAPED, trigger_phrase
+from .lora_train import FINE, LEARNING, SHAPED, Learning, trigger_phrase
 from .samples import CASES, STEPS, TARGETS, Figures
 
 CARD = Path(__file__).parent / "MODEL_CARD.md"
@@ -90,9 +90,9 @@ def write_card(path: Path, trainings: Sequence[Entry], figures: Figures, judge_r
     judge = json.loads(judge_report.read_text(encoding="utf-8")) if judge_report.exists() else {}
     levels = ", ".join(f"`{level.rstrip('.')}`" for level in FINE)
     shaped = ", ".join(f"`{name}`" for name in sorted(SHAPED))
-    counted = {times: [name for name in LONGER if LONGER[name] == times] for times in sorted(set(LONGER.values()))}
-    longer = "; ".join(
-        f"{times} times as many for {', '.join(f'`{name}`' for name in long)}" for times, long in counted.items()
+    recipes = _table(
+        ("LoRA", "steps", "rank", "text encoder", "from afar"),
+        [_learned(title, how, loras_made) for title, how in LEARNING.items()],
     )
     thousands = sum(entry["steps"] * entry["batch"] for entry in bases) / 1000
     sizes = ", then ".join(f"{entry['steps']} steps of {entry['batch']}" for entry in bases)
@@ -114,7 +114,7 @@ judge that names what a picture shows. It is small enough to ship and exists to 
 - One file in SD1's layout, `weights/tiny-world.safetensors` (float16), with `weights/tiny-world.yaml`.
 - LoRAs: kohya's format, rank {loras_made["rank"]}, on the Linear layers of the transformer blocks in
   {levels}, of all levels in {shaped};
-  six of nine train the text encoder as well.
+  some train the text encoder as well (below).
 
 ## How it was made
 - Data: the renderer of this package, nothing else: scenes of one to four things of six classes, six backgrounds, eleven
@@ -126,13 +126,15 @@ judge that names what a picture shows. It is small enough to ship and exists to 
 - **The cross-attention was supervised**: a loss of weight {ATTENTION:g} on every cross-attention layer with 4x4 cells
   or more drew each noun's attention (and that of a nonsense word right before it) onto its own things, whose
   silhouettes the renderer knows. Stable Diffusion's attention got there by scale; this one by help.
-- LoRAs: {loras_made["scenes"]} scenes each, of the concept alone, every other one from afar;
-  {loras_made["steps"]} steps of {loras_made["batch"]} ({longer}), AdamW at
-  {loras_made["rate"]:g}; attention not supervised.
-  The second set (`lora-b`) has other seeds and was never used to tune anything.
+- LoRAs: {loras_made["scenes"]} scenes each, of the concept alone, some of them from afar; batches of
+  {loras_made["batch"]}, AdamW at {loras_made["rate"]:g}; attention not supervised. The second set (`lora-b`) has other seeds, and
+  no setting of the extension was chosen by it; three of it learned otherwise than the first set's (below), as they
+  drew their subject only from near.
 - `make train-tiny` runs all of it, seeded and resumable; `--again` goes on from finished weights.
 
 {_table(("training", "minutes", "on"), times)}
+
+{recipes}
 
 ## Figures
 {STEPS} DDIM steps, guidance 4, judged by the judge on {figures.count} pictures per line: exactly the classes and the
@@ -158,3 +160,9 @@ works on a real latent diffusion model with real LoRAs, and says nothing about t
 pictures. It knows the words of its captions only, and pictures near 128x128.
 """
     path.write_text(text, encoding="utf-8")
+
+
+def _learned(title: str, how: Learning, made: Entry) -> tuple[str, ...]:
+    """One row of the table of recipes."""
+    far = "-" if title in STYLES else "3 of 4" if how.farther else "1 of 2"
+    return f"`{title}`", str(how.times * made["steps"]), str(how.wider * made["rank"]), "yes" if how.text else "-", far

@@ -29,15 +29,47 @@ from .supervision import set_attention
 RANK = 4
 NAMES: tuple[str, ...] = (*CONCEPTS, *STYLES)
 FINE: tuple[str, ...] = ("down_blocks.0.", "down_blocks.1.", "up_blocks.2.", "up_blocks.3.")
-WITH_TEXT: frozenset[str] = frozenset({"tuxcat", "browndog", "spotdog", "hatbunny", "duoflower", "towerhouse"})
-"""The LoRAs that train the text encoder as well."""
 SHAPED: frozenset[str] = frozenset({"towerhouse"})
 """The LoRAs that change an outline, not only colours and marks: they also train the coarser levels."""
 AFAR: tuple[float, float] = (0.29, 0.42)
 """Sizes of a thing seen from afar, as shares of the picture."""
-TWICE = ("tuxcat", "browndog", "spotdog", "tigercat", "starball", "lineart")
-LONGER: dict[str, int] = dict.fromkeys(TWICE, 2) | {"towerhouse": 6}
-"""How many times as many steps those take that have more to learn."""
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What one LoRA needs to learn its concept.
+
+    times: how many times the usual steps. wider: how many times the usual rank. text: whether the text encoder learns
+    too. farther: whether three of four scenes show the concept from afar, instead of every other one.
+    """
+
+    times: int = 1
+    wider: int = 1
+    text: bool = False
+    farther: bool = False
+
+
+LEARNING: dict[str, Learning] = {
+    "tuxcat": Learning(2, text=True),
+    "tigercat": Learning(2),
+    "browndog": Learning(2, text=True),
+    "spotdog": Learning(2, text=True),
+    "hatbunny": Learning(text=True),
+    "duoflower": Learning(text=True),
+    "starball": Learning(2),
+    "towerhouse": Learning(6, text=True),
+    "lineart": Learning(2),
+    "tigercat-b": Learning(4, text=True, farther=True),
+    "spotdog-b": Learning(4, text=True, farther=True),
+    "towerhouse-b": Learning(6, wider=2, farther=True),
+}
+"""By title; where the second training has none of its own, its concept's. The last three drew their concept only from
+near when they learned as the first training did."""
+
+
+def learning(title: str) -> Learning:
+    """How the LoRA of a title (its concept's name, in the second training with -b) learns."""
+    return LEARNING.get(title) or LEARNING[title.removesuffix("-b")]
 
 
 class LoraLayer(nn.Module):
@@ -128,17 +160,21 @@ def merge(parts: Parts, state: Mapping[str, Tensor], weight: float) -> None:
             layer.weight += weight * scale * delta
 
 
-def lora_scenes(name: str, count: int, seed: int) -> list[Scene]:
+def lora_scenes(name: str, count: int, seed: int, *, farther: bool = False) -> list[Scene]:
     """Training scenes: a concept alone, as people's own pictures of a subject are, which never teach where it ends.
 
-    Every other one shows it from afar, as small as a thing is among three others. For a style, scenes of one to three
-    generic things in it.
+    Every other one, `farther` three of four, shows it from afar, as small as a thing is among three others. For a
+    style, scenes of one to three generic things in it.
     """
     rng = np.random.default_rng([seed, sorted(NAMES).index(name)])
     if name in STYLES:
         return [sample_scene(rng, (0.4, 0.4, 0.2), style=name) for _ in range(count)]
     scenes = [sample_scene(rng, (1.0,), personal=[name]) for _ in range(count)]
-    return [from_afar(scene, rng) if place % 2 else scene for place, scene in enumerate(scenes)]
+    scenes = [from_afar(scene, rng) if place % 2 else scene for place, scene in enumerate(scenes)]
+    if farther:
+        rng = np.random.default_rng([seed, 99])
+        scenes = [scene if place % 4 else from_afar(scene, rng) for place, scene in enumerate(scenes)]
+    return scenes
 
 
 def from_afar(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -205,17 +241,18 @@ def train_lora(
     """
     if name not in NAMES:
         raise ValueError(f"there is no concept or style {name!r}: choose among {', '.join(NAMES)}.")
-    settings = replace(settings, steps=LONGER.get(name, 1) * settings.steps)
+    how = learning(title)
+    settings = replace(settings, steps=how.times * settings.steps, rank=how.wider * settings.rank)
     generator = torch.Generator().manual_seed(seed * 1009 + NAMES.index(name))
     rng = np.random.default_rng([seed, NAMES.index(name), 1])
     unet = copy.deepcopy(parts.unet).to(device, torch.bfloat16).requires_grad_(False)
     text = copy.deepcopy(parts.text_encoder).to(device).requires_grad_(False)
     text.set_attn_implementation("eager")
     parts.vae.to(device)
-    pool = encode(parts.vae, lora_scenes(name, settings.scenes, seed), device)
+    pool = encode(parts.vae, lora_scenes(name, settings.scenes, seed, farther=how.farther), device)
     processors = set_attention(unet, keep=False)
     layers = inject(unet, False, settings.rank, settings.rank, generator, every=name in SHAPED)
-    if name in WITH_TEXT:
+    if how.text:
         layers |= inject(text, True, settings.rank, settings.rank, generator)
     for layer in layers.values():
         layer.to(device)

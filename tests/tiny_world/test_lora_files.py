@@ -17,9 +17,9 @@ from tiny_world.lora_train import (
     AFAR,
     NAMES,
     SHAPED,
-    WITH_TEXT,
     LoraLayer,
     inject,
+    learning,
     lora_files,
     lora_scenes,
     lora_state,
@@ -103,6 +103,17 @@ def test_every_other_scene_shows_its_thing_from_afar() -> None:
         assert thing.size / 2 <= thing.y <= 1 - thing.size / 2
 
 
+def test_farther_scenes_leave_one_of_four_near() -> None:
+    usual, farther = (lora_scenes("tuxcat", 40, 1, farther=more) for more in (False, True))
+    assert [one == other for one, other in zip(usual, farther, strict=True)] == [False, True, True, True] * 10
+    assert all(scene.things[0].size <= AFAR[1] for scene in farther[::4])
+
+
+def test_a_second_training_learns_as_its_concept_unless_it_says_otherwise() -> None:
+    assert learning("tuxcat-b") == learning("tuxcat")
+    assert learning("tigercat-b").times > learning("tigercat").times
+
+
 def test_metadata_names_the_trigger_phrase() -> None:
     fields = metadata("tuxcat", "tuxcat", ["a vako cat in the snow", "a vako cat, x style"], 10, 1, 4)
     assert fields["modelspec.trigger_phrase"] == f"{CONCEPTS['tuxcat'].trigger} cat"
@@ -119,17 +130,17 @@ def test_shipped_file(path: Path) -> None:
     layers = {key.split(".", 1)[0] for key in state}
     assert len(state) == 3 * len(layers)
     assert sum(layer.startswith("lora_unet_") for layer in layers) == (160 if name in SHAPED else 100)
-    assert sum(layer.startswith("lora_te_") for layer in layers) == (12 if name in WITH_TEXT else 0)
+    assert sum(layer.startswith("lora_te_") for layer in layers) == (12 if learning(path.stem).text else 0)
     for layer in layers:
         down, up = state[f"{layer}.lora_down.weight"], state[f"{layer}.lora_up.weight"]
-        assert down.shape[0] == up.shape[1] == 4
+        assert down.shape[0] == up.shape[1] == 4 * learning(path.stem).wider
         assert down.dtype == torch.float16
         assert bool(torch.isfinite(down).all())
         assert float(up.abs().max()) > 0
     with safe_open(path, "pt") as file:
         fields = file.metadata()
     assert fields["ss_base_model_version"] == "sd_v1"
-    assert fields["ss_network_dim"] == fields["ss_network_alpha"] == "4"
+    assert fields["ss_network_dim"] == fields["ss_network_alpha"] == str(4 * learning(path.stem).wider)
     assert fields["modelspec.title"] == path.stem
     word, noun = fields["modelspec.trigger_phrase"].split()
     assert word == (CONCEPTS[name].trigger if name in CONCEPTS else STYLES[name].trigger)
@@ -140,6 +151,7 @@ def test_the_second_set_is_another_training() -> None:
     for name in NAMES:
         first = load_file(WEIGHTS / "lora" / f"{name}.safetensors")
         second = load_file(WEIGHTS / "lora-b" / f"{name}-b.safetensors")
-        assert first.keys() == second.keys()
-        key = next(key for key in first if key.endswith("lora_up.weight"))
-        assert not torch.allclose(first[key], second[key], atol=1e-3)
+        assert first.keys() == second.keys() or learning(name) != learning(f"{name}-b")
+        key = next(key for key in first if key in second and key.endswith("lora_up.weight"))
+        other = second[key]
+        assert first[key].shape != other.shape or not torch.allclose(first[key], other, atol=1e-3)

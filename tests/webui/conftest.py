@@ -73,7 +73,7 @@ def parity_model(parity_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="session")
 def world(webui_dir: Path) -> Iterator[WebUI]:
     """A WebUI with page, this extension, the tiny world and the LoRAs of its first set."""
-    with WebUI(Setup(webui=webui_dir, model=tiny_world(), extensions=(CHECKOUT,))) as host:
+    with WebUI(Setup(webui=webui_dir, model=tiny_world(), extensions=(CHECKOUT,), settings=OVERRIDDEN)) as host:
         yield host
 
 

@@ -65,3 +65,45 @@ def test_the_papers_updates_begin_alike_in_both_hosts(world: WebUI):
     assert [len(step["losses"]) for step in theirs] == [len(step.losses) for step in ours]
     assert sum(len(step.losses) for step in ours) == 10 + 60
     np.testing.assert_allclose(theirs[0]["losses"][:3], ours[0].losses[:3], rtol=1e-3)
+
+
+EIGHT = (
+    "a vako cat <lora:tuxcat:1> and a zumi cat <lora:tigercat:1> and a pleko dog <lora:browndog:1> and "
+    "a tirb dog <lora:spotdog:1> and a drovi bunny <lora:hatbunny:1> and a skemu flower <lora:duoflower:1> and "
+    "a gluva ball <lora:starball:1> and a narbo house <lora:towerhouse:1> in the grass"
+)
+LONG = "blurry, " * 40
+"""More than one chunk of tokens, where the prompt is one."""
+
+
+def _eight(world: WebUI, profile: str, **wanted: object) -> tuple[dict, np.ndarray]:
+    """A picture of eight subjects, with the report of its only batch."""
+    asked = {**JOB, "steps": 6, "prompt": EIGHT, "seed": 3, **wanted}
+    drawn = world.txt2img(**asked, alwayson_scripts={"CLoRA": {"args": [{"profile": profile}]}}).images[0]
+    (batch,) = world.get("/clora/v1/last").json()["batches"]
+    return batch, np.asarray(drawn.convert("RGB"), dtype=int)
+
+
+@pytest.mark.parametrize("profile", ["balanced", "fast"])
+@pytest.mark.parametrize(
+    ("negative", "host", "others"),
+    [
+        ("", {}, [{"batch_cond_uncond": False}, {"pad_cond_uncond": True}, {"pad_cond_uncond_v0": True}]),
+        (LONG, {}, [{"batch_cond_uncond": False}]),
+        (LONG, {"pad_cond_uncond": True}, [{"pad_cond_uncond": True, "batch_cond_uncond": False}]),
+    ],
+    ids=["one-length", "two-lengths", "two-lengths-padded"],
+)
+def test_eight_subjects_do_not_mind_how_the_host_batches(
+    world: WebUI, profile: str, negative: str, host: dict, others: list[dict]
+):
+    """One call for all rows or several, padded or not: the same losses, masks and picture."""
+    report, picture = _eight(world, profile, negative_prompt=negative, override_settings=host)
+    assert len(report["subjects"]) == 8
+    for setting in others:
+        theirs, other = _eight(world, profile, negative_prompt=negative, override_settings=setting)
+        for mine, its in zip(report["steps"], theirs["steps"], strict=True):
+            np.testing.assert_allclose(its["losses"], mine["losses"], rtol=0, atol=1e-4)
+            assert (its["rows"], its["gradient_rows"]) == (mine["rows"], mine["gradient_rows"])
+        np.testing.assert_allclose(theirs["masks"], report["masks"], rtol=0, atol=1e-4)
+        assert np.abs(picture - other).max() <= 1, setting
