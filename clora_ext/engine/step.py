@@ -120,9 +120,7 @@ class Composition:
         self.layout = Layout(drawings, drawings[0].branches[0], self.worn, self.uncond)
         if self.regions is None and any(each.routed or each.uncond_routed for each in drawings):
             hard = self.settings["lock_as"] == "vote"
-            self.regions = Regions(
-                dict(self.masking.current), self.worn, self._size, hard=hard, uncond=self.uncond
-            )
+            self.regions = Regions(dict(self.masking.current), self.worn, self._size, hard=hard, uncond=self.uncond)
 
     def _drawing(self, image: int) -> Drawing:
         knobs = self.settings

@@ -1,5 +1,7 @@
 """A routed row against an obvious one that merges weights and computes every branch everywhere; locking; one row."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import nn
@@ -101,14 +103,14 @@ def _soft(k: int, size: tuple[int, int], seed: int) -> torch.Tensor:
     return torch.rand(k + 1, *size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).softmax(dim=0)
 
 
-def _route(unet, deltas, conditions, latent, weights, worn=None):
+def _route(unet, deltas, conditions, latent, weights, worn=None, denoiser=ToyDenoiser):
     """The routed rows' predictions of both halves, for given weights per image."""
     k = len(weights[0]) - 1
     worn = worn or {0: (), **{b: (f"L{b}",) for b in range(1, k + 1)}}
     composition = Composition([_plan(k)] * len(latent), worn, settings("balanced"))
     composition.masking.current = dict(enumerate(weights))
     composition.masking.locked = set(range(len(latent)))
-    denoiser = ToyDenoiser(unet, conditions)
+    denoiser = denoiser(unet, conditions)
     with installed(composition, unet, deltas, CPU), torch.no_grad():
         move = composition.before(Moment(5, 10, 0.5), latent, denoiser)
         rows = composition.rows
@@ -129,6 +131,33 @@ def test_a_routed_row_equals_the_obvious_one(make, k, size, grid):
         texts = [conditions[Row(row.image, b, row.half)] for b in range(k + 1)]
         expected = _Obvious(networks, texts, weights[row.image])(latent[row.image : row.image + 1])[0]
         torch.testing.assert_close(prediction, expected, rtol=1e-6, atol=1e-6)
+
+
+class _Padding(ToyDenoiser):
+    """Pads the texts of a forward to one length in a way of its own, as WebUI may."""
+
+    def forward(self, latent: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
+        texts = [self.conditions[Row(row.image, row.branch, row.half)] for row in rows]
+        longest = max(len(text) for text in texts)
+        padded = torch.stack([F.pad(text, (0, 0, 0, longest - len(text)), value=0.5) for text in texts])
+        return self.unet(latent[[row.image for row in rows]], padded)
+
+
+def test_pixels_attend_to_texts_as_they_are_however_the_host_pads_its_rows():
+    """The unconditional texts are longer: a picture of one branch alone is that branch's own with its own text."""
+    unet, conditions, latent = _setup(2, (16, 16))
+    generator = torch.Generator().manual_seed(7)
+    more = torch.randn(3, 5, 6, generator=generator, dtype=torch.float64)
+    for branch in range(3):
+        row = Row(0, branch, Half.UNCOND)
+        conditions[row] = torch.cat([conditions[row], more[branch]])
+    weights = torch.zeros(3, 8, 8, dtype=torch.float64)
+    weights[2] = 1.0
+    deltas = _wide(unet, 2)
+    network = _with(unet, deltas["L2"])
+    for row, prediction in _route(unet, deltas, conditions, latent, [weights], denoiser=_Padding).items():
+        own = network(latent, conditions[Row(0, 2, row.half)][None])[0]
+        torch.testing.assert_close(prediction, own, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("owner", [0, 1, 2])
