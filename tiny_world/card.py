@@ -127,9 +127,9 @@ judge that names what a picture shows. It is small enough to ship and exists to 
   or more drew each noun's attention (and that of a nonsense word right before it) onto its own things, whose
   silhouettes the renderer knows. Stable Diffusion's attention got there by scale; this one by help.
 - LoRAs: {loras_made["scenes"]} scenes each, of the concept alone, some of them from afar; batches of
-  {loras_made["batch"]}, AdamW at {loras_made["rate"]:g}; attention not supervised. The second set (`lora-b`) has other seeds, and
-  no setting of the extension was chosen by it; three of it learned otherwise than the first set's (below), as they
-  drew their subject only from near.
+  {loras_made["batch"]}, AdamW at {loras_made["rate"]:g}; attention not supervised. The second set
+  (`lora-b`) has other seeds, and no setting of the extension was chosen by it; three of it learned otherwise than the
+  first set's (below), as they drew their subject only from near.
 - `make train-tiny` runs all of it, seeded and resumable; `--again` goes on from finished weights.
 
 {_table(("training", "minutes", "on"), times)}
