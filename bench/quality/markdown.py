@@ -1,6 +1,6 @@
 """The table for the README."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 TITLES = {
@@ -16,9 +16,15 @@ def rows_in_order(names: Mapping[str, Any]) -> list[str]:
     return [name for name in ORDER if name in names] + [name for name in names if name not in (*ORDER, "base")]
 
 
+def in_order(splits: Iterable[str]) -> list[str]:
+    """Splits from easy to hard, those of other prompts after them."""
+    there = set(splits)
+    return [split for split in TITLES if split in there] + sorted(split for split in there if split not in TITLES)
+
+
 def table(found: Mapping[str, Any]) -> str:
     """Share of pictures with all subjects right, and its 95 % interval, per method and split."""
-    splits = list(found["base_rate"]) or sorted({s for splits in found["methods"].values() for s in splits})
+    splits = in_order(found["base_rate"] or {s for splits in found["methods"].values() for s in splits})
     heads = [TITLES.get(split, split) for split in splits]
     lines = [f"| method | {' | '.join(heads)} | UNet rows |", "|---" * (len(splits) + 2) + "|"]
     if found["base_rate"]:
@@ -48,8 +54,8 @@ def differences(found: Mapping[str, Any], ours: str = "balanced") -> str:
     """Paired differences of ``ours`` to the other methods, in points."""
     heads = [f"| split | {ours} against | points | 95 % interval | pictures |", "|---|---|---|---|---|"]
     lines: list[str] = []
-    for split, entries in found["differences"].items():
-        for name, entry in entries.items():
+    for split in in_order(found["differences"]):
+        for name, entry in found["differences"][split].items():
             left, _, right = name.partition(" - ")
             if left == ours:
                 low, high = (f"{100 * bound:+.0f}" for bound in entry["ci"])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.quality.markdown import TITLES, rows_in_order
+from bench.quality.markdown import TITLES, in_order, rows_in_order
 from bench.quality.prompts import Prompt, PromptSet
 from bench.quality.summary import Table
 from clora_ext.prompt import remove_tags
@@ -77,7 +77,7 @@ beautiful pictures get.</p>{state}
 
 def _splits(found: Mapping[str, Any]) -> list[str]:
     every = [split for own in found["methods"].values() for split in own]
-    return list(dict.fromkeys([*found["base_rate"], *every]))
+    return in_order({*found["base_rate"], *every})
 
 
 def _figures(found: Mapping[str, Any]) -> str:
