@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from clora_ext.core.regions import Regions
-from clora_ext.core.rows import Half, Passage, Row, runs
+from clora_ext.core.rows import Passage, Row, by_length, runs
 
 Texts = Callable[[Sequence[Row]], Tensor]
 """The conditions of rows, stacked: [row, token, width]."""
@@ -60,7 +60,7 @@ def _attended(
 ) -> Tensor:
     """What ``layer`` finds for the packed ``pixels`` [group, pixel, width], every group as a row of its branch."""
     inner = torch.empty_like(pixels)
-    for places, text in _by_length(groups, texts):
+    for places, text in by_length(groups, texts):
         whole = len(places) == len(groups)
         with passage.aside([groups[place] for place in places]):
             made = _again(layer, pixels if whole else pixels[places], text, *call)
@@ -68,18 +68,6 @@ def _attended(
             return made
         inner[places] = made.to(inner.dtype)
     return inner
-
-
-def _by_length(groups: Sequence[Row], texts: Texts) -> list[tuple[list[int], Tensor]]:
-    """The groups whose texts are stacked: all, or each half of guidance by itself where their lengths differ.
-
-    A host may pad its own rows to one length; a text padded in any other way would get another part of the attention.
-    """
-    halves = [[place for place, row in enumerate(groups) if row.half is half] for half in Half]
-    found = [(places, texts([groups[place] for place in places])) for places in halves if places]
-    if len({text.shape[1] for _, text in found}) > 1:
-        return found
-    return [(list(range(len(groups))), texts(groups))]
 
 
 def _again(layer: nn.Module, x: Tensor, text: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

@@ -1,9 +1,11 @@
 """Rows of a UNet call: which image, branch and CFG half each one is, and where a split batch stands."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+
+from torch import Tensor
 
 
 class Half(Enum):
@@ -92,3 +94,16 @@ def runs(chosen: Sequence[bool]) -> list[slice]:
             found.append(slice(start, place))
             start = None
     return found
+
+
+def by_length(rows: Sequence[Row], texts: Callable[[Sequence[Row]], Tensor]) -> list[tuple[list[int], Tensor]]:
+    """What one call can see of ``rows``: their places, with their texts [row, token, width] stacked.
+
+    All together, or each half of guidance by itself where the halves' texts differ in length: padded in any way but
+    the host's own, a text would get another part of the attention.
+    """
+    halves = [[place for place, row in enumerate(rows) if row.half is half] for half in Half]
+    found = [(places, texts([rows[place] for place in places])) for places in halves if places]
+    if len({text.shape[1] for _, text in found}) > 1:
+        return found
+    return [(list(range(len(rows))), texts(rows))]

@@ -8,11 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
+from clora_ext.core.rows import Half, Row
 from clora_ext.errors import BindingError, HostError, LoraError, SettingsError
 from clora_ext.hosts.diffusers import texts
 from clora_ext.hosts.diffusers.checkpoint import Model, load
 from clora_ext.hosts.diffusers.cli import main
 from clora_ext.hosts.diffusers.pipeline import Library, Picture, generate, timesteps
+from clora_ext.hosts.diffusers.pipeline import _Denoiser as Denoiser
 from clora_ext.prompt import Request
 from clora_ext.request import from_infotext, read, to_infotext
 from clora_ext.settings import settings
@@ -188,3 +190,19 @@ def test_threads_and_gradients_are_left_as_they_were(model: Model, library: Libr
     assert [parameter.requires_grad for parameter in model.unet.parameters()] == before
     assert torch.is_grad_enabled()
     assert all(not m._forward_hooks and not m._forward_pre_hooks for m in model.unet.modules())
+
+
+def test_a_longer_negative_prompt_leaves_the_prompt_as_it_is(model: Model, library: Library):
+    """Texts of two lengths are not padded to one: without LoRAs composing is the plain picture."""
+    bare = "a cat <lora:tuxcat:0> and a dog <lora:browndog:0> in the grass"
+    long = "blurry, bad, " * 30  # two chunks of tokens
+    plain = generate(model, library, Picture(bare, negative=long, **SMALL), settings(method="merge"))
+    wanted = settings("authors", step_size=0.0)
+    composed = generate(model, library, Picture(bare, negative=long, **SMALL), wanted)
+    assert _far(composed.images[0], plain.images[0]) <= 1
+    rows = [Row(0, 0), Row(0, 0, Half.UNCOND)]
+    texts = {(0, half): torch.randn(1, tokens, 128) for half, tokens in ((Half.COND, 77), (Half.UNCOND, 154))}
+    denoiser, latent = Denoiser(model, texts, 500), torch.randn(1, 4, 16, 16)
+    with torch.no_grad():
+        alone = torch.cat([denoiser.forward(latent, [row]) for row in rows])
+        torch.testing.assert_close(denoiser.forward(latent, rows), alone)

@@ -135,7 +135,7 @@ def test_batches_of_batches(webui: WebUI):
 NUMBERS = ("two", "three", "four", "five", "six", "nine")
 GARDENS = ", ".join(f"a very pretty garden with {number} old trees" for number in NUMBERS)
 STILL = {"method": "masks", "uncond": "shared", "bindings": SILENT}
-"""Draws the host's own picture exactly: no LoRA, no update, no negative prompts of other lengths in the same call."""
+"""Draws the host's own picture exactly: no LoRA and no update."""
 PROMPTS = {
     "emphasis": "a (cat:1.3) and a [dog] on ((grass))",
     "break": "a cat BREAK and a dog",
@@ -184,6 +184,16 @@ def test_texts_of_several_lengths(webui: WebUI, setting: dict):
     assert [step["rows"] + step["gradient_rows"] for step in steps(webui)] == [6] * SMALL["steps"]
     assert difference(ours, plain)[1] > 1
     require_alike(compose(webui, STILL, **asked).images[0], plain)
+
+
+@pytest.mark.parametrize("setting", [{}, {"batch_cond_uncond": False}], ids=str)
+@pytest.mark.parametrize("until", [0, 1000], ids=["predicted", "kept"])
+def test_every_branchs_own_unconditional_row_has_a_text_of_its_own_length(webui: WebUI, setting: dict, until: int):
+    """Two chunks of negative prompt and one of prompt: without LoRAs and moves all rows are the host's own."""
+    negative = f"{GARDENS}, {GARDENS}"
+    asked = {"negative_prompt": negative, "override_settings": setting, **SMALL, "steps": 4}
+    wanted = {"profile": "authors", "step_size": 0, "update_until": until, "bindings": SILENT}
+    require_alike(compose(webui, wanted, **asked).images[0], draw(webui, **asked).images[0])
 
 
 def test_steps_without_guidance(webui: WebUI):

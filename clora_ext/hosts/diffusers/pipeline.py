@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from clora_ext.core.concepts import Plan
-from clora_ext.core.rows import Half, Passage, Row
+from clora_ext.core.rows import Half, Passage, Row, by_length
 from clora_ext.core.schedule import Moment
 from clora_ext.engine.job import Job, Wear, composes, job, plan
 from clora_ext.engine.report import JobReport
@@ -166,9 +166,12 @@ class _Denoiser:
         self.timestep = timestep
 
     def forward(self, latent: Tensor, rows: Sequence[Row]) -> Tensor:
-        """The predicted noise of every row, by one call of the UNet."""
-        sample = latent[[row.image for row in rows]].to(self.model.dtype)
-        return self.model.unet(sample, self.timestep, encoder_hidden_states=self.texts(rows)).sample.to(latent.dtype)
+        """The predicted noise of every row, conditional ones first: by one call of the UNet, or one for each half."""
+        found = []
+        for places, text in by_length(rows, self.texts):
+            sample = latent[[rows[place].image for place in places]].to(self.model.dtype)
+            found.append(self.model.unet(sample, self.timestep, encoder_hidden_states=text).sample.to(latent.dtype))
+        return torch.cat(found)
 
     def texts(self, rows: Sequence[Row]) -> Tensor:
         """The conditions of the rows."""

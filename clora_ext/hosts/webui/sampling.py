@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from modules import devices, script_callbacks, sd_samplers_common, shared
 from torch import Tensor, nn
 
 from clora_ext.core.concepts import Plan
-from clora_ext.core.rows import Half, Row
+from clora_ext.core.rows import Half, Row, by_length
 from clora_ext.core.schedule import Moment
 from clora_ext.engine.memory import split
 from clora_ext.engine.report import StepReport
@@ -161,6 +162,8 @@ class _Call:
         self.images = x.shape[0]
         self.stale: Tensor | float = 0.0
         self._answered: nn.Module | None = None
+        self._apart: frozenset[Row] = frozenset()
+        """Unconditional rows among the host's conditional ones, of another length of text."""
         sigma = float(params.sigma[0])
         model = params.denoiser.inner_model
         self.denoises = hasattr(model, "sigma_to_t")
@@ -170,13 +173,16 @@ class _Call:
         self.moment = Moment(params.denoiser.step, sampling.steps, time / 999.0)
 
     def forward(self, latent: Tensor, rows: Sequence[Row]) -> Tensor:
-        """One call of the host's model, as its denoiser makes it (sd_samplers_cfg_denoiser.py)."""
+        """Calls of the host's model as its denoiser makes them (sd_samplers_cfg_denoiser.py), conditional rows first:
+        one, or one for each half where their texts differ in length."""
         if shared.state.interrupted or shared.state.skipped:
             raise sd_samplers_common.InterruptedException
-        images = [row.image for row in rows]
-        condition = {"c_crossattn": [self.texts(rows)], "c_concat": [self.params.image_cond[images]]}
-        model = self.params.denoiser.inner_model
-        return model((latent * self.scale)[images], self.params.sigma[images], cond=condition)
+        model, found = self.params.denoiser.inner_model, []
+        for places, text in by_length(rows, self.texts):
+            images = [rows[place].image for place in places]
+            condition = {"c_crossattn": [text], "c_concat": [self.params.image_cond[images]]}
+            found.append(model((latent * self.scale)[images], self.params.sigma[images], cond=condition))
+        return torch.cat(found)
 
     def texts(self, rows: Sequence[Row]) -> Tensor:
         """The conditions of the rows at this step."""
@@ -186,11 +192,12 @@ class _Call:
     def answer(self) -> None:
         """Where a gradient pass has predicted rows already, answer the host's model call for them (``release``).
 
-        Calls for more rows than memory holds are made in parts.
+        Calls for more rows than memory holds are made in parts, and those for unconditional rows among the conditional
+        ones with texts of their own length.
         """
         composition = self.sampling.composition
-        kept, at_once = composition.kept, composition.memory.plain_rows
-        if not kept and (at_once is None or len(composition.rows) <= at_once):
+        kept, at_once, apart = composition.kept, composition.memory.plain_rows, self._apart
+        if not kept and not apart and (at_once is None or len(composition.rows) <= at_once):
             return
         model, ahead = self.params.denoiser.inner_model, list(composition.layout.rows)
         original = model.forward
@@ -199,8 +206,11 @@ class _Call:
             rows = [ahead.pop(0) for _ in x]
             missing = [place for place, row in enumerate(rows) if row not in kept]
             found = {row: prediction for row, prediction in kept.items() if row in rows}
-            for part in split(missing, at_once):
+            runs = [list(places) for _, places in groupby(missing, key=lambda place: rows[place] in apart)]
+            for part in [part for places in runs for part in split(places, at_once)]:
                 texts = {name: [tensor[part] for tensor in tensors] for name, tensors in cond.items()}
+                if rows[part[0]] in apart:
+                    texts["c_crossattn"] = [self.texts([rows[place] for place in part])]
                 made = original(x[part], sigma[part], cond=texts)
                 found |= {rows[place]: one for place, one in zip(part, made, strict=True)}
             return torch.stack([found[row] for row in rows])
@@ -229,6 +239,9 @@ class _Call:
         places = [row.image for row in rows]
         texts = self._texts(rows)
         tokens = params.text_cond.shape[1]
+        if tokens != params.text_uncond.shape[1]:
+            self._apart = frozenset(row for row in rows if row.half is Half.UNCOND)
+        texts |= {row: params.text_cond[row.image] for row in self._apart}  # to hold the place
         ours = conditions.stacked([texts[row] for row in rows], tokens).to(params.text_cond)
         theirs = conditions.stacked(list(params.text_cond), ours.shape[1])
         params.text_cond = torch.cat([theirs, ours])
