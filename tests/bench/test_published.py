@@ -1,0 +1,26 @@
+"""What the README says of the benchmarks is what the last full runs found."""
+
+import json
+from pathlib import Path
+
+from bench.quality import markdown
+from bench.quality.methods import COSTLY, table
+
+ROOT = Path(__file__).resolve().parents[2]
+QUALITY = json.loads((ROOT / "docs/bench/quality.json").read_text(encoding="utf-8"))
+
+
+def test_the_readme_shows_the_table_of_the_last_full_run():
+    assert markdown.table(QUALITY) in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_row_was_drawn_on_every_split():
+    """All pictures of all prompts; of the costly profiles those of two splits, as far as time reached."""
+    assert set(QUALITY["methods"]) == set(table())
+    assert set(QUALITY["base_rate"]) == set(markdown.TITLES)
+    drawn = {split: cell["n"] for split, cell in QUALITY["methods"]["base"].items()}
+    for name, splits in QUALITY["methods"].items():
+        if name in COSTLY:
+            assert set(splits) == {"two", "same_class"}
+        else:
+            assert {split: cell["n"] for split, cell in splits.items()}.items() <= drawn.items()
