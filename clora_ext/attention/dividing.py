@@ -59,14 +59,14 @@ def _attended(
     layer: nn.Module, pixels: Tensor, groups: tuple[Row, ...], passage: Passage, texts: Texts, *call: Any
 ) -> Tensor:
     """What ``layer`` finds for the packed ``pixels`` [group, pixel, width], every group as a row of its branch."""
+    parts = by_length(groups, texts)
+    if len(parts) == 1:
+        with passage.aside(groups):
+            return _again(layer, pixels, parts[0][1], *call)
     inner = torch.empty_like(pixels)
-    for places, text in by_length(groups, texts):
-        whole = len(places) == len(groups)
+    for places, text in parts:
         with passage.aside([groups[place] for place in places]):
-            made = _again(layer, pixels if whole else pixels[places], text, *call)
-        if whole:
-            return made
-        inner[places] = made.to(inner.dtype)
+            inner[places] = _again(layer, pixels[places], text, *call).to(inner.dtype)
     return inner
 
 

@@ -104,6 +104,6 @@ def by_length(rows: Sequence[Row], texts: Callable[[Sequence[Row]], Tensor]) -> 
     """
     halves = [[place for place, row in enumerate(rows) if row.half is half] for half in Half]
     found = [(places, texts([rows[place] for place in places])) for places in halves if places]
-    if len({text.shape[1] for _, text in found}) > 1:
+    if len(found) == 1 or len({text.shape[1] for _, text in found}) > 1:
         return found
     return [(list(range(len(rows))), texts(rows))]
