@@ -140,7 +140,8 @@
         if (view.rows.length) {
             parts.push(make("div", {className: "clora-rows"}, view.rows.map((row) => drawRow(tab, row, row === active))));
             parts.push(make("p", {
-                className: "clora-hint", textContent: "Choose a LoRA, then click the word that it draws; again to take it back."
+                className: "clora-hint", textContent: "Choose a LoRA, then click the word that it draws; again to take it back. " +
+                    "Shift and a click take in all words up to there."
             }), drawChips(tab, view, active));
         }
         board.replaceChildren(...parts);
@@ -228,12 +229,26 @@
             chip.dataset.key = `word ${index}`;
             chip.setAttribute("aria-pressed", String(owner === active));
             chip.title = owner ? owner.lora : "";
-            chip.onclick = () => send(tab, {lora: active.lora, changes: owner === active ?
-                {subject: null, occurrence: null} :
-                {subject: word.text, occurrence: word.places > 1 ? word.occurrence : null, role: null, on: null}});
+            chip.onclick = (event) => send(tab, {lora: active.lora, changes: pointed(view, active, index, event.shiftKey)});
             return chip;
         });
         return make("div", {className: "clora-chips", role: "group", aria: {label: "Words of the prompt"}}, chips);
+    }
+
+    // What pointing at a word asks for: this word, no more if it was the LoRA's already, or the phrase between its words
+    // and this one.
+
+    function pointed(view, active, index, phrase) {
+        const own = [...view.words.keys()].filter((at) => view.rows[view.words[at].row] === active);
+        if (own.includes(index)) return {subject: null, occurrence: null};
+        const ends = phrase ? [...own, index] : [index];
+        const [first, last] = [Math.min(...ends), Math.max(...ends)];
+        const key = (at) => view.words[at]?.text.toLowerCase();
+        const length = last - first + 1;
+        const places = [...view.words.keys()].filter((start) => [...Array(length).keys()].every((step) =>
+            key(start + step) === key(first + step) && (step === length - 1 || view.words[start + step].joined)));
+        const subject = view.words.slice(first, last + 1).map((word) => word.text).join(" ");
+        return {subject, occurrence: places.length > 1 ? places.indexOf(first) + 1 : null, role: null, on: null};
     }
 
     // A new drawing keeps what has the focus, and what is being typed there.
@@ -371,6 +386,7 @@
         const line = element(tab, "line");
         line.after(board);
         line.classList.add("clora-replaced");
+        gradioApp().getElementById(`clora_${tab}_enabled-visible-checkbox`)?.setAttribute("aria-label", "CLoRA");
         element(tab, "check").classList.add("clora-replaced");
         const box = element(tab, "advanced_box");
         box.after(beginPresets(tab));

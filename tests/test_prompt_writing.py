@@ -102,6 +102,13 @@ def test_a_problem_with_one_does_not_hide_the_others():
     assert not next(chip for chip in seen.chips if chip.text == "and").choosable
 
 
+def test_a_phrase_knows_its_places_and_where_it_may_go_on():
+    seen = outlook("a house cat, a cat in the snow <lora:tuxcat:1:bind=house cat>", FACTS)
+    (row,) = seen.rows
+    assert (row.subject, row.occurrence, row.places) == ("house cat", 1, 1)
+    assert [chip.text for chip in seen.chips if not chip.joined] == ["cat"]
+
+
 @pytest.mark.parametrize("prompt", ["a cat AND a dog <lora:tuxcat:1>", "a cat <lora:tuxcat:much>", "<lora:none:1>"])
 def test_a_prompt_that_can_not_be_read_says_so(prompt: str):
     seen = outlook(prompt, FACTS)

@@ -24,6 +24,8 @@ class Chip:
     """In how many places it stands."""
     choosable: bool
     """Whether it can be a subject: no function word, and there at every step."""
+    joined: bool
+    """Whether a phrase may go on with the next word: there is nothing between them but space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class Row:
     tagged: bool = True
     words: Run = ()
     """Its subject's words, as indices of ``Outlook.chips``."""
+    places: int = 0
+    """In how many places these words stand."""
     problem: str | None = None
 
 
@@ -76,7 +80,7 @@ def _chips(lexed: Lexed) -> tuple[Chip, ...]:
     for word, key in zip(lexed.words, keys, strict=True):
         so_far[key] += 1
         choosable = vocabulary.can_be_subject(word.text) and not word.scheduled
-        chips.append(Chip(word.text, so_far[key], places[key], choosable))
+        chips.append(Chip(word.text, so_far[key], places[key], choosable, word.after == "soft"))
     return tuple(chips)
 
 
@@ -113,5 +117,6 @@ def _row(lexed: Lexed, ask: Ask, all_bound: Bound | None, bound: Bound | None, p
         trigger=found.trigger,
         tagged=ask.tag is not None,
         words=runs[found.occurrence - 1] if found.occurrence <= len(runs) else (),
+        places=len(runs),
         problem=problem,
     )

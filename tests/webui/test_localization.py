@@ -20,7 +20,8 @@ WORDS = {
     "Where masks overlap": "Wo Masken sich überdecken",
     "soft": "weich",
     "One LoRA per line; empty to read them from the prompt.": "Ein LoRA je Zeile.",
-    "Choose a LoRA, then click the word that it draws; again to take it back.": "Wähle erst ein LoRA, dann sein Wort.",
+    "Choose a LoRA, then click the word that it draws; again to take it back. "
+    "Shift and a click take in all words up to there.": "Wähle erst ein LoRA, dann sein Wort.",
 }
 """Labels, help, a button and a choice; some are components, some are drawn by the script."""
 

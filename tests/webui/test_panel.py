@@ -25,6 +25,9 @@ JOB = {"steps": 6, "width": 128, "height": 128, "seed": 1}
 PAGE = {"sampler_name": "DPM++ 2M", "scheduler": "Automatic", "cfg_scale": 7.0}
 """What a fresh page has chosen."""
 
+SPOKEN = ("button", "checkbox", "combobox", "radio", "slider", "spinbutton", "textbox")
+"""Roles of what can be used."""
+
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="No browser: install Debian's package chromium.")
 
 
@@ -168,6 +171,47 @@ def test_a_person_binds_by_pointing_and_sees_the_masks(world: WebUI):
         bound = panel.prompt
         assert page.errors_outside_gradio() == []
     assert pixel_sha1(image) == by_api(world, bound)
+
+
+def test_several_words_are_bound_by_pointing(world: WebUI):
+    with open_page(world) as page:
+        panel = Panel(page)
+        panel.switch()
+        page.prompt("a farm house cat, a house cat and a dog <lora:tuxcat:1> <lora:browndog:1>")
+        panel.says("stands in 2 places")
+        panel.chip("cat", 2).click()
+        panel.says("tuxcat on “cat” (number 2)")
+        panel.chip("house", 2).click(modifiers=["Shift"])
+        panel.says("tuxcat on “house cat” (number 2), browndog on “dog”")
+        assert "<lora:tuxcat:1:bind=house cat:occurrence=2>" in panel.prompt
+        panel.chip("cat").click()
+        panel.says("tuxcat on “cat” (number 1)")
+        panel.chip("farm").focus()
+        page.page.keyboard.press("Shift+Enter")
+        panel.says("tuxcat on “farm house cat”, browndog on “dog”")
+        assert "<lora:tuxcat:1:bind=farm house cat>" in panel.prompt
+        assert panel.board.locator(".clora-owned bdi").all_inner_texts() == ["farm", "house", "cat", "dog"]
+        panel.chip("house").click()
+        panel.says("stands in 2 places")
+        assert page.errors_outside_gradio() == []
+
+
+def test_a_screen_reader_finds_every_control_by_its_name(world: WebUI):
+    """What is read aloud comes from the browser's own tree of roles and names."""
+    with open_page(world) as page:
+        panel = Panel(page)
+        panel.switch()
+        page.prompt(PROMPT)
+        panel.says("tuxcat on “cat”")
+        panel.open("advanced_box")
+        panel.open("presets")
+        page.page.locator("#clora_txt2img_preset_name").wait_for()
+        tree = panel.element("enabled").aria_snapshot()
+    controls = [line.strip(" -").rstrip(":") for line in tree.splitlines() if line.strip(" -").split(" ")[0] in SPOKEN]
+    assert len(controls) > len(KNOB)
+    assert [control for control in controls if '"' not in control] == []
+    for said in ('group "tuxcat"', 'radio "tuxcat" [checked]', 'button "cat" [pressed]', 'spinbutton "Weight"'):
+        assert any(line.strip(" -").startswith(said) for line in tree.splitlines()), said
 
 
 def test_a_picture_sent_back_restores_every_field(world: WebUI):
@@ -314,13 +358,8 @@ def test_a_plot_over_methods(world: WebUI):
         page.prompt(PROMPT)
         page.sampling(**JOB)
         panel.switch()
-        page.element("script_list").locator("input").click()
-        page.element("script_list").locator("ul.options li", has_text="X/Y/Z plot").click()
-        axis = page.element("script_txt2img_xyz_plot_x_type").locator("input")
-        axis.fill("[CLoRA] Method")
-        page.element("script_txt2img_xyz_plot_x_type").locator("ul.options li", has_text="[CLoRA] Method").click()
-        page.element("script_txt2img_xyz_plot_csv_mode").locator("input").click()
-        page.element("script_txt2img_xyz_plot_x_values").locator("textarea").fill("clora, merge")
+        page.choose_script("X/Y/Z plot")
+        page.axis("x", "[CLoRA] Method", "clora, merge")
         image = page.generate()
         panel.screenshot("6-plot")
     assert image.width >= 2 * JOB["width"]

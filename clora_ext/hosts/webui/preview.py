@@ -116,7 +116,7 @@ def _line(
         return " ".join(problem.message for problem in problems)
     if not seen.rows:
         return "There is no LoRA in the prompt: WebUI draws it by itself."
-    who = ", ".join(_told(row, seen) for row in seen.rows)
+    who = ", ".join(_told(row) for row in seen.rows)
     if request.settings.method == "merge":
         return f"{who}, all merged: WebUI's own image."
     if not composes(seen.bound, request.settings):
@@ -129,13 +129,12 @@ def _amount(memory: int) -> str:
     return f"{memory / GIB:.1f} GB" if memory >= 0.1 * GIB else f"{memory / 2**20:.0f} MB"
 
 
-def _told(row: Row, seen: Outlook) -> str:
+def _told(row: Row) -> str:
     if row.role == "style":
         return f"{row.lora} everywhere"
     if row.role == "style_on":
         return f"{row.lora} on what {row.on} draws"
-    several = any(seen.chips[index].places > 1 for index in row.words)
-    return f"{row.lora} on “{row.subject}”" + (f" (number {row.occurrence})" if several else "")
+    return f"{row.lora} on “{row.subject}”" + (f" (number {row.occurrence})" if row.places > 1 else "")
 
 
 def _rows(seen: Outlook, facts: Mapping[str, LoraFacts]) -> list[dict[str, Any]]:
@@ -168,6 +167,7 @@ def _words(seen: Outlook) -> list[dict[str, Any]]:
             "occurrence": chip.occurrence,
             "places": chip.places,
             "choosable": chip.choosable,
+            "joined": chip.joined,
             "row": owners.get(index),
         }
         for index, chip in enumerate(seen.chips)
