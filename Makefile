@@ -57,7 +57,7 @@ link-webui: $(VENV)/.demo ## extension, tiny checkpoint and LoRAs into WEBUI_DIR
 
 screenshots: $(VENV)/.tests ## the page at every step of a test: out/screenshots, and docs/panel.png
 	$(RUN) -m pytest tests/webui/test_panel.py -k pointing
-	$(RUN) -m tests.webui.screenshot docs/panel.png
+	$(RUN) -m tests.webui.screenshot docs/panel.png docs/plot.png
 
 train-tiny: $(VENV)/.demo ## the tiny world from its renderer: hours on 2 cores, minutes on a GPU
 	$(RUN) -m tiny_world.train

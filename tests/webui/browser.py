@@ -76,6 +76,21 @@ class WebUIPage:
         self.element("txt2img_generate").wait_for()
         self.page.wait_for_timeout(SETTLE_MILLISECONDS)
 
+    def choose_script(self, name: str) -> None:
+        """Choose from the scripts of txt2img."""
+        self.element("script_list").locator("input").click()
+        self.element("script_list").locator("ul.options li", has_text=name).click()
+
+    def axis(self, letter: str, kind: str, values: str) -> None:
+        """Set one axis of an X/Y/Z plot in txt2img: its type, and its values as text."""
+        box = self.element(f"script_txt2img_xyz_plot_{letter}_type")
+        box.locator("input").fill(kind)
+        box.locator("ul.options li", has_text=kind).first.click()
+        as_text = self.element("script_txt2img_xyz_plot_csv_mode").locator("input")
+        if not as_text.is_checked():
+            as_text.click()
+        self.element(f"script_txt2img_xyz_plot_{letter}_values").locator("textarea").fill(values)
+
     def shown_file(self, *, tab: str = "txt2img") -> bytes:
         """Return the file behind the gallery's first picture, infotext and all."""
         source = self.element(f"{tab}_gallery").locator("img").first.get_attribute("src") or ""
