@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from bench.speed import clock, count, growth, overhead, page
-from bench.speed.cases import RANK, STEPS, Case, Results, machine, order
+from bench.speed.cases import LITTLE, RANK, STEPS, Case, Results, machine, order, ways
 from clora_ext.settings import Settings
 
 OUT = Path("out/bench/speed.json")
@@ -47,19 +47,16 @@ def _on_cpu(results: Results, models: tuple[str, ...]) -> Iterator[Case]:
         return
     timer = clock.CpuClock("sd15")
     plain = timer.seconds(clock.PLAIN, 0, 0, STEPS)
-    for _, wanted, concepts, rank in order(("sd15",)):
-        if rank == RANK and concepts in TIMED:
-            seconds = timer.seconds(wanted, concepts, rank, STEPS)
-            place = next(
-                place
-                for place, case in enumerate(results.cases)
-                if (case.model, case.profile, case.method, case.k, case.rank)
-                == ("sd15", wanted.profile, wanted.method, concepts, rank)
-            )
-            case = replace(clock.timed(results.cases[place], seconds, plain), device="cpu", dtype="float32")
-            results.cases[place] = case
-            results.write()
-            yield case
+    for wanted, concepts in timed():
+        case = results.counted("sd15", wanted, concepts, RANK)
+        seconds = timer.seconds(wanted, concepts, RANK, STEPS)
+        yield results.put(case, replace(clock.timed(case, seconds, plain), device="cpu"))
+
+
+def timed() -> list[tuple[Settings, int]]:
+    """What is timed on the CPU: the profiles for every number of LoRAs, then the other methods, as far as time goes."""
+    every = [(wanted, concepts) for concepts in TIMED for wanted in ways() if wanted["memory"] != LITTLE]
+    return sorted(every, key=lambda one: one[0].method != "clora")
 
 
 def _on_gpu(results: Results, models: tuple[str, ...]) -> Iterator[Case]:

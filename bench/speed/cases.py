@@ -18,11 +18,17 @@ COUNTS = (2, 8, 4, 1)
 """Numbers of LoRAs."""
 RANK, HIGH_RANK = 16, 128
 STEPS = 50
+LITTLE = 2.0
+"""GiB beyond a plain picture that the low-memory form of `authors` and `paper` may take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One picture's cost. A ratio is to a plain picture with the same LoRAs merged, in the same process."""
+    """One picture's cost. A ratio is to a plain picture with the same LoRAs merged, in the same process.
+
+    ``dtype`` is that of FLOPs and bytes; ``device`` where the seconds were taken, on the CPU in float32.
+    ``memory``: the limit in GiB beyond a plain picture's peak that was set; 0 for none.
+    """
 
     model: str
     profile: str
@@ -40,6 +46,7 @@ class Case:
     ratio: float | None = None
     peak_bytes: int | None = None
     plain_peak_bytes: int | None = None
+    memory: float = 0.0
 
 
 @dataclass
@@ -58,6 +65,17 @@ class Results:
         self.cases.append(case)
         self.write()
         return case
+
+    def counted(self, model: str, wanted: Settings, k: int, rank: int) -> Case:
+        """The case that was counted for ``wanted``."""
+        key = (model, wanted.profile, wanted.method, k, rank, wanted["memory"])
+        return next(c for c in self.cases if (c.model, c.profile, c.method, c.k, c.rank, c.memory) == key)
+
+    def put(self, before: Case, now: Case) -> Case:
+        """Keep ``now`` in the place of ``before`` and write the file."""
+        self.cases[self.cases.index(before)] = now
+        self.write()
+        return now
 
     def data(self) -> dict[str, Any]:
         """What the file holds."""
@@ -82,8 +100,9 @@ def machine(device: str) -> dict[str, str | int]:
 
 
 def ways() -> Iterator[Settings]:
-    """Every profile with its own method, then the other methods."""
+    """Every profile with its own method, those without a limit of their own once more with one, the other methods."""
     yield from (settings(profile) for profile in PROFILES)
+    yield from (settings(name, memory=LITTLE) for name in PROFILES if not settings(name)["memory"])
     yield from (settings(method=method) for method in METHODS if method not in ("clora", "merge"))
 
 

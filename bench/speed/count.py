@@ -158,6 +158,7 @@ def case(
         rank=rank,
         device=device,
         dtype="float16",
+        memory=wanted["memory"],
     )
 
 

@@ -6,9 +6,9 @@ from bench.speed.cases import RANK, STEPS
 from bench.speed.count import count, plain
 from clora_ext.settings import PROFILES, Settings, settings
 
-CONCEPTS = (1, 2, 3, 4, 5, 6, 7, 8)
-SIZES = (256, 384, 512, 640, 768, 1024)
-STEP_COUNTS = (10, 20, 30, 50, 75, 100)
+CONCEPTS = (1, 2, 3, 4, 6, 8)
+SIZES = (256, 384, 512, 768, 1024)
+STEP_COUNTS = (10, 20, 50, 100)
 Points = list[dict[str, Any]]
 
 

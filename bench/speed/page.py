@@ -1,11 +1,13 @@
 """docs/benchmarks.md from what was measured: ``python -m bench.speed.page``."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bench.speed.cases import Case
 from bench.speed.growth import law, plot
+from clora_ext.settings import profile_value
 
 DOCS = Path("docs")
 FILES = {"cpu": DOCS / "bench" / "speed.json", "cuda": DOCS / "bench" / "speed-cuda.json"}
@@ -14,7 +16,8 @@ GIB = 2**30
 
 def line(case: Case) -> str:
     """One case on the screen."""
-    parts = [f"{case.model:5} {case.profile:9} {case.method:10} K={case.k} rank {case.rank:3}  {case.rows:5} rows"]
+    name = f"{_name(asdict(case)):24}"
+    parts = [f"{case.model:5} {name} K={case.k} rank {case.rank:3}  {case.rows:5} rows"]
     if case.flops_ratio is not None:
         parts.append(f"{case.flops_ratio:6.2f} x FLOPs")
     parts.append(f"{(case.peak_bytes - case.plain_peak_bytes) / GIB:+6.2f} GiB")
@@ -28,14 +31,18 @@ def table(data: dict[str, Any]) -> str:
     head = "| model | profile | LoRAs | rank | FLOPs | UNet rows | peak over plain | seconds | seconds against plain |"
     rows = [head, "|---" * 9 + "|"]
     for case in data["cases"]:
-        method = "" if case["method"] == "clora" else f" ({case['method']})"
         over = (case["peak_bytes"] - case["plain_peak_bytes"]) / GIB
-        name = case["method"] if method else case["profile"]
         rows.append(
-            f"| {case['model']} | {name} | {case['k']} | {case['rank']} | {_times(case['flops_ratio'])} "
+            f"| {case['model']} | {_name(case)} | {case['k']} | {case['rank']} | {_times(case['flops_ratio'])} "
             f"| {case['rows']} | {over:+.2f} GiB | {_number(case['seconds'])} | {_times(case['ratio'])} |"
         )
     return "\n".join(rows)
+
+
+def _name(case: dict[str, Any]) -> str:
+    name = case["profile"] if case["method"] == "clora" else case["method"]
+    limited = case["method"] == "clora" and case["memory"] != profile_value(case["profile"], "memory")
+    return f"{name}, memory {case['memory']:g}" if limited else name
 
 
 def _times(value: float | None) -> str:

@@ -9,7 +9,7 @@ import torch
 pytest.importorskip("diffusers", reason="the benchmark runs with the tools' Python")
 
 from bench.speed import count as counting
-from bench.speed.cases import Case, Results, effective, order
+from bench.speed.cases import LITTLE, Case, Results, effective, order, ways
 from bench.speed.meter import Meter, meta_as_gpu
 from bench.speed.models import MODELS, loras, unet
 from bench.speed.stage import compose
@@ -90,3 +90,18 @@ def test_the_main_figures_come_first_and_results_are_written_at_once(tmp_path):
     case = Case("tiny", "paper", "clora", 2, 50, 128, 16, "meta", "float16", flops_ratio=4.5, rows=455)
     results.add(case)
     assert json.loads(results.path.read_text())["cases"] == [asdict(case)]
+
+
+def test_the_low_memory_form_takes_less_and_costs_a_forward_more(monkeypatch):
+    monkeypatch.setitem(MODELS, "small", SMALL)
+    wanted = [settings("paper", memory=limit, rounds_at="", update_until=1) for limit in (0, 0.001)]
+    whole, parts = (counting.count("small", one, 4, 4, steps=2) for one in wanted)
+    assert counting.plain("small", 2).peak < parts.peak < whole.peak
+    assert whole.flops < parts.flops < 1.4 * whole.flops
+
+
+def test_every_way_is_counted_once_and_the_costly_profiles_with_a_limit_too():
+    cases = [(wanted.profile, wanted.method, wanted["memory"]) for wanted in ways()]
+    assert len(set(cases)) == len(cases)
+    assert ("paper", "clora", 0.0) in cases
+    assert ("paper", "clora", LITTLE) in cases
