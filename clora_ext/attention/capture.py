@@ -52,6 +52,10 @@ class Recorder:
         """Whether what layers compute now is a row's own; not outside a passage, nor for the pixels of a region."""
         return bool(self.passage.window) and not self.passage.inside
 
+    def knows(self, size: tuple[int, int]) -> bool:
+        """Whether the layer with the last map of ``size`` is known, from a recorded forward that was not cut short."""
+        return size in self.last
+
     @contextmanager
     def recording(self, size: tuple[int, int], then: After = After.STOP) -> Generator[None, None, None]:
         """While inside, layers whose map is of ``size`` (height, width) are recorded.

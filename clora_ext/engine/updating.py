@@ -107,8 +107,13 @@ class Updating:
         """dL/dz by as many rows at once as memory holds.
 
         The loss needs nothing of the UNet but its maps. Where not all rows fit, the maps of all but the last group are
-        made without a graph; their groups are run again with the gradient of their maps, one after the other.
+        made without a graph; their groups are run again with the gradient of their maps, one after the other. The first
+        pass of all is preceded by one row that finds out where the last map is: a graph of the whole UNet would take
+        twice the memory.
         """
+        if not self.recorder.knows(self.size):
+            with torch.no_grad():
+                self._forward(latent, rows[:1], After.STOP)
         *early, last = self.memory.groups(rows)
         with torch.no_grad():
             ahead = {row: maps for group in early for row, maps in self._forward(latent, group, After.STOP)[0].items()}

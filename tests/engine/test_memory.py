@@ -57,6 +57,22 @@ def test_rows_at_once_change_nothing(profile, rows):
     assert few[0].report.steps[0].losses == pytest.approx(whole[0].report.steps[0].losses)
 
 
+@pytest.mark.parametrize("profile", ["authors", "paper", "balanced", "fast"])
+def test_no_graph_goes_beyond_the_last_map(profile, monkeypatch):
+    """Not even the first, before which one row has found out where that is."""
+    ends = []
+
+    def forward(self, latent, rows):
+        out = ToyDenoiser.forward(self, latent, rows)
+        ends.append((len(rows), torch.is_grad_enabled()))
+        return out
+
+    monkeypatch.setattr(Small, "forward", forward)
+    _step(settings(profile, rounds=1))
+    assert ends[0] == (1, False)
+    assert not any(graph for _, graph in ends)
+
+
 def test_a_graph_that_waits_elsewhere_gives_the_same_gradient():
     whole, away = _step(settings("balanced")), _step(settings("balanced"), offload=True, graph_rows=1)
     torch.testing.assert_close(away[1], whole[1], rtol=1e-9, atol=1e-11)
