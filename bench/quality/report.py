@@ -17,34 +17,33 @@ SHOWN = 6
 """Prompts of each split in the grid."""
 
 _STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1280px;padding:0 1rem;color:#222;background:#fff}
+body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1440px;padding:0 1rem;color:#222;background:#fff}
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.3rem .5rem;vertical-align:top;text-align:left}
 .n td,.n th{border-bottom:1px solid #ddd;text-align:right}.n td:first-child,.n th:first-child{text-align:left}
 img{width:128px;height:128px;display:block;border:4px solid #bbb}.ok img{border-color:#2a9d4a}.no img{border-color:#d33}
-.g td{font-size:12px;max-width:150px}.g th{position:sticky;top:0;background:#fff}
+.g td{font-size:12px;max-width:136px}.g .words{min-width:8rem;max-width:12rem;font-size:14px}
+.g th{position:sticky;top:0;background:#fff}
 .no{color:#b00}.ok{color:#176b30}small{color:#666}
 .bar{display:inline-block;height:.7em;background:#3a7;vertical-align:middle}code{background:#f3f3f3}
 """
 
 
 def page(found: Mapping[str, Any], asked: PromptSet, table: Table) -> str:
-    """The whole page, self-contained."""
-    parts = [
+    """The whole page, self-contained: what is right, pictures, and then the figures behind it."""
+    head = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Does it compose?</title><style>{_STYLE}</style>",
         "<h1>Does it compose?</h1>",
         _intro(found),
         _figures(found),
-        _failures_by_kind(found),
-        _differences(found),
-        _similarities(found),
-        _judge(found.get("judge")),
     ]
-    room = LARGEST - sum(map(len, parts))
+    rest = [_failures_by_kind(found), _differences(found), _similarities(found), _judge(found.get("judge"))]
+    room = LARGEST - sum(map(len, [*head, *rest]))
+    parts: list[str] = []
     for section in (_grid(found, asked, table), _wrong(asked, table)):
         kept = _within(section, room)
         room -= sum(map(len, kept))
         parts += kept
-    return "\n".join([*parts, "</html>"])
+    return "\n".join([*head, *parts, *rest, "</html>"])
 
 
 def _within(section: Sequence[str], room: int) -> list[str]:
@@ -173,17 +172,18 @@ Rows: by eye; columns: by the detector; * mixed marks; - nothing there.</p>
 
 def _grid(found: Mapping[str, Any], asked: PromptSet, table: Table) -> list[str]:
     """Rows are prompts drawn by lot, columns methods, the same seed in a row."""
-    names = [name for name in ("base", *rows_in_order(found["methods"])) if name in table]
-    heads = "".join(f"<th>{name}" for name in names)
+    every = [name for name in ("base", *rows_in_order(found["methods"])) if name in table]
     parts = ["<h2>The same noise, every method</h2><p>Prompts drawn by lot. Green: right, red: wrong.</p>"]
     for split in _splits(found):
         own = [prompt for prompt in asked.prompts if prompt.split == split]
         lot = np.random.default_rng(0).permutation(len(own))[:SHOWN]
+        names = [name for name in every if table[name].get(split)]
+        heads = "".join(f"<th>{name}" for name in names)
         parts.append(f"<h3>{TITLES.get(split, split)}</h3><table class=g><tr><th>{heads}")
         for prompt in (own[i] for i in sorted(lot)):
             lines = [_kept(table.get(name, {}).get(split, {}).get(prompt.id, {})) for name in names]
             cells = "".join(f"<td>{_picture(line)}" for line in lines)
-            parts.append(f"<tr><td>{_words(prompt)}{cells}")
+            parts.append(f"<tr><td class=words>{_words(prompt)}{cells}")
         parts.append("</table>")
     return parts
 
