@@ -16,6 +16,8 @@ UPDATES = ("update_until", "rounds", "step_", "temperature", "presence", "refres
 """Prefixes of the knobs that only a latent update reads."""
 EVERYWHERE = ("text_encoder",)
 """Knobs that methods without masks read as well."""
+BY_ROW = ("route_from", "gradient_row")
+"""Knobs that only a profile composing by a row reads."""
 
 Trial = Mapping[str, Value]
 """Values of knobs, and ``weight`` for the LoRAs' weight."""
@@ -46,7 +48,7 @@ def of_row(row: Method) -> list[Factor]:
     """The factors that change anything in ``row``."""
     made = []
     for factor in known():
-        trials = tuple(trial for trial in factor.trials if all(_read(name, row.method) for name in trial))
+        trials = tuple(trial for trial in factor.trials if all(_read(name, row) for name in trial))
         if trials:
             made.append(Factor(factor.name, trials))
     return made
@@ -77,8 +79,11 @@ def _possible(trial: Trial) -> bool:
     return True
 
 
-def _read(name: str, method: str) -> bool:
-    """Whether a method's pictures depend on a knob."""
+def _read(name: str, row: Method) -> bool:
+    """Whether a row's pictures depend on a knob."""
+    method = row.method
+    if name in BY_ROW and row.settings["compose_by"] != "row":
+        return False
     if name == "weight" or name in EVERYWHERE:
         return name == "weight" or method != "merge"
     if name == "switch_every":

@@ -1,8 +1,9 @@
 """`python -m bench.quality.sweep`: which values are best; `make sweep`.
 
-One factor at a time: every trial is screened on a few pictures against the best so far; of each factor the best trial,
-if it gained, is confirmed on the whole tuning split, in the order of the gains, and adopted when the 80 % interval of
-its paired difference lies above zero. What was drawn is kept: the same command goes on where time ran out.
+One factor at a time: every trial is screened on a few pictures against the best so far; who is not ahead after half
+of them stops there. Of each factor the best trial, if it gained, is confirmed on the whole tuning split, in the order
+of the gains, and adopted when the 80 % interval of its paired difference lies above zero. What was drawn is kept: the
+same command goes on where time ran out.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.quality import folder, prompts, runner, stats
@@ -23,9 +24,10 @@ from bench.quality.store import Store
 from bench.quality.worker import Setup
 from clora_ext.settings import PROFILES
 
+HALF = (15, 2)
 SCREENED = (30, 2)
 CONFIRMED = (10_000, 4)
-"""Prompts and seeds of each: some 60 pictures, then the whole tuning split."""
+"""Prompts and seeds of each: some 30 pictures, some 60, then the whole tuning split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,10 @@ class Sweep:
 
     def once(self, factors: Sequence[Factor]) -> bool:
         """Try every factor; whether anything was adopted. Raises ``OutOfTimeError``."""
-        candidates = [(f.name, t) for f in factors for t in f.trials if changed(self.best, t) != self.best]
-        rows = [self.best, *(changed(self.best, trial) for _, trial in candidates)]
-        start = self._scores(rows, *SCREENED, title="screen")
-        gains = [Tried(name, trial, difference(start[i + 1], start[0])) for i, (name, trial) in enumerate(candidates)]
+        gains = [Tried(f.name, t, (0.0, 0.0, 0.0)) for f in factors for t in f.trials if self._new(t)]
+        gains = self._screened(gains, HALF, "half")
+        ahead = self._screened([gain for gain in gains if gain.screened[0] > 0], SCREENED, "screen")
+        gains = [next((a for a in ahead if (a.factor, a.trial) == (g.factor, g.trial)), g) for g in gains]
         self.tried += gains
         chosen = {gain.factor: gain for gain in sorted(gains, key=lambda gain: gain.screened[0])}.values()
         adopted = False
@@ -64,11 +66,21 @@ class Sweep:
                 adopted |= self._confirm(gain)
         return adopted
 
+    def _new(self, trial: Trial) -> bool:
+        candidate = changed(self.best, trial)
+        return (candidate.weight, candidate.settings) != (self.best.weight, self.best.settings)
+
+    def _screened(self, trials: Sequence[Tried], pictures: tuple[int, int], title: str) -> list[Tried]:
+        """The trials with their differences on ``pictures``."""
+        rows = [self.best, *(changed(self.best, tried.trial) for tried in trials)]
+        ours, *theirs = self._scores(rows, *pictures, title=title)
+        return [replace(tried, screened=difference(found, ours)) for tried, found in zip(trials, theirs, strict=True)]
+
     def _confirm(self, gain: Tried) -> bool:
         candidate = changed(self.best, gain.trial)
         theirs, ours = self._scores([self.best, candidate], *CONFIRMED, title=gain.factor)
         found = difference(ours, theirs)
-        self.tried[self.tried.index(gain)] = Tried(gain.factor, gain.trial, gain.screened, found, found[1] > 0)
+        self.tried[self.tried.index(gain)] = replace(gain, confirmed=found, adopted=found[1] > 0)
         if found[1] > 0:
             self.best = candidate
         return found[1] > 0

@@ -66,6 +66,23 @@ def test_what_helps_is_adopted_and_what_does_nothing_is_not(monkeypatch):
     assert [t.factor for t in confirmed if t.adopted] == ["threshold", "weight"]
 
 
+def test_who_is_not_ahead_after_half_of_the_pictures_stops_there(monkeypatch):
+    _hashable(monkeypatch)
+    drawn = Drawn(_rate)
+    search = sweep.Sweep(drawn, ASKED, Method("balanced", method="clora"))
+    search.once(FACTORS[:1])
+    pictures = {value: sum(f'": {value}' in settings for settings, _, _ in drawn.lines) for value in (0.2, 0.5)}
+    assert pictures[0.2] == sweep.HALF[0] * sweep.HALF[1]
+    assert pictures[0.5] > 4 * pictures[0.2]
+
+
+def test_what_the_row_does_already_is_no_trial():
+    search = sweep.Sweep(Drawn(_rate), ASKED, table()["balanced"])
+    assert not search._new({"overlap": KNOB["overlap"].default})
+    assert search._new({"overlap": "soft"})
+    assert search._new({"weight": 0.123})
+
+
 def test_time_that_runs_out_is_said_and_nothing_is_saved(monkeypatch, tmp_path):
     _hashable(monkeypatch)
     monkeypatch.setattr(sweep, "table", lambda: {"masks": Method("masks", method="masks")})
@@ -93,6 +110,8 @@ def test_factors_name_knobs_that_exist_and_every_choice_comes_up():
 
 @pytest.mark.parametrize(("row", "has", "lacks"), [
     ("balanced", "step_size", "switch_every"),
+    ("balanced", "lock_at", "route_from"),
+    ("fast", "route_from", "switch_every"),
     ("masks", "mask_threshold", "step_size"),
     ("switch", "switch_every", "mask_threshold"),
     ("merge", "weight", "text_encoder"),
