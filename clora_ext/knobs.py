@@ -170,7 +170,6 @@ KNOBS: tuple[Knob, ...] = (
         "auto",
         choices=("auto", "quarter"),
     ),
-    Knob("smoothing", "Map smoothing", "Sigma of a 3x3 Gaussian over the maps; 0 for none.", 0.0, 0.0, 5.0),
     Knob(
         "word_maps",
         "Words of several tokens",
@@ -220,13 +219,6 @@ KNOBS: tuple[Knob, ...] = (
     ),
     Knob("lock_after", "Lock not before", "Steady masks are not locked before this position.", 20.0, 0.0, 1000.0),
     Knob(
-        "lock_as",
-        "Locked masks are",
-        "The mean of the last three, or their vote: each pixel to one branch alone.",
-        "mean",
-        choices=("mean", "vote"),
-    ),
-    Knob(
         "morphology",
         "Mask morphology",
         "3x3 operations on the masks, in this order: dilate, erode, open, close.",
@@ -240,7 +232,6 @@ KNOBS: tuple[Knob, ...] = (
         "strongest",
         choices=("average", "strongest", "soft"),
     ),
-    Knob("mask_edges", "Mask edges", "How masks are enlarged.", "nearest", choices=("nearest", "bilinear")),
     Knob(
         "uncond",
         "Unconditional",

@@ -56,17 +56,11 @@ def shares(masks: Masks, strengths: Maps, overlap: str) -> Weights:
     return claims / claims.sum(dim=0, keepdim=True)
 
 
-def voted(weights: Weights) -> Weights:
-    """Every pixel to the branch with the largest share alone; the first of equals, so the base before a concept."""
-    return F.one_hot(weights.argmax(dim=0), len(weights)).movedim(-1, 0).to(weights.dtype)
-
-
 def changed(before: Weights, now: Weights) -> float:
     """The share of the picture that passed from one branch to another: 0 for equal weights, at most 1."""
     return float((now - before).abs().sum(dim=0).mean()) / 2.0
 
 
-def resized(weights: Weights, size: tuple[int, int], edges: str) -> Tensor:
-    """Weights at the latent's (height, width): ``nearest`` or ``bilinear`` edges; the sum over branches stays 1."""
-    mode = {"nearest": {"mode": "nearest"}, "bilinear": {"mode": "bilinear", "align_corners": False}}[edges]
-    return F.interpolate(weights[None], size, **mode)[0]
+def resized(weights: Weights, size: tuple[int, int]) -> Tensor:
+    """Weights at the latent's (height, width), by the nearest pixel; the sum over branches stays 1."""
+    return F.interpolate(weights[None], size, mode="nearest")[0]

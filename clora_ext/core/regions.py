@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clora_ext.core.maps import shape
-from clora_ext.core.masks import voted
 from clora_ext.core.rows import Half, Row
 from clora_ext.core.shapes import Weights
 from clora_ext.errors import HostError
@@ -39,9 +38,8 @@ class Packed:
 class Regions:
     """Shares of every branch per image, for latents of ``latent`` (height, width).
 
-    ``weights[image]`` [branch, height, width] sums to 1 over branches; ``worn`` has the LoRAs of every branch. With
-    ``hard`` each pixel of each layer belongs to one branch alone. ``uncond`` is how much of every LoRA unconditional
-    rows wear. Results are kept: make a new object for new masks.
+    ``weights[image]`` [branch, height, width] sums to 1 over branches; ``worn`` has the LoRAs of every branch, of which
+    unconditional rows wear the share ``uncond``. Results are kept: make a new object for new masks.
     """
 
     def __init__(
@@ -50,13 +48,11 @@ class Regions:
         worn: Mapping[int, Sequence[str]],
         latent: tuple[int, int],
         *,
-        hard: bool = False,
         uncond: float = 1.0,
     ) -> None:
         self.weights = weights
         self.worn = worn
         self.latent = latent
-        self.hard = hard
         self.uncond = uncond
         self._found: dict[Any, Any] = {}
 
@@ -74,12 +70,10 @@ class Regions:
 
     def at(self, image: int, size: tuple[int, int]) -> Tensor:
         """Shares at (height, width) ``size``: enlarged by nearest, made smaller by the mean of the area."""
-        return self._once((image, size), lambda: self._resized(self.weights[image], size))
-
-    def _resized(self, weights: Weights, size: tuple[int, int]) -> Tensor:
+        weights = self.weights[image]
         smaller = size[0] < weights.shape[-2] or size[1] < weights.shape[-1]
-        found = F.interpolate(weights[None], size, mode="area" if smaller else "nearest")[0]
-        return voted(found) if self.hard else found
+        mode = "area" if smaller else "nearest"
+        return self._once((image, size), lambda: F.interpolate(weights[None], size, mode=mode)[0])
 
     def shares(self, rows: Sequence[Row], size: tuple[int, int] | None, blocks: Blocks, like: Tensor) -> Tensor:
         """How much each LoRA counts in every pixel of ``rows``: [row, pixel, column].

@@ -48,8 +48,7 @@ class Masking:
         """The step is over for ``image``: lock its masks if they are steady, or if it is time."""
         kept = self._kept[image] = [*self._kept[image], self.current[image]][-KEPT:]
         if self._due(kept, here):
-            mean = torch.stack(kept).mean(dim=0)
-            self.current[image] = masks.voted(mean) if self.settings["lock_as"] == "vote" else mean
+            self.current[image] = torch.stack(kept).mean(dim=0)
             self.locked.add(image)
 
     def _due(self, kept: Sequence[Weights], here: float) -> bool:

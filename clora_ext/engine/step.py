@@ -119,8 +119,7 @@ class Composition:
         drawings = tuple(self._drawing(image) for image in range(len(self.plans)))
         self.layout = Layout(drawings, drawings[0].branches[0], self.worn, self.uncond)
         if self.regions is None and any(each.routed or each.uncond_routed for each in drawings):
-            hard = self.settings["lock_as"] == "vote"
-            self.regions = Regions(dict(self.masking.current), self.worn, self._size, hard=hard, uncond=self.uncond)
+            self.regions = Regions(dict(self.masking.current), self.worn, self._size, uncond=self.uncond)
 
     def _drawing(self, image: int) -> Drawing:
         knobs = self.settings
@@ -171,7 +170,7 @@ class Composition:
         """
         self.passage.end()
         if self._watched:
-            for image, maps in by_image(self.recorder.take(), self.settings["smoothing"]).items():
+            for image, maps in by_image(self.recorder.take()).items():
                 self._see(image, maps)
         every = {**self.kept, **predictions}
         weights = self._weights(next(iter(every.values())))
@@ -202,9 +201,7 @@ class Composition:
             weights = [self._settled(image) for image in range(len(self.plans))]
         self.report.weights = [found.float().cpu() for found in weights]
         self.report.maps = [found.float().cpu() for _, found in sorted(self.masking.maps.items())]
-        return [
-            masks.resized(found, (like.shape[-2], like.shape[-1]), self.settings["mask_edges"]) for found in weights
-        ]
+        return [masks.resized(found, (like.shape[-2], like.shape[-1])) for found in weights]
 
     def _settled(self, image: int) -> Weights:
         """The weights of ``image``, which may be locked by this step."""

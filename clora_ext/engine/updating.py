@@ -123,7 +123,7 @@ class Updating:
                 held, predictions = self._forward(leaf, last, then)
             for found in ahead.values():
                 found.requires_grad_(True)  # noqa: FBT003
-            maps = by_image({row: (ahead | held)[row] for row in rows}, self.settings["smoothing"])
+            maps = by_image({row: (ahead | held)[row] for row in rows})
             losses = {image: self._loss(maps[image], plan) for image, plan in plans.items()}
             total = torch.stack([found for found, _ in losses.values()]).sum()
             gradient, *shares = torch.autograd.grad(total * self.loss_scale, [leaf, *ahead.values()])
@@ -165,13 +165,13 @@ class Updating:
         return total, loss.separation(compared, groups)
 
 
-def by_image(recorded: Mapping[Row, Tensor], smoothing: float) -> dict[int, dict[int, Tensor]]:
-    """Recorded maps per image and branch, averaged over the recorded halves of guidance and blurred."""
+def by_image(recorded: Mapping[Row, Tensor]) -> dict[int, dict[int, Tensor]]:
+    """Recorded maps per image and branch, averaged over the recorded halves of guidance."""
     halves: dict[int, dict[int, list[Tensor]]] = {}
     for row, found in recorded.items():
         halves.setdefault(row.image, {}).setdefault(row.branch, []).append(found)
     return {
-        image: {b: cross_attention.smoothed(torch.stack(few).mean(dim=0), smoothing) for b, few in branches.items()}
+        image: {branch: torch.stack(few).mean(dim=0) for branch, few in branches.items()}
         for image, branches in halves.items()
     }
 

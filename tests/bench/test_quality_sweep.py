@@ -40,7 +40,7 @@ class Drawn:
 
 FACTORS = [
     Factor("threshold", ({"mask_threshold": 0.2}, {"mask_threshold": 0.5}, {"mask_threshold": 0.6})),
-    Factor("nothing", ({"smoothing": 0.5}, {"smoothing": 1.0})),
+    Factor("nothing", ({"presence": 0.5}, {"presence": 1.0})),
     Factor("weight", ({"weight": 0.5}, {"weight": 1.2})),
 ]
 

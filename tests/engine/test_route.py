@@ -259,12 +259,6 @@ def test_steady_masks_are_locked_early_but_not_before_their_time():
     assert first(lock_steady=1e-9, lock_after=0, lock_at=60) == 6
 
 
-def test_locked_masks_may_be_a_vote():
-    report = run(settings("balanced", "masks", lock_as="vote"))[0]
-    assert set(report.weights[0].unique().tolist()) <= {0.0, 1.0}
-    torch.testing.assert_close(report.weights[0].sum(0), torch.ones(16, 16))
-
-
 @pytest.mark.parametrize(("uncond", "sizes"), [("branches", [6, 2]), ("routed", [4, 2]), ("shared", [4, 2])])
 def test_the_unconditional_rows(uncond: str, sizes: list[int]):
     _, latent, found = run(settings("balanced", uncond=uncond, lock_steady=0.0, refresh=True))
