@@ -3,6 +3,7 @@
 import weakref
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from math import prod
 from typing import Any
 from unittest import mock
 
@@ -73,7 +74,15 @@ def _register_cpu_attention() -> None:
         )
 
 
+def _register_in_place() -> None:
+    """Products that add to what is there already: torch's counter knows only their other forms."""
+    for packet in (ATEN.addmm_, ATEN.baddbmm_):
+        if packet not in flop_registry:
+            register_flop_formula(packet)(lambda _, left, right, *__, out_shape=None, **___: 2 * prod(left) * right[-1])
+
+
 _register_cpu_attention()
+_register_in_place()
 
 
 class _Fused(TorchFunctionMode):

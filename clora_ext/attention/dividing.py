@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from clora_ext.core.regions import Regions
-from clora_ext.core.rows import Passage, Row, by_length, runs
+from clora_ext.core.rows import Passage, Row, runs
 
-Texts = Callable[[Sequence[Row]], Tensor]
-"""The conditions of rows, stacked: [row, token, width]."""
+Texts = Callable[[tuple[Row, ...]], Sequence[tuple[Sequence[int], Tensor]]]
+"""What one call can see of rows: their places, with their conditions [row, token, width] (``core.rows.by_length``)."""
 CONTEXT = ("context", "encoder_hidden_states")
 """What ldm and diffusers call the text that a cross-attention layer is given."""
 
@@ -34,6 +34,8 @@ def divided(
         x = args[0] if args else next(iter(kwargs.values()))
         window, found, start = passage.window, [], 0
         for run in runs([row.routed for row in window]):
+            if run == slice(0, len(window)):
+                return _divided(layer, x, output, window, (args, kwargs))
             found += [output[start : run.start], _divided(layer, x[run], output[run], window[run], (args, kwargs))]
             start = run.stop
         return torch.cat([*found, output[start:]])
@@ -42,12 +44,7 @@ def divided(
         packed = regions().packed(rows, regions().grid(x.shape[1]), output)
         if packed is None:
             return output
-        inner = _attended(layer, x.flatten(0, 1)[packed.index], packed.groups, passage, texts, *call)
-        inner = inner * packed.share
-        whole = (output * packed.base).flatten(0, 1)
-        for part in packed.parts:  # one branch at a time: sums in a fixed order on every device
-            whole.index_add_(0, packed.index[part].flatten(), inner[part].flatten(0, 1))
-        return whole.unflatten(0, output.shape[:2])
+        return packed.scatter(output, _attended(layer, packed.gather(x), packed.groups, passage, texts, *call))
 
     with ExitStack() as stack:
         for layer in layers:
@@ -59,7 +56,7 @@ def _attended(
     layer: nn.Module, pixels: Tensor, groups: tuple[Row, ...], passage: Passage, texts: Texts, *call: Any
 ) -> Tensor:
     """What ``layer`` finds for the packed ``pixels`` [group, pixel, width], every group as a row of its branch."""
-    parts = by_length(groups, texts)
+    parts = texts(groups)
     if len(parts) == 1:
         with passage.aside(groups):
             return _again(layer, pixels, parts[0][1], *call)

@@ -13,8 +13,8 @@ from clora_ext.core.rows import Half, Row
 from clora_ext.core.shapes import Weights
 from clora_ext.errors import HostError
 
-Blocks = Sequence[tuple[str, int, float]]
-"""Name, number of columns and factor of each LoRA."""
+Blocks = Sequence[tuple[str, int]]
+"""Name and number of columns of each LoRA."""
 FACTORS = (1, 2, 4, 8, 16, 32, 64)
 """Downsampling factors that a UNet's layers may have."""
 
@@ -24,15 +24,26 @@ class Packed:
     """The pixels of some routed rows, gathered by the branch that draws them; shorter groups are padded.
 
     ``groups[g]`` is the row whose text and LoRAs group g has; ``index`` [group, pixel] are its pixels, counted through
-    all the rows, and ``share`` [group, pixel, 1] what it counts there, 0 in the padding. Within a slice of ``parts``
-    no pixel but the padding stands twice. ``base`` [row, pixel, 1] is the share of the base.
+    all the rows. Back in the rows, a pixel is the sum over ``places``, as many as branches share a pixel at most: a
+    place in the groups, counted through them, for every pixel of the rows, and the share [row, pixel, 1] that it
+    counts. ``base`` [row, pixel, 1] is the share of the base.
     """
 
     groups: tuple[Row, ...]
     index: Tensor
-    share: Tensor
-    parts: tuple[slice, ...]
+    places: tuple[tuple[Tensor, Tensor], ...]
     base: Tensor
+
+    def gather(self, pixels: Tensor) -> Tensor:
+        """The groups' [group, pixel, width] out of the rows' ``pixels`` [row, pixel, width]."""
+        return pixels.flatten(0, 1).index_select(0, self.index.view(-1)).view(*self.index.shape, -1)
+
+    def scatter(self, base: Tensor, found: Tensor) -> Tensor:
+        """The rows' [row, pixel, width]: what the groups have ``found`` over the ``base``, summed in a fixed order."""
+        whole, flat = base * self.base, found.flatten(0, 1)
+        for place, share in self.places:
+            whole = torch.addcmul(whole, flat.index_select(0, place).view_as(whole), share)
+        return whole
 
 
 class Regions:
@@ -61,6 +72,9 @@ class Regions:
 
         Raises ``HostError`` when no level of the UNet has: something else joins or splits its pixels.
         """
+        return self._once(("grid", tokens), lambda: self._grid(tokens))
+
+    def _grid(self, tokens: int) -> tuple[int, int]:
         for factor in FACTORS:
             height, width = shape(self.latent, factor)
             if height * width == tokens:
@@ -76,11 +90,11 @@ class Regions:
         return self._once((image, size), lambda: F.interpolate(weights[None], size, mode=mode)[0])
 
     def shares(self, rows: Sequence[Row], size: tuple[int, int] | None, blocks: Blocks, like: Tensor) -> Tensor:
-        """How much each LoRA counts in every pixel of ``rows``: [row, pixel, column].
+        """How much each LoRA counts in every pixel of ``rows``: [row, pixel, column], or [row, column] without pixels.
 
-        ``blocks`` says for each LoRA how many columns it has and what they are multiplied with. A LoRA counts by the
-        sum over the branches that wear it: 1 everywhere for one that all wear. Without a ``size`` the layer has no
-        pixels (the time embedding's), and each LoRA counts by its share of the picture: [row, column]..
+        ``blocks`` says for each LoRA how many columns it has. A LoRA counts by the sum over the branches that wear it:
+        1 everywhere for one that all wear. Without a ``size`` the layer has no pixels (the time embedding's), and each
+        LoRA counts by its share of the picture: [row, column].
         """
         key = (tuple(rows), size, tuple(blocks), like.dtype)
         return self._once(key, lambda: self._shares(rows, size, blocks).to(like))
@@ -90,7 +104,7 @@ class Regions:
         for row in rows:
             weights = (self.weights[row.image] if size is None else self.at(row.image, size)).flatten(1)
             wears = [
-                [scale * (name in self.worn[branch]) for name, columns, scale in blocks for _ in range(columns)]
+                [float(name in self.worn[branch]) for name, columns in blocks for _ in range(columns)]
                 for branch in range(len(weights))
             ]
             worn = self.uncond if row.half is Half.UNCOND else 1.0
@@ -104,21 +118,32 @@ class Regions:
 
     def _packed(self, rows: Sequence[Row], size: tuple[int, int], like: Tensor) -> Packed | None:
         shares = torch.stack([self.at(row.image, size).flatten(1) for row in rows])  # row, branch, pixel
-        taken = shares > 0.0
-        counts = taken.sum(dim=-1).tolist()
-        branches = range(1, shares.shape[1])
-        places = [(place, branch) for branch in branches for place in range(len(rows)) if counts[place][branch]]
-        if not places:
+        taken = shares[:, 1:] > 0.0
+        sharing, *counts = torch.cat([taken.sum(dim=1).amax().view(1), taken.sum(dim=-1).view(-1)]).tolist()
+        if not sharing:
             return None
-        longest = max(counts[place][branch] for place, branch in places)
-        at, of = (list(part) for part in zip(*places, strict=True))
+        branches, pixels = taken.shape[1:]
+        groups = [(r, b) for b in range(branches) for r in range(len(rows)) if counts[r * branches + b]]
+        longest = max(counts)
+        starts = {group: number * longest for number, group in enumerate(groups)}
+        start = torch.tensor(
+            [[[starts.get((row, branch), 0)] for branch in range(branches)] for row in range(len(rows))],
+            device=taken.device,
+        )
+        at, of = (list(part) for part in zip(*groups, strict=True))
         chosen = taken[at, of].to(torch.uint8).sort(dim=-1, descending=True, stable=True).indices[:, :longest]
-        share = shares[at, of].gather(-1, chosen)[..., None].to(like)
-        index = chosen + torch.tensor(at, device=chosen.device)[:, None] * shares.shape[-1]
-        ends = [place for place, branch in enumerate(of) if place + 1 == len(of) or of[place + 1] != branch]
-        parts = tuple(slice(last + 1, end + 1) for last, end in zip([-1, *ends], ends, strict=False))
-        groups = tuple(Row(rows[place].image, branch, rows[place].half) for place, branch in places)
-        return Packed(groups, index.to(like.device), share, parts, shares[:, 0, :, None].to(like))
+        index = chosen + pixels * torch.tensor(at, device=chosen.device)[:, None]
+        slots = (start + taken.cumsum(dim=-1) - 1) * taken  # where a pixel stands in the groups
+        order = taken.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, :sharing]
+        slots, counted = slots.gather(1, order), (shares[:, 1:] * taken).gather(1, order)
+        return Packed(
+            groups=tuple(Row(rows[row].image, branch + 1, rows[row].half) for row, branch in groups),
+            index=index.to(like.device),
+            places=tuple(
+                (slots[:, n].flatten().to(like.device), counted[:, n, :, None].to(like)) for n in range(sharing)
+            ),
+            base=shares[:, 0, :, None].to(like),
+        )
 
     def _once(self, key: Any, make: Callable[[], Any]) -> Any:
         if key not in self._found:

@@ -2,7 +2,6 @@
 
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import fields
 
 import torch
 from torch import nn
@@ -13,7 +12,7 @@ from clora_ext.core.rows import Row
 from clora_ext.engine.step import Composition
 from clora_ext.errors import HostError
 from clora_ext.lora.deltas import Delta
-from clora_ext.lora.routing import counted, routed
+from clora_ext.lora.routing import counted, placed, routed
 
 HALF_LOSS_SCALE = 1024.0
 """Static loss scale for half precision: gradients of attention maps are around 1e-4."""
@@ -38,11 +37,8 @@ def installed(
     parameter = next(unet.parameters())
     half = parameter.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled()
     composition.updating.loss_scale = HALF_LOSS_SCALE if half else 1.0
-    placed = {
-        name: {layer: delta.to(device, parameter.dtype) for layer, delta in changes.items()}
-        for name, changes in deltas.items()
-    }
-    composition.memory.place(unet, device, sum(_size(d) for changes in placed.values() for d in changes.values()))
+    changed = placed(deltas, device, parameter.dtype)
+    composition.memory.place(unet, device, sum(layer.nbytes for layer in changed))
 
     def wears(row: Row) -> Mapping[str, float]:
         return composition.layout.wears(row)
@@ -52,17 +48,11 @@ def installed(
         stack.enter_context(counted(unet, composition.passage))
         passage, attending = composition.passage, list(layers.values())
         within = {part for layer in attending for part in layer.modules()}  # their pixels are divided, not their deltas
-        stack.enter_context(routed(placed, passage, wears, lambda: composition.regions, within))
+        stack.enter_context(routed(changed, passage, wears, lambda: composition.regions, within))
         stack.enter_context(observed(attending, composition.recorder))  # after the deltas: hooks run in order
         stack.enter_context(divided(attending, passage, lambda: composition.regions, composition.texts))
         stack.callback(composition.abandon)
         yield composition
-
-
-def _size(delta: Delta) -> int:
-    """Bytes of a change's tensors."""
-    parts = [getattr(delta, part.name) for part in fields(delta)]
-    return sum(part.nbytes for part in parts if isinstance(part, torch.Tensor))
 
 
 @contextmanager

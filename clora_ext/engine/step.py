@@ -19,7 +19,7 @@ from clora_ext.core import fusion, guidance, masks
 from clora_ext.core import maps as cross_attention
 from clora_ext.core.concepts import Columns, Plan
 from clora_ext.core.regions import Regions
-from clora_ext.core.rows import Half, Passage, Row
+from clora_ext.core.rows import Half, Passage, Row, by_length
 from clora_ext.core.schedule import Moment, position, updates
 from clora_ext.core.shapes import Latent, Weights
 from clora_ext.engine.layout import Drawing, Layout, differentiated, drawing, routes
@@ -85,7 +85,7 @@ class Composition:
         self._started, self._moment, self._denoiser = time.perf_counter(), moment, denoiser
         self._size = (latent.shape[-2], latent.shape[-1])
         self._here = position(moment, self.settings["count_by"])
-        self._texts: dict[tuple[Row, ...], Tensor] = {}
+        self._texts: dict[tuple[Row, ...], list[tuple[list[int], Tensor]]] = {}
         self.memory.fit(self._size, len(self.plans))
         self._lay_out()
         moved, self._log = self._update(latent)
@@ -238,12 +238,11 @@ class Composition:
             return ()
         return self.plans[row.image].columns(row.branch)
 
-    def texts(self, rows: Sequence[Row]) -> Tensor:
-        """The conditions [row, token, width] of ``rows`` at this step."""
-        key = tuple(rows)
-        if key not in self._texts:
-            self._texts[key] = self._denoiser.texts(key)
-        return self._texts[key]
+    def texts(self, rows: tuple[Row, ...]) -> list[tuple[list[int], Tensor]]:
+        """What one call can see of ``rows``: their places, with their conditions [row, token, width] at this step."""
+        if rows not in self._texts:
+            self._texts[rows] = by_length(rows, self._denoiser.texts)
+        return self._texts[rows]
 
     @property
     def _map_size(self) -> tuple[int, int]:

@@ -19,6 +19,11 @@ class Delta(Protocol):
         """The same change, where and as the layer computes."""
         ...
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its tensors."""
+        ...
+
 
 def _convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The layer's own convolution (stride, padding mode, groups) with other weights."""
@@ -48,6 +53,10 @@ class LowRank:
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "LowRank":
         return LowRank(self.down.to(device, dtype), self.up.to(device, dtype), self.scale)
+
+    @property
+    def nbytes(self) -> int:
+        return self.down.nbytes + self.up.nbytes
 
 
 def _kernel(down: Tensor, layer: nn.Conv2d) -> tuple[int, ...]:
@@ -80,6 +89,10 @@ class Full:
     def to(self, device: torch.device, dtype: torch.dtype) -> "Full":
         move = lambda part: None if part is None else part.to(device, dtype)  # noqa: E731
         return Full(move(self.weight), move(self.bias))
+
+    @property
+    def nbytes(self) -> int:
+        return sum(part.nbytes for part in (self.weight, self.bias) if part is not None)
 
 
 def _affine(normal: Tensor, weight: Tensor | None, bias: Tensor | None, trailing: int) -> Tensor:

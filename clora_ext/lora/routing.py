@@ -6,69 +6,111 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from clora_ext.core.regions import Regions
 from clora_ext.core.rows import Passage, Row, runs
 from clora_ext.lora.deltas import Delta, LowRank
+from clora_ext.lora.stacks import Product, Stack, stretches
 
 Wears = Callable[[Row], Mapping[str, float]]
 """For a row, the LoRAs it wears by name, and how much of each: 1 for its whole weight."""
-Changes = Sequence[tuple[str, Delta]]
-"""What each LoRA, by name, changes in one layer."""
+Deltas = Mapping[str, Mapping[nn.Module, Delta]]
+"""What each LoRA, by name, changes in each layer."""
 
 
-def add_to_rows(output: Tensor, x: Tensor, layer: nn.Module, delta: Delta, worn: Sequence[float]) -> None:
-    """Add ``delta`` of input ``x`` to ``output``, in place, as much of it as each row has ``worn``.
+class Plan:
+    """What the rows of one UNet call wear, worked out once: ``routed`` ones by pixel, all others as a whole."""
 
-    A layer may see a multiple of the rows (attention split into tiles): each row then has that many samples in turn.
-    Raises ``RuntimeError`` when the batch is no multiple.
-    """
-    parts, rest = divmod(x.shape[0], len(worn))
-    if rest or not parts:
-        msg = f"a layer was given {x.shape[0]} samples for {len(worn)} rows; another extension changes the batch"
-        raise RuntimeError(msg)
-    for run in runs([share > 0.0 for share in worn]):
-        where = slice(run.start * parts, run.stop * parts)
-        change, shares = delta(layer, x[where]).to(output.dtype), worn[run]
-        if min(shares) < 1.0:
-            each = change.new_tensor(shares).repeat_interleave(parts)
-            change = change * each.reshape(-1, *[1] * (change.dim() - 1))
-        output[where] += change
+    def __init__(self, rows: Sequence[Row], wears: Wears, *, by_pixel: bool) -> None:
+        self.count = len(rows)
+        self.routed = tuple((run, rows[run]) for run in runs([by_pixel and row.routed for row in rows]))
+        self._worn = tuple({} if by_pixel and row.routed else wears(row) for row in rows)
+        self._products: dict[Any, tuple[list[Product], list[Product]]] = {}
+        self._stretches: dict[str, list[tuple[slice, float]]] = {}
+
+    def products(self, stack: Stack) -> list[Product]:
+        """How ``stack`` is added to the rows that wear it as a whole."""
+        if stack.kind not in self._products:
+            self._products[stack.kind] = stack.products(self._worn), stack.products_for_graph(self._worn)
+        return self._products[stack.kind][torch.is_grad_enabled()]
+
+    def stretches(self, name: str) -> list[tuple[slice, float]]:
+        """Runs of rows that wear as much of the LoRA ``name`` as a whole, with how much."""
+        if name not in self._stretches:
+            self._stretches[name] = stretches([worn.get(name, 0.0) for worn in self._worn])
+        return self._stretches[name]
 
 
-class Pixels:
-    """One layer's changes by pixel: every LoRA at the pixels of the branches that wear it.
+class Plans:
+    """The plan of every sequence of rows that was met; the same sequence comes again at every step."""
 
-    The low-rank factors of all LoRAs of a linear layer are one pair of products, with each rank masked in between.
-    """
+    def __init__(self, wears: Wears, *, by_pixel: bool) -> None:
+        self._wears, self._by_pixel = wears, by_pixel
+        self._found: dict[tuple[Row, ...], Plan] = {}
+        self._near: dict[int, tuple[tuple[Row, ...], Plan]] = {}
 
-    def __init__(self, layer: nn.Module, changes: Changes) -> None:
+    def of(self, rows: tuple[Row, ...]) -> Plan:
+        """The plan for ``rows``; asking again for the same object takes no time."""
+        near = self._near.get(id(rows))
+        if near is not None and near[0] is rows:
+            return near[1]
+        if rows not in self._found:
+            self._found[rows] = Plan(rows, self._wears, by_pixel=self._by_pixel)
+        if len(self._near) > 15:
+            self._near.clear()
+        self._near[id(rows)] = rows, self._found[rows]
+        return self._found[rows]
+
+
+class Changed:
+    """All LoRAs' changes of one layer: linear layers' low-rank factors stacked, every other kind by itself."""
+
+    def __init__(
+        self, layer: nn.Module, changes: Mapping[str, Delta], device: torch.device, dtype: torch.dtype
+    ) -> None:
         self.layer = layer
-        self.ranked = [(n, d) for n, d in changes if isinstance(d, LowRank) and isinstance(layer, nn.Linear)]
-        self.others = [change for change in changes if change not in self.ranked]
-        self._blocks = [(name, delta.down.shape[0], delta.scale) for name, delta in self.ranked]
-        self._factors: tuple[Tensor, Tensor] | None = None
+        ranked = {n: d for n, d in changes.items() if isinstance(d, LowRank) and isinstance(layer, nn.Linear)}
+        self.stack = Stack(ranked, device, dtype) if ranked else None
+        self.others = {name: delta.to(device, dtype) for name, delta in changes.items() if name not in ranked}
 
-    def add(self, output: Tensor, x: Tensor, rows: Sequence[Row], regions: Regions) -> None:
-        """Add the changes for ``x`` to ``output``, in place; both have one sample for each of ``rows``."""
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        stack = self.stack.nbytes if self.stack else 0
+        return stack + sum(delta.nbytes for delta in self.others.values())
+
+    def add(self, output: Tensor, x: Tensor, plan: Plan, regions: Callable[[], Regions | None]) -> Tensor:
+        """``output`` for the input ``x`` with what the rows of ``plan`` wear; changed in place, or another one.
+
+        A layer may see a multiple of the rows (attention split into tiles): each row then has that many samples in
+        turn. Raises ``RuntimeError`` when the batch is no multiple, or where pixels are told apart, another one.
+        """
+        parts, rest = divmod(output.shape[0], plan.count)
+        if rest or not parts or (parts > 1 and plan.routed):
+            cure = "turn tiling off" if plan.routed else "another extension changes the batch"
+            msg = f"a layer was given {output.shape[0]} samples for {plan.count} rows; {cure}"
+            raise RuntimeError(msg)
+        if self.stack is not None:
+            for product in plan.products(self.stack):
+                output = self.stack.add_to_rows(output, x, product, parts)
+        for name, delta in self.others.items():
+            for run, share in plan.stretches(name):
+                where = slice(run.start * parts, run.stop * parts)
+                output[where] += share * delta(self.layer, x[where]).to(output.dtype)
+        for run, rows in plan.routed:
+            output = self._add_to_pixels(output, x, run, rows, regions())
+        return output
+
+    def _add_to_pixels(self, output: Tensor, x: Tensor, run: slice, rows: Sequence[Row], regions: Regions) -> Tensor:
         size = _grid(output, regions)
-        if self.ranked:
-            down, up = self._stacked(x)
-            inner = F.linear(x, down)
-            inner = inner * regions.shares(rows, size, self._blocks, inner)
-            output += F.linear(inner, up).to(output.dtype)
-        for name, delta in self.others:
-            share = regions.shares(rows, size, [(name, 1, 1.0)], output)  # row, pixel, 1
+        if self.stack is not None:
+            shares = regions.shares(rows, size, self.stack.blocks, output)
+            output = self.stack.add_to_pixels(output, x, run, shares.view(-1, shares.shape[-1]))
+        for name, delta in self.others.items():
+            share = regions.shares(rows, size, ((name, 1),), output)  # row, pixel, 1
             share = share.transpose(1, 2).unflatten(-1, size) if output.dim() == 4 else share
-            output += delta(self.layer, x).to(output.dtype) * share
-
-    def _stacked(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if self._factors is None:
-            down = torch.cat([delta.down.flatten(1) for _, delta in self.ranked])
-            up = torch.cat([delta.up.flatten(1) for _, delta in self.ranked], dim=1)
-            self._factors = down.to(x.device, x.dtype), up.to(x.device, x.dtype)
-        return self._factors
+            output[run] += delta(self.layer, x[run]).to(output.dtype) * share
+        return output
 
 
 def _grid(output: Tensor, regions: Regions) -> tuple[int, int] | None:
@@ -78,46 +120,43 @@ def _grid(output: Tensor, regions: Regions) -> tuple[int, int] | None:
     return regions.grid(output.shape[1]) if output.dim() == 3 else None
 
 
+def placed(deltas: Deltas, device: torch.device, dtype: torch.dtype) -> list[Changed]:
+    """The changes of ``deltas`` layer by layer, moved to where and as the layers compute."""
+    layers: dict[nn.Module, dict[str, Delta]] = {}
+    for name, changes in deltas.items():
+        for layer, delta in changes.items():
+            layers.setdefault(layer, {})[name] = delta
+    return [Changed(layer, changes, device, dtype) for layer, changes in layers.items()]
+
+
 @contextmanager
 def routed(
-    deltas: Mapping[str, Mapping[nn.Module, Delta]],
+    layers: Sequence[Changed],
     passage: Passage,
     wears: Wears,
     regions: Callable[[], Regions | None] = lambda: None,
     whole: Collection[nn.Module] = (),
 ) -> Generator[None, None, None]:
-    """While inside, rows of ``passage`` wear their LoRAs. ``deltas`` has, per LoRA, its change of each layer.
+    """While inside, rows of ``passage`` wear their LoRAs, of which ``layers`` have the changes.
 
     Rows that are routed wear them by pixel, as ``regions`` say, but for the layers in ``whole``, where they are rows
-    like any other. Nothing but forward hooks is installed, and they do nothing unless the passage is active.
+    like any other. A row wears the same all the time. Nothing but forward hooks is installed, and they do nothing
+    unless the passage is active.
     """
-    layers: dict[nn.Module, list[tuple[str, Delta]]] = {}
-    for name, changes in deltas.items():
-        for layer, delta in changes.items():
-            layers.setdefault(layer, []).append((name, delta))
+    by_pixel, as_a_whole = Plans(wears, by_pixel=True), Plans(wears, by_pixel=False)
 
-    def hook_for(layer: nn.Module, changes: Changes) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
-        pixels = None if layer in whole else Pixels(layer, changes)
+    def hook_for(changed: Changed) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor | None]:
+        plans = as_a_whole if changed.layer in whole else by_pixel
 
-        def add(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        def add(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
             window = passage.window
-            by_pixel = [pixels is not None and row.routed for row in window]
-            whole_rows = [{} if apart else wears(row) for row, apart in zip(window, by_pixel, strict=True)]
-            for name, delta in changes:
-                worn = [shares.get(name, 0.0) for shares in whole_rows]
-                if any(worn):
-                    add_to_rows(output, args[0], layer, delta, worn)
-            if any(by_pixel) and output.shape[0] != len(window):
-                msg = f"a layer was given {output.shape[0]} samples for {len(window)} rows; turn tiling off"
-                raise RuntimeError(msg)
-            for run in runs(by_pixel):
-                pixels.add(output[run], args[0][run], window[run], regions())
+            return changed.add(output, args[0], plans.of(window), regions) if window else None
 
         return add
 
     with ExitStack() as stack:
-        for layer, changes in layers.items():
-            stack.callback(layer.register_forward_hook(hook_for(layer, changes)).remove)
+        for changed in layers:
+            stack.callback(changed.layer.register_forward_hook(hook_for(changed)).remove)
         yield
 
 

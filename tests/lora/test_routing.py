@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from clora_ext.core.rows import Half, Passage, Row
 from clora_ext.lora.deltas import Full, LowRank
-from clora_ext.lora.routing import add_to_rows, counted, routed
+from clora_ext.lora.routing import Changed, Plan, counted, placed, routed
 
 torch.manual_seed(0)
+CPU = torch.device("cpu")
 LAYERS: dict[str, tuple[nn.Module, Tensor]] = {
     "linear": (nn.Linear(6, 8), torch.randn(4, 5, 6)),
     "conv3": (nn.Conv2d(6, 8, 3, stride=2, padding=1), torch.randn(4, 6, 7, 9)),
@@ -31,12 +32,23 @@ def _merged(layer: nn.Module, weight: Tensor | None, bias: Tensor | None) -> nn.
     return merged
 
 
+def _place(deltas: dict[str, dict[nn.Module, object]]) -> list[Changed]:
+    return placed(deltas, CPU, torch.float32)
+
+
+def _added(layer: nn.Module, x: Tensor, delta: object, worn: list[float]) -> Tensor:
+    """The layer's output for rows that wear so much of one LoRA."""
+    rows = [Row(0, branch) for branch in range(len(worn))]
+    plan = Plan(rows, lambda row: {"A": worn[row.branch]}, by_pixel=False)
+    return Changed(layer, {"A": delta}, CPU, torch.float32).add(layer(x), x, plan, lambda: None)
+
+
 def _routed(layer: nn.Module, delta: object, x: Tensor, chosen: list[int]) -> Tensor:
     passage = Passage()
     rows = [Row(0, branch) for branch in range(len(x))]
     net = nn.Sequential(layer)
     wears = lambda row: {"A": 1.0} if row.branch in chosen else {}  # noqa: E731
-    with counted(net, passage), routed({"A": {layer: delta}}, passage, wears), passage.over(rows):
+    with counted(net, passage), routed(_place({"A": {layer: delta}}), passage, wears), passage.over(rows):
         return net(x)
 
 
@@ -73,8 +85,7 @@ def test_low_rank_factors_equal_merged_weights(name: str):
 def test_an_inpainting_convolution_has_more_inputs_than_the_lora_knows():
     layer, x = nn.Conv2d(9, 8, 3, padding=1), torch.randn(2, 9, 5, 5)
     weight = torch.randn(8, 4, 3, 3)
-    out = layer(x)
-    add_to_rows(out, x, layer, LowRank(weight.flatten(1), torch.eye(8), 1.0), [1.0, 1.0])
+    out = _added(layer, x, LowRank(weight.flatten(1), torch.eye(8), 1.0), [1.0, 1.0])
     known = nn.functional.conv2d(x[:, :4], weight, padding=1)
     torch.testing.assert_close(out, layer(x) + known, rtol=1e-4, atol=1e-4)
 
@@ -86,7 +97,7 @@ def test_several_loras_on_overlapping_rows_add_up():
     worn = {0: {}, 1: {"A": 1.0}, 2: {"A": 1.0, "B": 1.0}, 3: {"B": 1.0}}
     deltas = {"A": {layer: one}, "B": {layer: two}}
     rows = [Row(0, branch) for branch in range(4)]
-    with counted(net, passage), routed(deltas, passage, lambda row: worn[row.branch]), passage.over(rows):
+    with counted(net, passage), routed(_place(deltas), passage, lambda row: worn[row.branch]), passage.over(rows):
         out = net(x)
     plain, a, b = layer(x), one(layer, x), two(layer, x)
     torch.testing.assert_close(out, torch.stack([plain[0], (plain + a)[1], (plain + a + b)[2], (plain + b)[3]]))
@@ -94,10 +105,10 @@ def test_several_loras_on_overlapping_rows_add_up():
 
 def test_rows_wear_as_much_of_a_lora_as_they_are_told():
     layer, x = LAYERS["linear"]
-    delta, out = Full(torch.randn(8, 6)), layer(x)
-    add_to_rows(out, x, layer, delta, [1.0, 0.25, 0.0, 0.5])
-    shares = torch.tensor([1.0, 0.25, 0.0, 0.5])[:, None, None]
-    torch.testing.assert_close(out, layer(x) + shares * delta(layer, x))
+    for delta in (Full(torch.randn(8, 6)), LowRank(torch.randn(2, 6), torch.randn(8, 2), 0.7)):
+        out = _added(layer, x, delta, [1.0, 0.25, 0.0, 0.5])
+        shares = torch.tensor([1.0, 0.25, 0.0, 0.5])[:, None, None]
+        torch.testing.assert_close(out, layer(x) + shares * delta(layer, x))
 
 
 def test_gradients_reach_the_input_through_the_chosen_rows():
@@ -116,22 +127,22 @@ def test_a_split_batch_and_tiles_find_their_rows():
     passage, net = Passage(), nn.Sequential(layer)
     rows = [Row(0, branch) for branch in range(4)]
     wears = lambda row: {"A": 1.0} if row.branch == 3 else {}  # noqa: E731
-    with counted(net, passage), routed({"A": {layer: delta}}, passage, wears), passage.over(rows):
+    with counted(net, passage), routed(_place({"A": {layer: delta}}), passage, wears), passage.over(rows):
         out = torch.cat([net(x[:2]), net(x[2:])])
     torch.testing.assert_close(out[3], (layer(x) + delta(layer, x))[3])
     assert torch.equal(out[:3], layer(x)[:3])
-    tiled = layer(x)
-    add_to_rows(tiled, x, layer, delta, [0.0, 1.0])  # two rows of two tiles each
-    assert torch.equal(tiled[:2], layer(x)[:2])
-    torch.testing.assert_close(tiled[2:], (layer(x) + delta(layer, x))[2:])
+    for delta in (delta, LowRank(torch.randn(2, 6), torch.randn(8, 2), 0.7)):  # noqa: B020
+        tiled = _added(layer, x, delta, [0.0, 1.0])  # two rows of two tiles each
+        assert torch.equal(tiled[:2], layer(x)[:2])
+        torch.testing.assert_close(tiled[2:], (layer(x) + delta(layer, x))[2:])
     with pytest.raises(RuntimeError, match="another extension"):
-        add_to_rows(tiled, x, layer, delta, [1.0] * 3)
+        _added(layer, x, delta, [1.0] * 3)
 
 
 def test_outside_a_passage_nothing_changes_and_hooks_go_away():
     layer, x = LAYERS["linear"]
     passage, net = Passage(), nn.Sequential(layer)
-    with counted(net, passage), routed({"A": {layer: Full(torch.ones(8, 6))}}, passage, lambda row: {"A": 1.0}):
+    with counted(net, passage), routed(_place({"A": {layer: Full(torch.ones(8, 6))}}), passage, lambda row: {"A": 1.0}):
         assert torch.equal(net(x), layer(x))
         assert len(layer._forward_hooks) == 1
     assert not layer._forward_hooks

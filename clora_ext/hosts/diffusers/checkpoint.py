@@ -28,13 +28,13 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where the UNet is."""
-        return self.unet.device
+        """Where the UNet is; its own property of that name walks through all its layers every time."""
+        return self.unet.conv_in.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """What the UNet computes in."""
-        return self.unet.dtype
+        return self.unet.conv_in.weight.dtype
 
 
 def load(

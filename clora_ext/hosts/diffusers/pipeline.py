@@ -21,7 +21,7 @@ from clora_ext.errors import LoraError, SettingsError
 from clora_ext.hosts.diffusers import texts
 from clora_ext.hosts.diffusers.checkpoint import Model
 from clora_ext.lora import files
-from clora_ext.lora.routing import counted, routed
+from clora_ext.lora.routing import counted, placed, routed
 from clora_ext.prompt import LoraFacts, Request, bind, find_tags, remove_tags
 from clora_ext.settings import Settings, settings
 
@@ -151,8 +151,8 @@ def _conditions(
     deltas = {w.key: files.deltas(library.file(w.name), "text_encoder", model.text_encoder, w.te) for w in everyone}
     passage = Passage()
     worn = {branch: dict.fromkeys((wear.key for wear in several), 1.0) for branch, several in wears.items()}
-    encoder = model.text_encoder
-    with counted(encoder, passage), routed(deltas, passage, lambda row: worn[row.branch]), passage.over(rows):
+    encoder, changed = model.text_encoder, placed(deltas, model.device, model.dtype)
+    with counted(encoder, passage), routed(changed, passage, lambda row: worn[row.branch]), passage.over(rows):
         encoded = texts.encode(model, chosen)
     return dict(zip(keys, encoded, strict=True))
 

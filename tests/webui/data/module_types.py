@@ -195,7 +195,7 @@ def compare(networks: Any, kind: Kind) -> dict[str, Any]:
 
     from clora_ext.core.rows import Half, Passage, Row
     from clora_ext.hosts.webui.networks import delta_of
-    from clora_ext.lora.routing import routed
+    from clora_ext.lora.routing import placed, routed
 
     layer = kind.layer()
     layer.network_layer_name = LAYER
@@ -210,7 +210,8 @@ def compare(networks: Any, kind: Kind) -> dict[str, Any]:
         plain = layer(x)
         passage, delta = Passage(), delta_of(module)
         worn = {row for row, chosen in zip(rows, ROWS, strict=True) if chosen}
-        with routed({"probe": {layer: delta}}, passage, lambda row: {"probe": 1.0} if row in worn else {}):
+        changed = placed({"probe": {layer: delta}}, x.device, x.dtype)
+        with routed(changed, passage, lambda row: {"probe": 1.0} if row in worn else {}):
             passage.begin(rows)
             passage.advance(len(rows))
             ours = layer(x)

@@ -1,0 +1,130 @@
+"""Stacked factors against one LoRA after the other on one row after the other."""
+
+from itertools import chain
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from clora_ext.core.regions import Regions
+from clora_ext.core.rows import Half, Row
+from clora_ext.lora.deltas import LowRank
+from clora_ext.lora.routing import Changed, Plan
+from clora_ext.lora.stacks import Product, stretches
+
+CPU = torch.device("cpu")
+SHARES = st.sampled_from([0.0, 0.5, 1.0])
+
+
+def _loras(ranks: list[int], seed: int = 0) -> dict[str, LowRank]:
+    generator = torch.Generator().manual_seed(seed)
+    random = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    return {f"L{n}": LowRank(random(rank, 6), random(8, rank), 0.3 + n) for n, rank in enumerate(ranks)}
+
+
+def _x(samples: int) -> torch.Tensor:
+    return torch.randn(samples, 5, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def _layer() -> nn.Linear:
+    torch.manual_seed(3)
+    return nn.Linear(6, 8).double().requires_grad_(False)
+
+
+def _slow(layer, loras, x, worn, parts):
+    out = []
+    for sample, shares in zip(x, chain.from_iterable([shares] * parts for shares in worn), strict=True):
+        one = layer(sample)
+        for name, share in shares.items():
+            one = one + share * loras[name](layer, sample)
+        out.append(one)
+    return torch.stack(out)
+
+
+def _fast(layer, loras, x, worn):
+    rows = tuple(Row(0, branch) for branch in range(len(worn)))
+    changed = Changed(layer, loras, CPU, torch.float64)
+    return changed.add(layer(x), x, Plan(rows, lambda row: worn[row.branch], by_pixel=False), lambda: None)
+
+
+@given(
+    ranks=st.lists(st.integers(1, 3), min_size=1, max_size=3),
+    worn=st.lists(st.dictionaries(st.sampled_from(["L0", "L1", "L2"]), SHARES), min_size=1, max_size=6),
+    parts=st.integers(1, 2),
+    graph=st.booleans(),
+)
+def test_rows_wear_what_they_are_told_whatever_the_ranks(ranks, worn, parts, graph):
+    layer, loras, x = _layer(), _loras(ranks), _x(len(worn) * parts).requires_grad_(graph)
+    worn = [{name: share for name, share in row.items() if name in loras} for row in worn]
+    out, expected = _fast(layer, loras, x, worn), _slow(layer, loras, x, worn, parts)
+    torch.testing.assert_close(out, expected)
+    if graph:
+        gradients = [torch.autograd.grad(found.square().sum(), x)[0] for found in (out, expected)]
+        torch.testing.assert_close(*gradients)
+
+
+def test_rows_without_a_lora_keep_every_bit():
+    layer, x = _layer(), _x(4)
+    out = _fast(layer, _loras([2, 2]), x, [{}, {"L0": 1.0}, {}, {"L1": 1.0}])
+    assert torch.equal(out[[0, 2]], layer(x)[[0, 2]])
+
+
+@pytest.mark.parametrize(
+    ("picks", "each", "loras"),
+    [
+        ([(0, 0.0), (1, 1.0), (2, 1.0)], 1, slice(0, 3)),  # the base and its branches
+        ([(1, 1.0), (1, 0.5), (2, 1.0), (2, 0.5)], 2, slice(1, 3)),  # both halves of each region
+        ([(0, 0.0), (1, 1.0), (2, 1.0), (1, 1.0), (2, 1.0), (0, 0.0)], 1, [0, 1, 2, 1, 2, 0]),  # a host's whole batch
+        ([(3, 1.0)] * 4, 4, slice(3, 4)),  # a style on all
+    ],
+)
+def test_factors_are_views_where_rows_stand_in_order(picks, each, loras):
+    product = Product(slice(0, len(picks)), picks)
+    assert (product.each, product.loras) == (each, loras)
+
+
+def test_stretches_are_runs_of_one_value():
+    assert stretches([0.0, 1.0, 1.0, 0.5, 0.0, 0.5]) == [
+        (slice(1, 3), 1.0), (slice(3, 4), 0.5), (slice(5, 6), 0.5),
+    ]  # fmt: skip
+    assert stretches([]) == []
+
+
+@pytest.mark.parametrize("ranks", [[2, 2], [1, 3]])
+@pytest.mark.parametrize("graph", [False, True])
+def test_pixels_wear_their_own_lora(ranks, graph):
+    """Two routed rows between two that are rows like any other."""
+    layer, loras = _layer(), _loras(ranks)
+    x = torch.randn(4, 16, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64).requires_grad_(graph)
+    weights = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64).softmax(dim=0)
+    regions = Regions({0: weights}, {0: (), 1: ("L0",), 2: ("L1",)}, (4, 4), uncond=0.5)
+    rows = (Row(0, 1), Row(0, 0, Half.COND, routed=True), Row(0, 0, Half.UNCOND, routed=True), Row(0, 2, Half.UNCOND))
+    plan = Plan(rows, lambda row: {f"L{row.branch - 1}": 1.0}, by_pixel=True)
+    out = Changed(layer, loras, CPU, torch.float64).add(layer(x), x, plan, lambda: regions)
+    share = weights.flatten(1)[..., None]
+    both = lambda of: share[1] * loras["L0"](layer, of) + share[2] * loras["L1"](layer, of)  # noqa: E731
+    expected = torch.stack([
+        layer(x[0]) + loras["L0"](layer, x[0]),
+        layer(x[1]) + both(x[1]),
+        layer(x[2]) + 0.5 * both(x[2]),
+        layer(x[3]) + loras["L1"](layer, x[3]),
+    ])  # fmt: skip
+    torch.testing.assert_close(out, expected)
+    if graph:
+        gradients = [torch.autograd.grad(found.square().sum(), x)[0] for found in (out, expected)]
+        torch.testing.assert_close(*gradients)
+
+
+def test_factors_follow_the_output_into_half_precision():
+    """Autocast over whole weights: the layer's input is whole, its output half."""
+    layer, loras, x = _layer().float(), _loras([2, 2]), _x(2).float()
+    changed = Changed(layer, loras, CPU, torch.float32)
+    rows = (Row(0, 0), Row(0, 1))
+    plan = Plan(rows, lambda row: {f"L{row.branch}": 1.0}, by_pixel=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = changed.add(layer(x), x, plan, lambda: None)
+    assert out.dtype == torch.bfloat16
+    whole = _slow(layer.double(), loras, x.double(), [{"L0": 1.0}, {"L1": 1.0}], 1)
+    torch.testing.assert_close(out.double(), whole, rtol=0.05, atol=0.1)
