@@ -55,6 +55,11 @@ class _Show(torch.autograd.Function):
         return gradient.to(*ctx.to), None
 
 
+def place(network: nn.Module) -> torch.device:
+    """Where ``network`` is now. Its own property of that name walks through all its layers every time."""
+    return network.conv_in.weight.device
+
+
 class Gate(nn.Module):
     """A UNet whose inputs and outputs are real where it need not be."""
 
@@ -65,7 +70,7 @@ class Gate(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the engine computes."""
-        return torch.device("cpu") if self.unet.device.type == "meta" else self.unet.device
+        return torch.device("cpu") if place(self.unet).type == "meta" else place(self.unet)
 
     def forward(self, latent: Tensor, time: int, context: Tensor) -> Tensor:
         like = self.unet.conv_in.weight
@@ -89,12 +94,12 @@ def regions(concepts: int, network: nn.Module) -> Generator[None, None, None]:
     shares, packed = Regions.shares, Regions.packed
 
     def placed_shares(self: Regions, *args: Any) -> Tensor:
-        return shares(self, *args).to(network.device)
+        return shares(self, *args).to(place(network))
 
     def placed_packed(self: Regions, *args: Any) -> Packed | None:
-        found = packed(self, *args)
-        moved = {name: getattr(found, name).to(network.device) for name in ("index", "share", "base") if found}
-        return found and replace(found, **moved)
+        found, device = packed(self, *args), place(network)
+        places = tuple((at.to(device), share.to(device)) for at, share in found.places) if found else ()
+        return found and replace(found, index=found.index.to(device), places=places, base=found.base.to(device))
 
     def shown(query: Tensor, key: Tensor, heads: int, scale: float, columns: Sequence[Sequence[int]]) -> Tensor:
         found = measured(query, key, heads, scale, columns)
@@ -163,7 +168,7 @@ class Host:
 
     def texts(self, rows: Sequence[Row]) -> Tensor:
         """The conditions of the rows: nothing."""
-        return torch.zeros(len(rows), TOKENS, self.gate.unet.config.cross_attention_dim, device=self.gate.unet.device)
+        return torch.zeros(len(rows), TOKENS, self.gate.unet.config.cross_attention_dim, device=place(self.gate.unet))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +207,7 @@ def compose(
     host = Host(Gate(network), mark, enter)
     latent = torch.randn(1, 4, size // 8, size // 8, device=host.gate.device)
     done: list[Visit] = []
-    with installed(composition, host.gate, deltas, network.device), regions(concepts, network), torch.no_grad():
+    with installed(composition, host.gate, deltas, place(network)), regions(concepts, network), torch.no_grad():
         for index in range(steps) if visits is None else visits:
             host.calls, host.time = [], timestep(index, steps)
             mark(host.calls)
