@@ -5,19 +5,20 @@ kind is then metered on the true shape, on the meta device in half precision.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
 from diffusers import UNet2DConditionModel
-from torch import nn
+from torch import Tensor, nn
 
 from bench.speed.cases import STEPS, Case, effective
 from bench.speed.meter import Meter, meta_as_gpu
 from bench.speed.models import MODELS, Scout, loras, unet
 from bench.speed.stage import Call, Settled, Visit, compose
 from clora_ext.engine.memory import Memory
+from clora_ext.lora.deltas import LowRank
 from clora_ext.settings import Settings, settings
 
 BEFORE = 3
@@ -47,7 +48,7 @@ def schedule(
     model: str, size: int, wanted: Settings, concepts: int, steps: int, memory: Memory | None = None
 ) -> list[Visit]:
     """Every step of a run, by the engine's own decisions."""
-    key = (model, size, repr(wanted), concepts, steps, memory and (memory.graph_rows, memory.plain_rows))
+    key = (model, size, repr(wanted), concepts, steps, memory and (memory.graph_rows, memory.plain_rows, memory.kept))
     if key not in _SCHEDULES:
         with meta_as_gpu():
             no_loras = {f"L{k}": {} for k in range(1, concepts + 1)}
@@ -126,16 +127,23 @@ def _metered(
 ) -> dict[Call, tuple[int, int]]:
     """FLOPs and peak bytes of one call of each kind, its backward included."""
     network = _network(model)
+    deltas = loras(network, concepts, rank)
     costs: dict[Call, tuple[int, int]] = {}
-    with meta_as_gpu(), Meter("meta", network.parameters()) as meter:
+    with meta_as_gpu(), Meter("meta", given(network, deltas)) as meter:
 
         def mark(calls: Sequence[Call]) -> None:
             if calls:
                 costs[calls[-1]] = meter.flops, meter.peak
             meter.start()
 
-        compose(network, size, wanted, loras(network, concepts, rank), steps, indices, mark, memory=memory)
+        compose(network, size, wanted, deltas, steps, indices, mark, memory=memory)
     return costs
+
+
+def given(network: nn.Module, deltas: Mapping[str, Mapping[nn.Module, LowRank]]) -> list[Tensor]:
+    """What is there before a picture: weights, and LoRAs as their files have them, which hosts keep on the CPU."""
+    files = [delta for changes in deltas.values() for delta in changes.values()]
+    return [*network.parameters(), *(part for delta in files for part in (delta.down, delta.up))]
 
 
 @cache

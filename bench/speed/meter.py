@@ -9,7 +9,7 @@ from unittest import mock
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, register_flop_formula, sdpa_backward_flop, sdpa_flop
@@ -85,24 +85,28 @@ _register_cpu_attention()
 _register_in_place()
 
 
-class _Fused(TorchFunctionMode):
-    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        kwargs = kwargs or {}
-        if func is not torch.nn.functional.scaled_dot_product_attention:
-            return func(*args, **kwargs)
-        given = dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale"), args, strict=False))
-        given |= kwargs
-        query, key, value = given["query"], given["key"], given["value"]
-        if query.device.type != "meta":
-            return func(*args, **kwargs)
-        mask = given.get("attn_mask")
-        if mask is None:
-            flash = ATEN._scaled_dot_product_flash_attention
-            return flash(query, key, value, 0.0, False, False, scale=given.get("scale"))[0]
-        bias = torch.zeros((), dtype=query.dtype, device="meta").expand(*query.shape[:-1], key.shape[-2])
-        efficient = ATEN._scaled_dot_product_efficient_attention
-        saves = query.requires_grad or key.requires_grad
-        return efficient(query, key, value, bias, saves, 0.0, False, scale=given.get("scale"))[0]
+def _fused(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    **more: Any,
+) -> Tensor:
+    """Attention by the kernel that a GPU would take, on the meta device."""
+    if query.device.type != "meta":
+        return _ATTENTION(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **more)
+    if attn_mask is None:
+        return ATEN._scaled_dot_product_flash_attention(query, key, value, 0.0, False, False, scale=scale)[0]
+    bias = torch.zeros((), dtype=query.dtype, device="meta").expand(*query.shape[:-1], key.shape[-2])
+    saves = query.requires_grad or key.requires_grad
+    efficient = ATEN._scaled_dot_product_efficient_attention
+    return efficient(query, key, value, bias, saves, 0.0, False, scale=scale)[0]
+
+
+_ATTENTION = functional.scaled_dot_product_attention
 
 
 def _autocast(device_type: str, *args: Any, **kwargs: Any) -> Any:
@@ -118,5 +122,8 @@ def meta_as_gpu() -> Generator[None, None, None]:
 
     ``torch.autocast``, which does not know that device, then takes it for the CPU.
     """
-    with _Fused(), mock.patch.object(torch, "autocast", _autocast):
+    with (
+        mock.patch.object(functional, "scaled_dot_product_attention", _fused),
+        mock.patch.object(torch, "autocast", _autocast),
+    ):
         yield

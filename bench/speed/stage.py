@@ -225,7 +225,8 @@ class Settled(Memory):
 
     def __init__(self, before: Memory) -> None:
         super().__init__(before.limit)
-        self.graph_rows, self.plain_rows = before.graph_rows, before.plain_rows
+        self.graph_rows, self.plain_rows, self.kept = before.graph_rows, before.plain_rows, before.kept
+        self._unet, self._passage = before._unet, before._passage
 
     def fit(self, size: tuple[int, int], images: int) -> None:
         """Nothing is left to tell."""

@@ -78,6 +78,15 @@ class Passage:
         finally:
             self.window, self.inside = window, False
 
+    @contextmanager
+    def again(self, window: tuple[Row, ...]) -> Generator[None, None, None]:
+        """While inside, a layer runs once more on the rows that it ran on before, whatever is under way by now."""
+        before, self.window = self.window, window
+        try:
+            yield
+        finally:
+            self.window = before
+
     def end(self) -> None:
         """The forward is over; hooks are inert again."""
         self.rows, self.window = (), ()

@@ -2,14 +2,16 @@
 
 import logging
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from enum import Enum
 from itertools import pairwise
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from clora_ext.core.rows import Row
+from clora_ext.core.rows import Passage, Row
+from clora_ext.engine.recomputing import recomputed
 from clora_ext.errors import HostError
 
 GRAPH, PLAIN = 450.0, 35.0
@@ -26,6 +28,14 @@ Item = TypeVar("Item")
 _log = logging.getLogger(__name__)
 
 
+class Kept(Enum):
+    """What a gradient pass keeps of its forward, from the fastest to what takes least memory."""
+
+    ALL = "all"
+    INPUTS = "the inputs of inner layers, which run again"
+    AWAY = "all, in the CPU's memory"
+
+
 class Memory:
     """The room that a composition has on its device, in rows. Before ``place`` and ``fit`` there is no bound.
 
@@ -38,18 +48,17 @@ class Memory:
         """Rows that are differentiated at once; None for any number."""
         self.plain_rows: int | None = None
         """Rows that are predicted at once; None for any number."""
-        self.offload = False
-        """Whether a graph waits in the CPU's memory, the last resort."""
+        self.kept = Kept.ALL
         self._notes: list[str] = []
         self._unet: nn.Module | None = None
         self._fitted: tuple[int, int] | None = None
         self._room: float | None = None
         self._measured = False
 
-    def place(self, unet: nn.Module, device: torch.device, taken: int) -> None:
-        """The UNet computes on ``device``, where ``taken`` bytes of ours are already."""
-        self._unet, self._device, self._taken = unet, device, taken
-        self._kept = frozenset(map(_key, unet.parameters()))
+    def place(self, unet: nn.Module, device: torch.device, taken: int, passage: Passage) -> None:
+        """The UNet computes on ``device``, where ``taken`` bytes of ours are already; its calls are ``passage``'s."""
+        self._unet, self._device, self._taken, self._passage = unet, device, taken, passage
+        self._weights = frozenset(map(_key, unet.parameters()))
 
     def fit(self, size: tuple[int, int], images: int) -> None:
         """Tell how many rows fit for ``images`` latents of (height, width) ``size``; once for each size."""
@@ -96,11 +105,11 @@ class Memory:
             self.graph_rows = half
         elif now > 1:
             self.plain_rows = half
-        elif graph and not self.offload:
-            self.offload = True
+        elif graph and self.kept is not Kept.AWAY:
+            self.kept = Kept.INPUTS if self.kept is Kept.ALL else Kept.AWAY
         else:
             return False
-        what = f"{half} rows at once" if now > 1 else "graphs in the CPU's memory"
+        what = f"{half} rows at once" if now > 1 else f"graphs that keep {self.kept.value}"
         self._notes.append(f"memory ran out; it goes on with {what}")
         _log.warning("CLoRA: memory ran out; it goes on with %s", what)
         return True
@@ -109,33 +118,41 @@ class Memory:
     def graph(self, rows: int) -> Generator[None, None, None]:
         """A forward of ``rows`` rows builds its graph inside.
 
-        The first one of a size is measured. Where not even one row fits, what a graph saves waits in the CPU's memory;
-        weights stay where they are.
+        The first one of a size is measured, and where not even one row fits, the first that keeps less. Weights stay
+        where they are.
         """
-        if self.offload:
-            with torch.autograd.graph.saved_tensors_hooks(self._away, lambda packed: packed[1].to(packed[0])):
-                yield
-        elif self._room is None or self._measured:
+        saved: dict[int, int] = {}
+        measured = self._room is not None and not self._measured and self.kept is not Kept.AWAY
+        keep = (lambda found: self._seen(found, saved)) if measured else (lambda found: found)
+        with ExitStack() as stack:
+            hooks = torch.autograd.graph.saved_tensors_hooks
+            if self.kept is Kept.AWAY:
+                stack.enter_context(hooks(self._away, lambda packed: packed[1].to(packed[0])))
+            elif measured:
+                stack.enter_context(hooks(keep, lambda found: found))
+            if self.kept is Kept.INPUTS:
+                stack.enter_context(recomputed(self._unet, self._passage, keep))
             yield
-        else:
-            saved: dict[int, int] = {}
-            with torch.autograd.graph.saved_tensors_hooks(lambda found: self._seen(found, saved), lambda found: found):
-                yield
+        if measured:
             self._learn(sum(saved.values()) / rows)
 
     def _away(self, saved: Tensor) -> tuple[torch.device, Tensor]:
-        return saved.device, saved if _key(saved) in self._kept else saved.cpu()
+        return saved.device, saved if _key(saved) in self._weights else saved.cpu()
 
     def _seen(self, found: Tensor, saved: dict[int, int]) -> Tensor:
-        if _key(found) not in self._kept:
+        if _key(found) not in self._weights:
             saved[_key(found)] = found.untyped_storage().nbytes()
         return found
 
     def _learn(self, row: float) -> None:
         """A row's graph takes ``row`` bytes."""
-        self._measured = True
         self.graph_rows = max(1, int(self._room / (row + self._transient)))
-        self.offload = self._room < row + self._transient and self._device.type == "cuda"
+        fits = self._room >= row + self._transient
+        self._measured = fits or self.kept is Kept.INPUTS
+        if not fits and self.kept is Kept.ALL:
+            self.kept = Kept.INPUTS
+        elif not fits and self._device.type == "cuda":
+            self.kept = Kept.AWAY
 
 
 def split(rows: Sequence[Item], at_once: int | None) -> list[Sequence[Item]]:

@@ -38,7 +38,7 @@ def installed(
     half = parameter.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled()
     composition.updating.loss_scale = HALF_LOSS_SCALE if half else 1.0
     changed = placed(deltas, device, parameter.dtype)
-    composition.memory.place(unet, device, sum(layer.nbytes for layer in changed))
+    composition.memory.place(unet, device, sum(layer.nbytes for layer in changed), composition.passage)
 
     def wears(row: Row) -> Mapping[str, float]:
         return composition.layout.wears(row)

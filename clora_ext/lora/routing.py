@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from clora_ext.core.regions import Regions
 from clora_ext.core.rows import Passage, Row, runs
 from clora_ext.lora.deltas import Delta, LowRank
-from clora_ext.lora.stacks import Product, Stack, stretches
+from clora_ext.lora.stacks import Stack, Turn, stretches
 
 Wears = Callable[[Row], Mapping[str, float]]
 """For a row, the LoRAs it wears by name, and how much of each: 1 for its whole weight."""
@@ -25,14 +25,14 @@ class Plan:
         self.count = len(rows)
         self.routed = tuple((run, rows[run]) for run in runs([by_pixel and row.routed for row in rows]))
         self._worn = tuple({} if by_pixel and row.routed else wears(row) for row in rows)
-        self._products: dict[Any, tuple[list[Product], list[Product]]] = {}
+        self._turns: dict[Any, tuple[list[Turn], list[Turn]]] = {}
         self._stretches: dict[str, list[tuple[slice, float]]] = {}
 
-    def products(self, stack: Stack) -> list[Product]:
+    def turns(self, stack: Stack) -> list[Turn]:
         """How ``stack`` is added to the rows that wear it as a whole."""
-        if stack.kind not in self._products:
-            self._products[stack.kind] = stack.products(self._worn), stack.products_for_graph(self._worn)
-        return self._products[stack.kind][torch.is_grad_enabled()]
+        if stack.kind not in self._turns:
+            self._turns[stack.kind] = stack.turns(self._worn), stack.turns(self._worn, graph=True)
+        return self._turns[stack.kind][torch.is_grad_enabled()]
 
     def stretches(self, name: str) -> list[tuple[slice, float]]:
         """Runs of rows that wear as much of the LoRA ``name`` as a whole, with how much."""
@@ -91,8 +91,8 @@ class Changed:
             msg = f"a layer was given {output.shape[0]} samples for {plan.count} rows; {cure}"
             raise RuntimeError(msg)
         if self.stack is not None:
-            for product in plan.products(self.stack):
-                output = self.stack.add_to_rows(output, x, product, parts)
+            for turn in plan.turns(self.stack):
+                output = self.stack.add_to_rows(output, x, turn, parts)
         for name, delta in self.others.items():
             for run, share in plan.stretches(name):
                 where = slice(run.start * parts, run.stop * parts)

@@ -15,37 +15,27 @@ Worn = Sequence[Mapping[str, float]]
 class Product:
     """Rows of a call to which LoRAs are added by one pair of batched products.
 
-    Of the rows ``rows``, each group of ``each`` wears one LoRA of the stack; ``loras`` are their places there, a slice
-    or one by one. ``scale`` multiplies what they add: a number, or one for each row.
+    Of the rows ``rows``, each group of ``each`` wears one LoRA; the groups' LoRAs stand in the stack's order, at
+    ``loras``. ``scale`` multiplies what they add: a number, or one for each row.
     """
 
-    def __init__(self, rows: slice, picks: Sequence[tuple[int, float]]) -> None:
-        self.rows = rows
-        groups = [(place, len(list(group))) for place, group in groupby(place for place, _ in picks)]
-        sizes = {size for _, size in groups}
-        self.each = sizes.pop() if len(sizes) == 1 else 1
-        places = [place for place, _ in picks[:: self.each]]
-        first = places[0]
-        ascending = places == list(range(first, first + len(places)))
-        self.loras: slice | list[int] = slice(first, first + len(places)) if ascending else places
-        scales = {scale for place, scale in picks if place}
-        self.scale: float | list[float] = scales.pop() if len(scales) == 1 else [scale for _, scale in picks]
+    def __init__(self, start: int, each: int, first: int, scales: Sequence[float]) -> None:
+        self.rows = slice(start, start + len(scales))
+        self.each = each
+        self.loras = slice(first, first + len(scales) // each)
+        self.scale: float | Sequence[float] = scales[0] if len(set(scales)) == 1 else scales
         self._made: dict[tuple[torch.device, torch.dtype], Tensor] = {}
-
-    def factors(self, stacked: Tensor) -> Tensor:
-        """The factors [group, rank, width] out of ``stacked`` [LoRA, rank, width]: a view where they stand in order."""
-        if isinstance(self.loras, slice):
-            return stacked[self.loras]
-        return stacked.index_select(0, self._once(stacked.device, torch.long, self.loras))
 
     def scales(self, like: Tensor) -> Tensor:
         """The scale of every row, [group, row of the group, 1, 1]."""
-        return self._once(like.device, like.dtype, self.scale).view(-1, self.each, 1, 1)
+        key = like.device, like.dtype
+        if key not in self._made:
+            self._made[key] = torch.tensor(self.scale, device=like.device, dtype=like.dtype)
+        return self._made[key].view(-1, self.each, 1, 1)
 
-    def _once(self, device: torch.device, dtype: torch.dtype, values: Sequence[float]) -> Tensor:
-        if (device, dtype) not in self._made:
-            self._made[device, dtype] = torch.tensor(values, device=device, dtype=dtype)
-        return self._made[device, dtype]
+
+Turn = Sequence[Product]
+"""Products of different rows: the first LoRA of each, say."""
 
 
 class Stack:
@@ -75,51 +65,61 @@ class Stack:
         """Bytes of the factors."""
         return sum(part.nbytes for part in self._factors)
 
-    def products(self, worn: Worn) -> list[Product]:
-        """How rows that wear ``worn`` are added to. Those that wear none, before and after all others, are left out."""
-        return list(self._in_turn(worn) if self.rank else self._one_by_one(worn))
+    def turns(self, worn: Worn, *, graph: bool = False) -> list[Turn]:
+        """How rows that wear ``worn`` are added to; with a ``graph`` to all of them, where ranks let it be."""
+        if self.rank:
+            return list(self._in_turn(worn, trim=not graph))
+        return [
+            [Product(run.start, run.stop - run.start, place, [share] * (run.stop - run.start))]
+            for place, name in enumerate(self.names)
+            for run, share in stretches([row.get(name, 0.0) for row in worn])
+        ]
 
-    def products_for_graph(self, worn: Worn) -> list[Product]:
-        """The same over all rows, where ranks let it be."""
-        return list(self._in_turn(worn, trim=False) if self.rank else self._one_by_one(worn))
-
-    def _in_turn(self, worn: Worn, *, trim: bool = True) -> Iterator[Product]:
+    def _in_turn(self, worn: Worn, *, trim: bool) -> Iterator[Turn]:
         """The first LoRA of every row, then the second one of those that wear two."""
         queues = [[(1 + self.names.index(n), s) for n, s in row.items() if n in self.names and s] for row in worn]
         for turn in range(max(map(len, queues), default=0)):
             picks = [queue[turn] if turn < len(queue) else (0, 0.0) for queue in queues]
             taken = [place for place, (lora, _) in enumerate(picks) if lora]
-            rows = slice(taken[0], taken[-1] + 1) if trim else slice(0, len(picks))
-            yield Product(rows, picks[rows])
+            start, stop = (taken[0], taken[-1] + 1) if trim else (0, len(picks))
+            yield list(_ascending(start, picks[start:stop]))
 
-    def _one_by_one(self, worn: Worn) -> Iterator[Product]:
-        for place, name in enumerate(self.names):
-            for run, share in stretches([row.get(name, 0.0) for row in worn]):
-                yield Product(run, [(1 + place, share)] * (run.stop - run.start))
-
-    def add_to_rows(self, output: Tensor, x: Tensor, product: Product, parts: int) -> Tensor:
-        """``output`` with what the rows of ``product`` wear, in place unless a graph is built.
+    def add_to_rows(self, output: Tensor, x: Tensor, turn: Turn, parts: int) -> Tensor:
+        """``output`` with what the rows of ``turn`` wear, in place unless a graph is built.
 
         ``x`` [sample, ..., in], ``output`` [sample, ..., out]; every row is ``parts`` samples.
         """
-        rows = slice(product.rows.start * parts, product.rows.stop * parts)
-        part, of = (output, x) if rows == slice(0, len(output)) else (output[rows], x[rows])
+        runs = [slice(product.rows.start * parts, product.rows.stop * parts) for product in turn]
+        if torch.is_grad_enabled() and self.rank:  # a graph of a change in place would copy the whole gradient
+            if len(turn) == 1:
+                return _added(output, *self._inner(x, turn[0], output))
+            pieces = x.split([run.stop - run.start for run in runs])
+            found = [self._inner(piece, product, output) for piece, product in zip(pieces, turn, strict=True)]
+            return output + torch.cat([_widened(output, *each) for each in found])
+        for run, product in zip(runs, turn, strict=True):
+            _add(output[run], *self._inner(x[run], product, output))
+        return output
+
+    def _inner(self, x: Tensor, product: Product, output: Tensor) -> tuple[Tensor, Tensor, float]:
+        """[group, sample, rank], the way up from there, and what the result is multiplied with."""
         down, up = self._for(product, output)
-        inner = torch.bmm(of.reshape(len(down), -1, of.shape[-1]).to(down.dtype), down)
+        inner = torch.bmm(x.reshape(len(down), -1, x.shape[-1]).to(down.dtype), down)
         if isinstance(product.scale, float):
-            return _added(output, part, inner, up, product.scale)
+            return inner, up, product.scale
         scaled = inner.unflatten(1, (product.each, -1)) * product.scales(inner)
-        return _added(output, part, scaled.flatten(1, 2), up, 1.0)
+        return scaled.flatten(1, 2), up, 1.0
 
     def add_to_pixels(self, output: Tensor, x: Tensor, rows: slice, shares: Tensor) -> Tensor:
         """``output`` with every LoRA at its own pixels of ``rows``, in place unless a graph is built.
 
         ``shares`` [pixel of the rows, rank] says how much each rank of ``blocks`` counts.
         """
-        part, of = (output, x) if rows == slice(0, len(output)) else (output[rows], x[rows])
         down, up = self._for(None, output)
-        inner = torch.mm(of.reshape(-1, of.shape[-1]).to(down.dtype), down).mul_(shares)
-        return _added(output, part, inner, up, 1.0)
+        inner = torch.mm(x[rows].reshape(-1, x.shape[-1]).to(down.dtype), down).mul_(shares)
+        if torch.is_grad_enabled() and rows == slice(0, len(output)):
+            return _added(output, inner, up, 1.0)
+        _add(output[rows], inner, up, 1.0)
+        return output
 
     @property
     def blocks(self) -> tuple[tuple[str, int], ...]:
@@ -138,30 +138,48 @@ class Stack:
         if product is None:
             down, up = (part[self.rank :] for part in self._factors)
         elif self.rank:
-            down, up = (product.factors(part.unflatten(0, (-1, self.rank))) for part in self._factors)
+            down, up = (part.unflatten(0, (-1, self.rank))[product.loras] for part in self._factors)
         else:
-            place = product.loras.start - 1  # no zeros stand first
-            start = sum(self.ranks[:place])
-            down, up = (part[start : start + self.ranks[place]][None] for part in self._factors)
-        found = down.transpose(-2, -1), up
-        if product is None or isinstance(product.loras, slice):  # views, which take no memory
-            self._views[product] = found
-        return found
+            start = sum(self.ranks[: product.loras.start])
+            stop = start + self.ranks[product.loras.start]
+            down, up = (part[None, start:stop] for part in self._factors)
+        self._views[product] = down.transpose(-2, -1), up
+        return self._views[product]
 
 
-def _added(output: Tensor, part: Tensor, inner: Tensor, up: Tensor, alpha: float) -> Tensor:
-    """``output`` to whose ``part`` alpha * inner @ up is added; ``inner`` [sample, rank] or [group, sample, rank]."""
-    shape, grouped = (*inner.shape[:-1], part.shape[-1]), inner.dim() == 3
-    if torch.is_grad_enabled() and part is output:  # a graph of a change in place would copy the whole gradient
-        add = torch.baddbmm if grouped else torch.addmm
-        return add(output.reshape(shape), inner, up, alpha=alpha).view(output.shape)
-    if not part.is_contiguous():
-        part += torch.matmul(inner, up).mul(alpha).view(part.shape)
-    elif grouped:
-        part.view(shape).baddbmm_(inner, up, alpha=alpha)
+def _ascending(start: int, picks: Sequence[tuple[int, float]]) -> Iterator[Product]:
+    """Products of rows that pick a LoRA's place, and how much of it: as few as there are ascending runs of places."""
+    groups = [list(group) for _, group in groupby(picks, key=lambda pick: pick[0])]
+    while groups:
+        each, first = len(groups[0]), groups[0][0][0]
+        run = 1
+        while run < len(groups) and len(groups[run]) == each and groups[run][0][0] == first + run:
+            run += 1
+        scales = [scale for group in groups[:run] for _, scale in group]
+        worn = next((scale for scale in scales if scale), 0.0)
+        yield Product(start, each, first, [scale or worn for scale in scales])  # zeros may count for anything
+        start, groups = start + each * run, groups[run:]
+
+
+def _widened(like: Tensor, inner: Tensor, up: Tensor, scale: float) -> Tensor:
+    """scale * inner @ up in the shape of the samples of ``like``."""
+    return (torch.bmm(inner, up) * scale).view(-1, *like.shape[1:])
+
+
+def _added(output: Tensor, inner: Tensor, up: Tensor, scale: float) -> Tensor:
+    """output + scale * inner @ up; ``inner`` [sample, rank], or [group, sample, rank]."""
+    add = torch.baddbmm if inner.dim() == 3 else torch.addmm
+    return add(output.reshape(*inner.shape[:-1], -1), inner, up, alpha=scale).view(output.shape)
+
+
+def _add(output: Tensor, inner: Tensor, up: Tensor, scale: float) -> None:
+    """The same in place."""
+    if not output.is_contiguous():
+        output += torch.matmul(inner, up).mul(scale).view(output.shape)
+    elif inner.dim() == 3:
+        output.view(*inner.shape[:-1], -1).baddbmm_(inner, up, alpha=scale)
     else:
-        part.view(shape).addmm_(inner, up, alpha=alpha)
-    return output
+        output.view(*inner.shape[:-1], -1).addmm_(inner, up, alpha=scale)
 
 
 def stretches(values: Sequence[float]) -> list[tuple[slice, float]]:

@@ -69,11 +69,20 @@ def test_a_run_summed_by_kinds_equals_the_whole_run(monkeypatch):
     wanted = settings("paper", rounds=3, rounds_at="0", update_until=2)
     found = counting.count("small", wanted, 2, 4, steps=3)
     network = unet(SMALL.config, "meta", torch.float16)
-    with meta_as_gpu(), Meter("meta", network.parameters()) as meter:
-        visits = compose(network, 128, wanted, loras(network, 2, 4), 3)
+    deltas = loras(network, 2, 4)
+    with meta_as_gpu(), Meter("meta", counting.given(network, deltas)) as meter:
+        visits = compose(network, 128, wanted, deltas, 3)
     assert found.rows == sum(visit.rows for visit in visits)
     assert found.flops == pytest.approx(meter.flops, rel=1e-6)
     assert found.peak == pytest.approx(meter.peak, rel=0.01)
+
+
+def test_layers_that_run_again_take_less_memory_and_more_work(monkeypatch):
+    """No row's graph fits in a hair's breadth: inner layers keep their inputs alone."""
+    monkeypatch.setitem(MODELS, "small", SMALL)
+    whole, less = (counting.count("small", settings("balanced", memory=m), 2, 4, steps=10) for m in (0.0, 1e-6))
+    assert less.peak < whole.peak
+    assert less.flops > whole.flops
 
 
 def test_one_lora_alone_is_a_plain_picture(monkeypatch):

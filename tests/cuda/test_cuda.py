@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from clora_ext.core.concepts import Concept, Plan
 from clora_ext.core.schedule import Moment
+from clora_ext.engine.memory import Kept
 from clora_ext.engine.session import installed
 from clora_ext.engine.step import Composition
 from clora_ext.lora.deltas import LowRank
@@ -144,11 +145,13 @@ def _forget() -> None:
 
 @pytest.mark.usefixtures("fused")
 def test_fewer_rows_at_once_take_less_memory_and_change_nothing():
-    run, by_row, offloaded = _peak(), _peak(graph_rows=1), _peak(graph_rows=1, offload=True)
-    _alike(by_row, run, 0.999)
-    _alike(offloaded, by_row, 0.999)
-    assert by_row.own < 0.7 * run.own
-    assert offloaded.own < by_row.own
+    run, *less = _peak(), *(_peak(graph_rows=1, kept=kept) for kept in Kept)
+    for one in less:
+        _alike(one, run, 0.999)
+    by_row, by_inputs, away = (one.own for one in less)
+    assert by_row < 0.7 * run.own
+    assert by_inputs < by_row
+    assert away < by_row
 
 
 @contextmanager

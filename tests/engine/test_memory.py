@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from clora_ext.core.rows import Row
+from clora_ext.core.rows import Passage, Row
 from clora_ext.core.schedule import Moment
-from clora_ext.engine.memory import GIB, GRAPH, PLAIN, Memory, extra_bytes, row_bytes, split
+from clora_ext.engine.memory import GIB, GRAPH, PLAIN, Kept, Memory, extra_bytes, row_bytes, split
+from clora_ext.engine.recomputing import inner_layers, recomputed
 from clora_ext.engine.session import installed
 from clora_ext.engine.step import Composition
 from clora_ext.errors import HostError
@@ -28,17 +29,17 @@ class Small(ToyDenoiser):
         return super().forward(latent, rows)
 
 
-def _step(wanted, *, graph_rows=None, plain_rows=None, offload=False, most=99, images=2):
+def _step(wanted, *, graph_rows=None, plain_rows=None, kept=Kept.ALL, most=99, images=2):
     unet, conditions, latent = _setup(3, (16, 16), images=images)
     composition = Composition([_plan(3)] * images, {0: (), 1: ("L1",), 2: ("L2",), 3: ("L3",)}, wanted)
     denoiser = Small(unet, conditions)
     denoiser.most = most
     with installed(composition, unet, _deltas(unet, 3), CPU), torch.no_grad():
-        if graph_rows or offload:
+        if graph_rows:
             composition.memory.fit((16, 16), images)
             composition.memory._room = None  # as set here
             composition.memory.graph_rows, composition.memory.plain_rows = graph_rows, plain_rows
-            composition.memory.offload = offload
+            composition.memory.kept = kept
         for index in range(2):
             move = composition.before(Moment(index, 10, 0.95 - 0.1 * index), latent, denoiser)
             fused = composition.after(composition.predict(move.at))
@@ -73,9 +74,12 @@ def test_no_graph_goes_beyond_the_last_map(profile, monkeypatch):
     assert not any(graph for _, graph in ends)
 
 
-def test_a_graph_that_waits_elsewhere_gives_the_same_gradient():
-    whole, away = _step(settings("balanced")), _step(settings("balanced"), offload=True, graph_rows=1)
-    torch.testing.assert_close(away[1], whole[1], rtol=1e-9, atol=1e-11)
+@pytest.mark.parametrize("profile", ["authors", "balanced", "fast"])
+@pytest.mark.parametrize("kept", [Kept.INPUTS, Kept.AWAY])
+@pytest.mark.parametrize("rows", [1, 8])
+def test_a_graph_that_keeps_less_gives_the_same_gradient(profile, kept, rows):
+    whole, less = _step(settings(profile)), _step(settings(profile), kept=kept, graph_rows=rows)
+    torch.testing.assert_close(less[1], whole[1], rtol=1e-9, atol=1e-11)
 
 
 def test_when_memory_runs_out_it_goes_on_with_half(caplog):
@@ -116,13 +120,13 @@ def test_the_estimate_follows_size_and_limit():
     memory = Memory(3 * GRAPH * unit / GIB)
     memory.fit((64, 64), 1)
     assert memory.graph_rows is None  # nothing is known yet
-    memory.place(unet, CPU, taken=0)
+    memory.place(unet, CPU, taken=0, passage=Passage())
     memory.fit((64, 64), 1)
     assert memory.graph_rows == int(3 + 2 * PLAIN / GRAPH)
     memory.fit((128, 128), 1)
     assert memory.graph_rows == 1
     free = Memory(0.0)
-    free.place(nn.Sequential(unet), CPU, taken=0)
+    free.place(nn.Sequential(unet), CPU, taken=0, passage=Passage())
     free.fit((64, 64), 1)
     assert free.graph_rows is None  # the CPU's memory has no bound of ours
 
@@ -131,7 +135,7 @@ def test_the_first_graph_is_measured():
     """What autograd saves of one linear layer and a sigmoid: two activations, and not the weights."""
     layer = nn.Conv2d(4, 8, 1)
     memory = Memory(1.0)
-    memory.place(layer, CPU, taken=0)
+    memory.place(layer, CPU, taken=0, passage=Passage())
     memory.fit((32, 32), 1)
     x = torch.randn(2, 4, 32, 32, requires_grad=True)
     with memory.graph(2):
@@ -139,6 +143,32 @@ def test_the_first_graph_is_measured():
     row = (4 + 8) * 32 * 32 * 4
     room = GIB + 2 * PLAIN * row_bytes(layer, (32, 32))
     assert memory.graph_rows == int(room / (row + PLAIN * row_bytes(layer, (32, 32))))
+
+
+def test_where_no_row_fits_inner_layers_run_again():
+    """The first graph is too large, the second keeps inputs alone; that is measured, too."""
+    assert _step(settings("balanced", memory=1e-6))[0].memory.kept is Kept.INPUTS
+    unet, x = ToyUNet(), torch.randn(1, 4, 16, 16, requires_grad=True)
+    text, sizes = torch.randn(1, 9, 6), {}
+    for kept in (Kept.ALL, Kept.INPUTS):
+        memory = Memory(1.0)
+        memory.place(unet, CPU, taken=0, passage=Passage())
+        memory.fit((16, 16), 1)
+        memory.kept, memory._learn = kept, lambda row, kept=kept: sizes.update({kept: row})
+        with memory.graph(1):
+            unet(x, text)
+    assert sizes[Kept.INPUTS] < 0.8 * sizes[Kept.ALL]
+
+
+def test_layers_are_as_they_were_after_running_again():
+    unet, passage = ToyUNet(), Passage()
+    layers = inner_layers(unet)
+    assert len(layers) == 3  # the self-attention of every block
+    with recomputed(unet, passage):
+        assert all("forward" in layer.__dict__ for layer in layers)
+        with torch.no_grad():
+            unet(torch.randn(1, 4, 8, 8), torch.randn(1, 9, 6))
+    assert not any("forward" in layer.__dict__ for layer in layers)
 
 
 def test_a_limit_holds_from_the_second_pass_on():

@@ -12,7 +12,7 @@ from clora_ext.core.regions import Regions
 from clora_ext.core.rows import Half, Row
 from clora_ext.lora.deltas import LowRank
 from clora_ext.lora.routing import Changed, Plan
-from clora_ext.lora.stacks import Product, stretches
+from clora_ext.lora.stacks import Stack, stretches
 
 CPU = torch.device("cpu")
 SHARES = st.sampled_from([0.0, 0.5, 1.0])
@@ -72,17 +72,25 @@ def test_rows_without_a_lora_keep_every_bit():
 
 
 @pytest.mark.parametrize(
-    ("picks", "each", "loras"),
+    ("worn", "found"),
     [
-        ([(0, 0.0), (1, 1.0), (2, 1.0)], 1, slice(0, 3)),  # the base and its branches
-        ([(1, 1.0), (1, 0.5), (2, 1.0), (2, 0.5)], 2, slice(1, 3)),  # both halves of each region
-        ([(0, 0.0), (1, 1.0), (2, 1.0), (1, 1.0), (2, 1.0), (0, 0.0)], 1, [0, 1, 2, 1, 2, 0]),  # a host's whole batch
-        ([(3, 1.0)] * 4, 4, slice(3, 4)),  # a style on all
+        (["", "A", "B"], [(slice(1, 3), 1, slice(1, 3))]),  # the base and its branches
+        (["A", "A", "B", "B"], [(slice(0, 4), 2, slice(1, 3))]),  # both halves of each region
+        (["", "A", "B", "A", "B", ""], [(slice(1, 3), 1, slice(1, 3)), (slice(3, 5), 1, slice(1, 3))]),  # a whole batch
+        (["B"] * 4, [(slice(0, 4), 4, slice(2, 3))]),  # a style on all
+        (["", ""], []),
     ],
 )
-def test_factors_are_views_where_rows_stand_in_order(picks, each, loras):
-    product = Product(slice(0, len(picks)), picks)
-    assert (product.each, product.loras) == (each, loras)
+def test_factors_are_views_of_the_stack(worn, found):
+    loras = dict(zip("AB", _loras([2, 2]).values(), strict=True))
+    turns = Stack(loras, CPU, torch.float64).turns([{name: 1.0} if name else {} for name in worn])
+    assert [[(one.rows, one.each, one.loras) for one in turn] for turn in turns] == ([found] if found else [])
+
+
+def test_a_graph_has_one_product_for_the_base_and_its_branches():
+    (turn,) = Stack(_loras([2, 2]), CPU, torch.float64).turns([{}, {"L0": 1.0}, {"L1": 1.0}], graph=True)
+    (product,) = turn
+    assert (product.rows, product.loras, product.scale) == (slice(0, 3), slice(0, 3), 1.0)
 
 
 def test_stretches_are_runs_of_one_value():
