@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -60,22 +61,18 @@ def timed() -> list[tuple[Settings, int]]:
 
 
 def _on_gpu(results: Results, models: tuple[str, ...]) -> Iterator[Case]:
-    """Whole pictures; FLOPs are counted elsewhere."""
+    """Whole pictures, a plain one in turn with those of every number of LoRAs; FLOPs are counted elsewhere."""
     for model in models:
         timer = clock.GpuClock(model)
-        plain_seconds, plain_peak, _ = timer.picture(clock.PLAIN, 0, 0, STEPS)
-        for _, wanted, concepts, rank in order((model,)):
-            yield results.add(_timed_on_gpu(timer, wanted, concepts, rank, plain_seconds, plain_peak))
+        for (concepts, rank), cases in groupby(order((model,)), key=lambda case: case[2:]):
+            plain = timer.picture(clock.PLAIN, 0, 0, STEPS)
+            for _, wanted, *_ in cases:
+                seconds, peak, rows = timer.picture(wanted, concepts, rank, STEPS)
+                case = count.case(model, wanted, concepts, rank, STEPS, device="cuda")
+                case = replace(case, rows=rows, peak_bytes=peak, plain_peak_bytes=plain[1])
+                yield results.add(clock.timed(case, seconds, plain[0]))
         del timer
         torch.cuda.empty_cache()
-
-
-def _timed_on_gpu(
-    timer: clock.GpuClock, wanted: Settings, concepts: int, rank: int, plain_seconds: float, plain_peak: int
-) -> Case:
-    seconds, peak, rows = timer.picture(wanted, concepts, rank, STEPS)
-    case = count.case(timer.model, wanted, concepts, rank, STEPS, device="cuda")
-    return clock.timed(replace(case, rows=rows, peak_bytes=peak, plain_peak_bytes=plain_peak), seconds, plain_seconds)
 
 
 def _parser() -> argparse.ArgumentParser:

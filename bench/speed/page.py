@@ -45,6 +45,13 @@ def _name(case: dict[str, Any]) -> str:
     return f"{name}, memory {case['memory']:g}" if limited else name
 
 
+def _with_counts(timed: dict[str, Any], counted: dict[str, Any]) -> dict[str, Any]:
+    """The timed cases with the FLOPs that were counted for the same."""
+    key = lambda case: tuple(case[name] for name in ("model", "profile", "method", "k", "rank", "memory"))  # noqa: E731
+    flops = {key(case): case["flops_ratio"] for case in counted["cases"]}
+    return {"cases": [case | {"flops_ratio": flops.get(key(case))} for case in timed["cases"]]}
+
+
 def _times(value: float | None) -> str:
     return "" if value is None else f"{value:.2f} x"
 
@@ -58,7 +65,7 @@ def text(found: dict[str, dict[str, Any]]) -> str:
     cpu = found["cpu"]
     parts = [INTRODUCTION, "## Counted, and timed on a CPU", _where(cpu["machine"]), table(cpu)]
     if "cuda" in found:
-        parts += ["## On a GPU", _where(found["cuda"]["machine"]), table(found["cuda"])]
+        parts += ["## On a GPU", _where(found["cuda"]["machine"]), table(_with_counts(found["cuda"], cpu))]
     else:
         parts += ["## On a GPU", "Not measured: there was no GPU."]
     if cpu["growth"]:

@@ -31,6 +31,10 @@ def cross_attentions(unet: nn.Module) -> dict[str, nn.Module]:
     return {name: layer for name, layer in unet.named_modules() if name.endswith("attn2") and hasattr(layer, "to_q")}
 
 
+def _nobody() -> None:
+    """Nobody asked to be told."""
+
+
 class Recorder:
     """Sums of the wanted token maps over the layers of one resolution.
 
@@ -45,6 +49,7 @@ class Recorder:
         self.last: dict[tuple[int, int], nn.Module] = {}
         self._sums: dict[Row, tuple[Tensor, int]] = {}
         self._latest: nn.Module | None = None
+        self._shown: Callable[[], None] = _nobody
         self._on = False
 
     @property
@@ -57,20 +62,23 @@ class Recorder:
         return size in self.last
 
     @contextmanager
-    def recording(self, size: tuple[int, int], then: After = After.STOP) -> Generator[None, None, None]:
-        """While inside, layers whose map is of ``size`` (height, width) are recorded.
+    def recording(
+        self, size: tuple[int, int], then: After = After.STOP, seen: Callable[[], None] = _nobody
+    ) -> Generator[None, None, None]:
+        """While inside, layers whose map is of ``size`` (height, width) are recorded, and ``seen`` called after each.
 
         ``then`` says what happens after the last such layer, once that layer is known: ``STOP`` ends the forward by
         ``Enough``, which leaves this context and not further.
         """
         graph = torch.is_grad_enabled()
         self.start(size, then)
+        self._shown = seen
         try:
             yield
         except Enough:
             pass
         finally:
-            self._on = False
+            self._on, self._shown = False, _nobody
             torch.set_grad_enabled(graph)
 
     def start(self, size: tuple[int, int], then: After = After.GO_ON) -> None:
@@ -107,6 +115,7 @@ class Recorder:
             maps = token_maps(query[chosen], key[chosen], layer.heads, layer.scale, [columns[i] for i in chosen])
             for place, found in zip(chosen, maps, strict=True):
                 self._add(window[place], found[: len(columns[place])].unflatten(-1, self.size))
+        self._shown()
         if self.last.get(self.size) is layer and self.passage.seen == len(self.passage.rows):
             self._finish()
 

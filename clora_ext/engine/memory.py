@@ -1,6 +1,7 @@
 """How many rows of the UNet are run at once: told by an estimate before the first step, halved when that was wrong."""
 
 import logging
+import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from enum import Enum
@@ -9,6 +10,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from clora_ext.core.rows import Passage, Row
 from clora_ext.engine.recomputing import recomputed
@@ -18,7 +20,7 @@ GRAPH, PLAIN = 450.0, 35.0
 """Bytes that a row takes with a graph up to its last map, and without any, in units of the first layer's output.
 
 The most that was counted among Stable Diffusion 1.x (160), SDXL (450) and with a fused attention kernel; the unit is
-2.5 MiB for SD1.x at 512 pixels in half precision. The first graph that is built is measured and takes its place.
+2.5 MiB for SD1.x at 512 pixels in half precision. What a graph saves is surveyed before the first one is built.
 """
 GIB = 2**30
 SHARE = 0.9
@@ -53,7 +55,8 @@ class Memory:
         self._unet: nn.Module | None = None
         self._fitted: tuple[int, int] | None = None
         self._room: float | None = None
-        self._measured = False
+        self._most = sys.maxsize
+        """What is known by memory that ran out: so many rows are differentiated at most."""
 
     def place(self, unet: nn.Module, device: torch.device, taken: int, passage: Passage) -> None:
         """The UNet computes on ``device``, where ``taken`` bytes of ours are already; its calls are ``passage``'s."""
@@ -64,7 +67,7 @@ class Memory:
         """Tell how many rows fit for ``images`` latents of (height, width) ``size``; once for each size."""
         if self._unet is None or self._fitted == size:
             return
-        self._fitted, self._measured = size, False
+        self._fitted = size
         room = self.limit * GIB - self._taken if self.limit else _free(self._device)
         if room is None:
             return
@@ -100,9 +103,8 @@ class Memory:
     def _less(self, rows: int, *, graph: bool) -> bool:
         now = min(rows, (self.graph_rows if graph else self.plain_rows) or rows)
         half = (now + 1) // 2
-        self._measured = True  # no estimate counts for more than what happened
         if now > 1 and graph:
-            self.graph_rows = half
+            self.graph_rows = self._most = half
         elif now > 1:
             self.plain_rows = half
         elif graph and self.kept is not Kept.AWAY:
@@ -114,45 +116,56 @@ class Memory:
         _log.warning("CLoRA: memory ran out; it goes on with %s", what)
         return True
 
-    @contextmanager
-    def graph(self, rows: int) -> Generator[None, None, None]:
-        """A forward of ``rows`` rows builds its graph inside.
+    def survey(self, forward: Callable[[Callable[[], None]], object]) -> None:
+        """Tell how many rows fit from what one row's graph would save up to its last map.
 
-        The first one of a size is measured, and where not even one row fits, the first that keeps less. Weights stay
-        where they are.
+        ``forward`` runs one row and calls what it is given whenever a map was made; nothing that it saves is kept.
         """
-        saved: dict[int, int] = {}
-        measured = self._room is not None and not self._measured and self.kept is not Kept.AWAY
-        keep = (lambda found: self._seen(found, saved)) if measured else (lambda found: found)
+        if self._room is None or self.kept is Kept.AWAY:
+            with torch.no_grad():
+                forward(lambda: None)
+            return
+        ladder = [Kept.ALL, Kept.INPUTS]
+        for kept in ladder[ladder.index(self.kept) :]:
+            self.kept = kept
+            row = self._saved(forward) + self._transient
+            self.graph_rows = min(max(1, int(self._room / row)), self._most)
+            if row <= self._room:
+                return
+        self._notes.append(f"differentiating one row takes {row / GIB:.2f} GiB, more than there is to be taken")
+
+    def _saved(self, forward: Callable[[Callable[[], None]], object]) -> int:
+        """Bytes that a graph of ``forward`` would save up to its last map."""
+        counted: dict[int, StorageWeakRef] = {}  # weak references free the bytes and keep the keys from new storages
+        sums = [0]
+
+        def count(found: Tensor) -> None:
+            key, storage = _key(found), found.untyped_storage()
+            if key not in self._weights and key not in counted:
+                counted[key] = StorageWeakRef(storage)
+                sums[-1] += storage.nbytes()
+
         with ExitStack() as stack:
-            hooks = torch.autograd.graph.saved_tensors_hooks
-            if self.kept is Kept.AWAY:
-                stack.enter_context(hooks(self._away, lambda packed: packed[1].to(packed[0])))
-            elif measured:
-                stack.enter_context(hooks(keep, lambda found: found))
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(torch.autograd.graph.saved_tensors_hooks(count, lambda found: found))
             if self.kept is Kept.INPUTS:
-                stack.enter_context(recomputed(self._unet, self._passage, keep))
+                stack.enter_context(recomputed(self._unet, self._passage, count))
+            forward(lambda: sums.append(sums[-1]))
+        return sums[-2]
+
+    @contextmanager
+    def graph(self) -> Generator[None, None, None]:
+        """A forward builds its graph inside. Weights stay where they are."""
+        with ExitStack() as stack:
+            if self.kept is Kept.INPUTS:
+                stack.enter_context(recomputed(self._unet, self._passage))
+            elif self.kept is Kept.AWAY:
+                hooks = torch.autograd.graph.saved_tensors_hooks
+                stack.enter_context(hooks(self._away, lambda packed: packed[1].to(packed[0])))
             yield
-        if measured:
-            self._learn(sum(saved.values()) / rows)
 
     def _away(self, saved: Tensor) -> tuple[torch.device, Tensor]:
         return saved.device, saved if _key(saved) in self._weights else saved.cpu()
-
-    def _seen(self, found: Tensor, saved: dict[int, int]) -> Tensor:
-        if _key(found) not in self._weights:
-            saved[_key(found)] = found.untyped_storage().nbytes()
-        return found
-
-    def _learn(self, row: float) -> None:
-        """A row's graph takes ``row`` bytes."""
-        self.graph_rows = max(1, int(self._room / (row + self._transient)))
-        fits = self._room >= row + self._transient
-        self._measured = fits or self.kept is Kept.INPUTS
-        if not fits and self.kept is Kept.ALL:
-            self.kept = Kept.INPUTS
-        elif not fits and self._device.type == "cuda":
-            self.kept = Kept.AWAY
 
 
 def split(rows: Sequence[Item], at_once: int | None) -> list[Sequence[Item]]:

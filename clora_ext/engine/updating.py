@@ -1,6 +1,6 @@
 """Gradient passes: the latent is moved until the concepts' maps part."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -108,18 +108,17 @@ class Updating:
 
         The loss needs nothing of the UNet but its maps. Where not all rows fit, the maps of all but the last group are
         made without a graph; their groups are run again with the gradient of their maps, one after the other. The first
-        pass of all is preceded by one row that finds out where the last map is: a graph of the whole UNet would take
-        twice the memory.
+        pass of all is preceded by one row that finds out where the last map is, a graph of the whole UNet would take
+        twice the memory, and what a graph up to there saves.
         """
         if not self.recorder.knows(self.size):
-            with torch.no_grad():
-                self._forward(latent, rows[:1], After.STOP)
+            self.memory.survey(lambda seen: self._forward(_leaf(latent), rows[:1], After.STOP, seen))
         *early, last = self.memory.groups(rows)
         with torch.no_grad():
             ahead = {row: maps for group in early for row, maps in self._forward(latent, group, After.STOP)[0].items()}
         with torch.enable_grad():
-            leaf = latent.detach().requires_grad_(True)  # noqa: FBT003 - torch's signature
-            with self.memory.graph(len(last)):
+            leaf = _leaf(latent)
+            with self.memory.graph():
                 held, predictions = self._forward(leaf, last, then)
             for found in ahead.values():
                 found.requires_grad_(True)  # noqa: FBT003
@@ -129,18 +128,20 @@ class Updating:
             gradient, *shares = torch.autograd.grad(total * self.loss_scale, [leaf, *ahead.values()])
             of = dict(zip(ahead, shares, strict=True))
             for group in early:
-                leaf = latent.detach().requires_grad_(True)  # noqa: FBT003
-                with self.memory.graph(len(group)):
+                leaf = _leaf(latent)
+                with self.memory.graph():
                     again, more = self._forward(leaf, group, then)
                 gradient = gradient + torch.autograd.grad(list(again.values()), leaf, [of[row] for row in again])[0]
                 predictions |= more
         apart = {image: separation for image, (_, separation) in losses.items()}
         return Differentiated(float(total.detach()), gradient / self.loss_scale, apart, _detached(maps), predictions)
 
-    def _forward(self, latent: Latent, rows: Sequence[Row], then: After) -> tuple[dict[Row, Tensor], dict[Row, Tensor]]:
-        """Maps of ``rows``, and their predictions where the forward is to go on."""
+    def _forward(
+        self, latent: Latent, rows: Sequence[Row], then: After, seen: Callable[[], None] = lambda: None
+    ) -> tuple[dict[Row, Tensor], dict[Row, Tensor]]:
+        """Maps of ``rows``, and their predictions where the forward is to go on; ``seen`` is called at every map."""
         predictions: dict[Row, Tensor] = {}
-        with self.recorder.passage.over(rows), self.recorder.recording(self.size, then):
+        with self.recorder.passage.over(rows), self.recorder.recording(self.size, then, seen):
             found = self.denoiser.forward(latent, rows)
             if then is After.DETACH:
                 predictions = {row: one.detach() for row, one in zip(rows, found, strict=True)}
@@ -163,6 +164,11 @@ class Updating:
         if self.settings["presence"]:
             total = total + self.settings["presence"] * loss.absence(compared, groups)
         return total, loss.separation(compared, groups)
+
+
+def _leaf(latent: Latent) -> Latent:
+    """The latent as what gradients are taken to."""
+    return latent.detach().requires_grad_(True)  # noqa: FBT003 - torch's signature
 
 
 def by_image(recorded: Mapping[Row, Tensor]) -> dict[int, dict[int, Tensor]]:

@@ -37,7 +37,7 @@ def _step(wanted, *, graph_rows=None, plain_rows=None, kept=Kept.ALL, most=99, i
     with installed(composition, unet, _deltas(unet, 3), CPU), torch.no_grad():
         if graph_rows:
             composition.memory.fit((16, 16), images)
-            composition.memory._room = None  # as set here
+            composition.memory._room = None  # nothing is surveyed
             composition.memory.graph_rows, composition.memory.plain_rows = graph_rows, plain_rows
             composition.memory.kept = kept
         for index in range(2):
@@ -60,7 +60,7 @@ def test_rows_at_once_change_nothing(profile, rows):
 
 @pytest.mark.parametrize("profile", ["authors", "paper", "balanced", "fast"])
 def test_no_graph_goes_beyond_the_last_map(profile, monkeypatch):
-    """Not even the first, before which one row has found out where that is."""
+    """But for the survey of one row, which finds out where that is and keeps nothing."""
     ends = []
 
     def forward(self, latent, rows):
@@ -70,8 +70,8 @@ def test_no_graph_goes_beyond_the_last_map(profile, monkeypatch):
 
     monkeypatch.setattr(Small, "forward", forward)
     _step(settings(profile, rounds=1))
-    assert ends[0] == (1, False)
-    assert not any(graph for _, graph in ends)
+    assert ends[0][0] == 1
+    assert not any(graph for _, graph in ends[1:])
 
 
 @pytest.mark.parametrize("profile", ["authors", "balanced", "fast"])
@@ -131,33 +131,50 @@ def test_the_estimate_follows_size_and_limit():
     assert free.graph_rows is None  # the CPU's memory has no bound of ours
 
 
-def test_the_first_graph_is_measured():
-    """What autograd saves of one linear layer and a sigmoid: two activations, and not the weights."""
+def _survey(limit: float) -> Memory:
+    """What a linear layer and two sigmoids save before the last map, and after it."""
     layer = nn.Conv2d(4, 8, 1)
-    memory = Memory(1.0)
+    memory = Memory(limit)
     memory.place(layer, CPU, taken=0, passage=Passage())
     memory.fit((32, 32), 1)
-    x = torch.randn(2, 4, 32, 32, requires_grad=True)
-    with memory.graph(2):
-        layer(x).sigmoid().sum()
-    row = (4 + 8) * 32 * 32 * 4
-    room = GIB + 2 * PLAIN * row_bytes(layer, (32, 32))
-    assert memory.graph_rows == int(room / (row + PLAIN * row_bytes(layer, (32, 32))))
+
+    def forward(seen):
+        out = layer(torch.randn(1, 4, 32, 32, requires_grad=True)).sigmoid()
+        seen()
+        out = out.sigmoid()
+        seen()
+        assert out.requires_grad
+        with pytest.raises(Exception, match=r"None|hook"):  # nothing was kept for it
+            torch.autograd.grad(out.exp().sum(), layer.bias)
+
+    memory.survey(forward)
+    return memory
+
+
+def test_what_a_graph_saves_up_to_its_last_map_is_known_before_there_is_one():
+    """The layer's input and what two sigmoids give; neither weights nor what comes after the map."""
+    memory, layer = _survey(1.0), nn.Conv2d(4, 8, 1)
+    unit = row_bytes(layer, (32, 32))
+    row = (4 + 8 + 8) * 32 * 32 * 4
+    assert memory.kept is Kept.ALL
+    assert memory.graph_rows == int((GIB + 2 * PLAIN * unit) / (row + PLAIN * unit))
+    assert memory.taken_notes() == []
+
+
+def test_a_row_that_is_larger_than_the_limit_is_told():
+    memory = _survey(-0.01)
+    assert (memory.kept, memory.graph_rows) == (Kept.INPUTS, 1)
+    assert "more than there is to be taken" in memory.taken_notes()[0]
 
 
 def test_where_no_row_fits_inner_layers_run_again():
-    """The first graph is too large, the second keeps inputs alone; that is measured, too."""
     assert _step(settings("balanced", memory=1e-6))[0].memory.kept is Kept.INPUTS
     unet, x = ToyUNet(), torch.randn(1, 4, 16, 16, requires_grad=True)
-    text, sizes = torch.randn(1, 9, 6), {}
-    for kept in (Kept.ALL, Kept.INPUTS):
-        memory = Memory(1.0)
-        memory.place(unet, CPU, taken=0, passage=Passage())
-        memory.fit((16, 16), 1)
-        memory.kept, memory._learn = kept, lambda row, kept=kept: sizes.update({kept: row})
-        with memory.graph(1):
-            unet(x, text)
-    assert sizes[Kept.INPUTS] < 0.8 * sizes[Kept.ALL]
+    memory, sizes = Memory(1.0), []
+    memory.place(unet, CPU, taken=0, passage=Passage())
+    for memory.kept in (Kept.ALL, Kept.INPUTS):
+        sizes.append(memory._saved(lambda seen: (unet(x, torch.randn(1, 9, 6)), seen())))
+    assert sizes[1] < 0.8 * sizes[0]
 
 
 def test_layers_are_as_they_were_after_running_again():
@@ -171,7 +188,7 @@ def test_layers_are_as_they_were_after_running_again():
     assert not any("forward" in layer.__dict__ for layer in layers)
 
 
-def test_a_limit_holds_from_the_second_pass_on():
+def test_a_limit_holds_from_the_first_pass_on():
     wanted = settings("balanced", memory=0.0005)
     few, whole = _step(wanted), _step(settings("balanced"))
     torch.testing.assert_close(few[1], whole[1], rtol=1e-9, atol=1e-11)
