@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from bench.speed import clock, count, growth, overhead, page
-from bench.speed.cases import LITTLE, RANK, STEPS, Case, Results, machine, order, ways
+from bench.speed.cases import COUNTS, LITTLE, RANK, STEPS, Case, Results, machine, order, ways
 from clora_ext.settings import Settings
 
 OUT = Path("out/bench/speed.json")
@@ -24,8 +24,8 @@ def main() -> int:
     options = _parser().parse_args()
     results = Results(options.out, machine(options.device))
     deadline = time.monotonic() + options.time_limit
-    measure = _on_gpu if options.device == "cuda" else _on_cpu
-    for case in measure(results, tuple(options.models.split(","))):
+    models = tuple(options.models.split(","))
+    for case in _on_gpu(results, models, options) if options.device == "cuda" else _on_cpu(results, models):
         print(page.line(case), flush=True)
         if time.monotonic() > deadline:
             print("The time is up; the rest was left out.", file=sys.stderr)
@@ -60,16 +60,18 @@ def timed() -> list[tuple[Settings, int]]:
     return sorted(every, key=lambda one: one[0].method != "clora")
 
 
-def _on_gpu(results: Results, models: tuple[str, ...]) -> Iterator[Case]:
-    """Whole pictures, a plain one in turn with those of every number of LoRAs; FLOPs are counted elsewhere."""
+def _on_gpu(results: Results, models: tuple[str, ...], options: argparse.Namespace) -> Iterator[Case]:
+    """Whole batches, a plain one in turn with those of every number of LoRAs; FLOPs are counted elsewhere."""
+    rows = tuple(filter(None, options.rows.split(",")))
+    counts = tuple(map(int, options.counts.split(",")))
     for model in models:
-        timer = clock.GpuClock(model)
-        for (concepts, rank), cases in groupby(order((model,)), key=lambda case: case[2:]):
+        timer = clock.GpuClock(model, options.images)
+        for (concepts, rank), cases in groupby(order((model,), rows, counts), key=lambda case: case[2:]):
             plain = timer.picture(clock.PLAIN, 0, 0, STEPS)
             for _, wanted, *_ in cases:
-                seconds, peak, rows = timer.picture(wanted, concepts, rank, STEPS)
+                seconds, peak, made = timer.picture(wanted, concepts, rank, STEPS)
                 case = count.case(model, wanted, concepts, rank, STEPS, device="cuda")
-                case = replace(case, rows=rows, peak_bytes=peak, plain_peak_bytes=plain[1])
+                case = replace(case, images=options.images, rows=made, peak_bytes=peak, plain_peak_bytes=plain[1])
                 yield results.add(clock.timed(case, seconds, plain[0]))
         del timer
         torch.cuda.empty_cache()
@@ -80,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--device", default="cpu", help="cpu, or cuda for whole pictures in half precision")
     made.add_argument("--models", default="sd15,sdxl,tiny")
     made.add_argument("--time-limit", type=float, default=2400.0, help="seconds; what is left then is not measured")
+    made.add_argument("--rows", default="", help="on a GPU only these profiles and methods, by commas")
+    made.add_argument("--counts", default=",".join(map(str, COUNTS)), help="on a GPU only these numbers of LoRAs")
+    made.add_argument("--images", type=int, default=1, help="on a GPU so many pictures at once")
     made.add_argument("--out", type=Path, default=OUT)
     return made
 

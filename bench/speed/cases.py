@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class Case:
     peak_bytes: int | None = None
     plain_peak_bytes: int | None = None
     memory: float = 0.0
+    images: int = 1
+    """Pictures in a batch."""
 
 
 @dataclass
@@ -113,11 +115,19 @@ def effective(wanted: Settings, concepts: int) -> Settings:
     return wanted if composes(bound, wanted) else settings(wanted.profile, "merge")
 
 
-def order(models: tuple[str, ...] = MODELS) -> Iterator[tuple[str, Settings, int, int]]:
-    """(model, settings, number of LoRAs, rank): the main figures of the first model come first."""
+def order(
+    models: tuple[str, ...] = MODELS, rows: Collection[str] = (), counts: Sequence[int] = COUNTS
+) -> Iterator[tuple[str, Settings, int, int]]:
+    """(model, settings, number of LoRAs, rank): the main figures of the first model come first.
+
+    ``rows``: only these profiles and methods, without their low-memory forms; all if empty.
+    """
     for model in models:
         for rank in (RANK, HIGH_RANK):
-            for count in COUNTS if rank == RANK else COUNTS[:2]:
+            for count in counts if rank == RANK else counts[:2]:
                 for wanted in ways():
-                    if rank == RANK or wanted.method == "clora":
+                    name = wanted.profile if wanted.method == "clora" else wanted.method
+                    limited = wanted.method == "clora" and wanted != settings(wanted.profile)
+                    chosen = not rows or (name in rows and not limited)
+                    if chosen and (rank == RANK or wanted.method == "clora"):
                         yield model, wanted, count, rank

@@ -95,13 +95,13 @@ class GpuClock:
     QUICK = 8.0
     """Seconds until which a picture is drawn again."""
 
-    def __init__(self, model: str) -> None:
-        self.model = model
+    def __init__(self, model: str, images: int = 1) -> None:
+        self.model, self.images = model, images
         self.network = unet(MODELS[model].config, "cuda", torch.float16)
         self._run(PLAIN, 0, 0, 3)
 
     def picture(self, wanted: Settings, concepts: int, rank: int, steps: int) -> tuple[float, int, int]:
-        """Seconds, peak bytes and UNet rows; of pictures that are quickly drawn the median of ``REPEATS``."""
+        """Seconds and peak bytes of a batch, and UNet rows of a picture; where that is quick the median of some."""
         wanted = effective(wanted, concepts)
         concepts, rank = (0, 0) if wanted.method == "merge" else (concepts, rank)
         self._run(wanted, concepts, rank, steps, visits=range(2))  # the kernels are chosen
@@ -114,15 +114,18 @@ class GpuClock:
             visits = self._run(wanted, concepts, rank, steps)
             torch.cuda.synchronize()
             found.append(time.perf_counter() - since)
-        return median(found), torch.cuda.max_memory_allocated() - given, sum(visit.rows for visit in visits)
+        return (
+            median(found),
+            torch.cuda.max_memory_allocated() - given,
+            sum(visit.rows for visit in visits) // self.images,
+        )
 
     def _run(
         self, wanted: Settings, concepts: int, rank: int, steps: int, visits: Sequence[int] | None = None
     ) -> list[Visit]:
-        wanted = adapted(self.model, wanted)
-        return compose(
-            self.network, MODELS[self.model].pixels, wanted, loras(self.network, concepts, rank), steps, visits
-        )
+        wanted, deltas = adapted(self.model, wanted), loras(self.network, concepts, rank)
+        size = MODELS[self.model].pixels
+        return compose(self.network, size, wanted, deltas, steps, visits, images=self.images)
 
 
 def timed(case: Case, seconds: float, plain_seconds: float) -> Case:

@@ -6,7 +6,7 @@ large as subjects are and what works by the pixel has its share of pixels to wor
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
@@ -88,7 +88,7 @@ class Gate(nn.Module):
 def regions(concepts: int, network: nn.Module) -> Generator[None, None, None]:
     """While inside, the map of a subject's token is high on the subject's own stripe, a quarter as high elsewhere.
 
-    What routed rows are made of stands where ``network`` is.
+    What routed rows are made of stands where ``network`` is, which may change where it is a meta device at times.
     """
     measured = capture.token_maps
     shares, packed = Regions.shares, Regions.packed
@@ -113,11 +113,11 @@ def regions(concepts: int, network: nn.Module) -> Generator[None, None, None]:
         made[..., 0, 0] = 0.0
         return _Show.apply(found, made.flatten(-2))
 
-    with (
-        mock.patch.object(capture, "token_maps", shown),
-        mock.patch.object(Regions, "shares", placed_shares),
-        mock.patch.object(Regions, "packed", placed_packed),
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(capture, "token_maps", shown))
+        if place(network).type != "cuda":
+            stack.enter_context(mock.patch.object(Regions, "shares", placed_shares))
+            stack.enter_context(mock.patch.object(Regions, "packed", placed_packed))
         yield
 
 
@@ -194,18 +194,19 @@ def compose(
     mark: Mark = lambda calls: None,
     enter: Enter = lambda rows: None,
     memory: Memory | None = None,
+    images: int = 1,
 ) -> list[Visit]:
-    """Run the steps ``visits`` (all of them by default) of a schedule of ``steps``; ``size`` in pixels.
+    """Run the steps ``visits`` (all of them by default) of a schedule of ``steps``; ``size`` in pixels, of a batch.
 
     There is one subject for each LoRA of ``deltas``. ``memory`` takes the place of the engine's own.
     """
     concepts = len(deltas)
     worn = {0: (), **{number: (f"L{number}",) for number in range(1, concepts + 1)}}
-    composition = Composition([plan(concepts)], worn, wanted)
+    composition = Composition([plan(concepts)] * images, worn, wanted)
     if memory is not None:
         composition.memory = composition.updating.memory = memory
     host = Host(Gate(network), mark, enter)
-    latent = torch.randn(1, 4, size // 8, size // 8, device=host.gate.device)
+    latent = torch.randn(images, 4, size // 8, size // 8, device=host.gate.device)
     done: list[Visit] = []
     with installed(composition, host.gate, deltas, place(network)), regions(concepts, network), torch.no_grad():
         for index in range(steps) if visits is None else visits:

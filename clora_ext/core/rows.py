@@ -2,22 +2,21 @@
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import Enum
+from enum import IntEnum
+from typing import NamedTuple
 
 from torch import Tensor
 
 
-class Half(Enum):
+class Half(IntEnum):
     """The two halves of classifier-free guidance."""
 
-    COND = "cond"
-    UNCOND = "uncond"
+    COND = 0
+    UNCOND = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One sample of a UNet call.
+class Row(NamedTuple):
+    """One sample of a UNet call; every layer asks what it wears, so it is a tuple of numbers, quick to look up.
 
     A ``routed`` row has the base's text and draws for all branches: each of its pixels wears the LoRAs, and attends to
     the text, of the branch that the masks give it to.

@@ -50,6 +50,8 @@ class Stack:
         self.ranks = tuple(change.down.shape[0] for change in changes.values())
         self.rank = self.ranks[0] if len(set(self.ranks)) == 1 else 0
         """The rank of all, 0 where they differ."""
+        self.blocks = tuple(zip(self.names, self.ranks, strict=True))
+        """Name and rank of every LoRA, in order."""
         self.kind = (self.names, self.rank)
         """Stacks of one kind share their products."""
         downs = [change.down.flatten(1) for change in changes.values()]
@@ -120,11 +122,6 @@ class Stack:
             return _added(output, inner, up, 1.0)
         _add(output[rows], inner, up, 1.0)
         return output
-
-    @property
-    def blocks(self) -> tuple[tuple[str, int], ...]:
-        """Name and rank of every LoRA, in order."""
-        return tuple(zip(self.names, self.ranks, strict=True))
 
     def _for(self, product: Product | None, output: Tensor) -> tuple[Tensor, Tensor]:
         """A product's down [group, in, rank] and up [group, rank, out]; None: all LoRAs', [in, rank] and [rank, out].
