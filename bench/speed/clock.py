@@ -92,7 +92,7 @@ def _places(network: nn.Module) -> list[tuple[nn.Module, str]]:
 class GpuClock:
     """Whole pictures in half precision, with the most memory that was allocated beside the UNet's weights."""
 
-    QUICK = 8.0
+    QUICK = 5.0
     """Seconds until which a picture is drawn again."""
 
     def __init__(self, model: str, images: int = 1) -> None:

@@ -8,6 +8,7 @@ large as subjects are and what works by the pixel has its share of pixels to wor
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 from unittest import mock
 
@@ -101,17 +102,22 @@ def regions(concepts: int, network: nn.Module) -> Generator[None, None, None]:
         places = tuple((at.to(device), share.to(device)) for at, share in found.places) if found else ()
         return found and replace(found, index=found.index.to(device), places=places, base=found.base.to(device))
 
+    @cache
+    def stripes(columns: tuple[tuple[int, ...], ...], side: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+        stripe = torch.arange(side) * (concepts + 1) // side
+        made = torch.full((len(columns), max(map(len, columns)), side, side), 0.25)
+        for row, wanted in enumerate(columns):
+            for index, column in enumerate(wanted):
+                made[row, index, :, stripe == (column + 1) // 2] = 1.0
+        made[..., 0, 0] = 0.0
+        return made.flatten(-2).to(device, dtype)
+
     def shown(query: Tensor, key: Tensor, heads: int, scale: float, columns: Sequence[Sequence[int]]) -> Tensor:
         found = measured(query, key, heads, scale, columns)
-        device = "cpu" if found.device.type == "meta" else found.device
-        side = round(found.shape[-1] ** 0.5)
-        stripe = torch.arange(side, device=device) * (concepts + 1) // side
-        made = torch.full((*found.shape[:2], side, side), 0.25, device=device, dtype=found.dtype)
-        for place, wanted in enumerate(columns):
-            for index, column in enumerate(wanted):
-                made[place, index, :, stripe == (column + 1) // 2] = 1.0
-        made[..., 0, 0] = 0.0
-        return _Show.apply(found, made.flatten(-2))
+        device = torch.device("cpu") if found.device.type == "meta" else found.device
+        return _Show.apply(
+            found, stripes(tuple(map(tuple, columns)), round(found.shape[-1] ** 0.5), device, found.dtype)
+        )
 
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(capture, "token_maps", shown))

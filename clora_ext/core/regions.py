@@ -15,6 +15,8 @@ from clora_ext.errors import HostError
 
 Blocks = Sequence[tuple[str, int]]
 """Name and number of columns of each LoRA."""
+LENGTH = 32
+"""Packed groups are as long as a multiple of this: kernels that are chosen by shape are chosen less often."""
 FACTORS = (1, 2, 4, 8, 16, 32, 64)
 """Downsampling factors that a UNet's layers may have."""
 
@@ -124,7 +126,7 @@ class Regions:
             return None
         branches, pixels = taken.shape[1:]
         groups = [(r, b) for b in range(branches) for r in range(len(rows)) if counts[r * branches + b]]
-        longest = max(counts)
+        longest = min(-(-max(counts) // LENGTH) * LENGTH, pixels)
         starts = {group: number * longest for number, group in enumerate(groups)}
         start = torch.tensor(
             [[[starts.get((row, branch), 0)] for branch in range(branches)] for row in range(len(rows))],

@@ -125,6 +125,9 @@ def _peak(**memory) -> SimpleNamespace:
 
     def prepare(found):
         nonlocal given
+        if memory:
+            found.fit((28, 28), 1)
+            memory["_room"] = None  # nothing is surveyed
         for name, value in memory.items():
             setattr(found, name, value)
         torch.cuda.reset_peak_memory_stats()
