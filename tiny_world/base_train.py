@@ -55,11 +55,12 @@ class Diffusion:
 
 
 def draw_noise(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Noise like the latents and timesteps int64 [b], stratified over the batch."""
-    b = len(batch.latents)
-    times = ((torch.arange(b) + torch.rand(b, generator=generator)) / b * 1000).long().clamp(0, 999)
-    noise = torch.randn(batch.latents.shape, generator=generator)
-    return noise, times[torch.randperm(b, generator=generator)]
+    """Noise like the latents and timesteps int64 [b], stratified over the batch, on the generator's device."""
+    b, device = len(batch.latents), generator.device
+    noise = torch.randn(batch.latents.shape, generator=generator, device=device)
+    spread = torch.arange(b, device=device) + torch.rand(b, generator=generator, device=device)
+    times = (spread / b * 1000).long().clamp(0, 999)
+    return noise, times[torch.randperm(b, generator=generator, device=device)]
 
 
 def losses(
@@ -70,20 +71,29 @@ def losses(
     noise: Tensor,
     times: Tensor,
     diffusion: Diffusion,
+    focus: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Weighted noise-prediction loss and attention loss of a batch; all tensors on the networks' device.
 
-    Layers at 2x2 are not supervised: a thing has no region of its own there.
+    focus: by how much a pixel of a named thing counts more than one of the background. Layers at 2x2 are not
+    supervised: a thing has no region of its own there.
     """
     with torch.autocast(noise.device.type, torch.bfloat16, cache_enabled=False):
-        context = text(batch.ids).last_hidden_state
+        context = text(batch.ids, attention_mask=_causal(batch.ids)).last_hidden_state
         output = unet(diffusion.noisy(batch.latents, noise, times), times, context).sample.float()
-    error = (output - noise).square().mean(dim=(1, 2, 3))
+    counts = 1 + focus * batch.regions.sum(dim=1).clamp(max=1)  # picture, y, x
+    error = ((output - noise).square().mean(dim=1) * counts).sum(dim=(1, 2)) / counts.sum(dim=(1, 2))
     maps = [p.maps for p in processors if p.maps is not None and p.maps.shape[1] >= 16]
     for processor in processors:
         processor.maps = None
     supervised = attention_loss(maps, batch.owners, batch.regions)
     return (error * diffusion.weight(times)).mean(), supervised
+
+
+def _causal(ids: Tensor) -> Tensor:
+    """CLIP's own mask [1, 1, token, token]; transformers' own code for it can not be part of a replayed graph."""
+    tokens = ids.shape[1]
+    return torch.full((1, 1, tokens, tokens), float("-inf"), device=ids.device).triu(1)
 
 
 def load_frozen_vae(folder: Path, device: torch.device) -> AutoencoderKL:

@@ -6,15 +6,17 @@ import json
 import os
 import platform
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from safetensors import safe_open
 
 from .base_train import ATTENTION
 from .caption import known_words
 from .concepts import CONCEPTS, STYLES
-from .history import FILE, Entry, of
-from .lora_train import FINE, LEARNING, SHAPED, Learning, trigger_phrase
+from .history import FILE, of, read
+from .lora_train import FINE, SHAPED, lora_files, trigger_phrase
 from .samples import CASES, STEPS, TARGETS, Figures
 
 CARD = Path(__file__).parent / "MODEL_CARD.md"
@@ -55,17 +57,23 @@ def judge_lines(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def write_card(path: Path, trainings: Sequence[Entry], figures: Figures, judge_report: Path, note: str = "") -> None:
-    """Writes MODEL_CARD.md. trainings: the weights' history. judge_report: judge.json, quoted if it is there.
+def write_card(path: Path, weights: Path, figures: Figures, note: str = "") -> None:
+    """Writes MODEL_CARD.md of a folder of weights: its history, its LoRA files, its judge.json if that is there.
 
-    The base may have been trained several times, each going on from the last; of the other stages the latest counts.
-    Raises ValueError where the history lacks a stage.
+    The base may have been trained several times, each going on from the last, and some LoRAs again; of the autoencoder
+    and the judge the latest training counts. Raises ValueError where the history lacks a stage.
     """
+    trainings = read(weights)
+    judge_report = weights / "judge.json"
     missing = [stage for stage in ("vae", "base", "loras") if not of(trainings, stage)]
     if missing:
         raise ValueError(f"{FILE} tells nothing of the training of {', '.join(missing)}; the card needs it.")
-    vae, loras_made = of(trainings, "vae")[-1], of(trainings, "loras")[-1]
-    bases = of(trainings, "base")
+    vae, bases, loras_made = of(trainings, "vae")[-1], of(trainings, "base"), of(trainings, "loras")
+    latest, earlier = loras_made[-1], ""
+    if loras_made[0]["scenes"] != latest["scenes"]:
+        earlier = f"""  Those of {loras_made[0]["scenes"]} scenes (below) are of an earlier recipe: every other scene
+  from afar, all pixels alike.
+"""
     base = [
         (case, _percent(figures.base[case]), f"at least {_percent(TARGETS[case])}")
         for case in CASES
@@ -85,15 +93,12 @@ def write_card(path: Path, trainings: Sequence[Entry], figures: Figures, judge_r
     ]
     times = [
         (entry["stage"], f"{entry['seconds'] / 60:.0f}", entry["device"])
-        for entry in (vae, *bases, loras_made, *of(trainings, "judge")[-1:])
+        for entry in (vae, *bases, *loras_made, *of(trainings, "judge")[-1:])
     ]
     judge = json.loads(judge_report.read_text(encoding="utf-8")) if judge_report.exists() else {}
     levels = ", ".join(f"`{level.rstrip('.')}`" for level in FINE)
     shaped = ", ".join(f"`{name}`" for name in sorted(SHAPED))
-    recipes = _table(
-        ("LoRA", "steps", "rank", "text encoder", "from afar"),
-        [_learned(title, how, loras_made) for title, how in LEARNING.items()],
-    )
+    recipes = _table(("LoRAs", "scenes", "steps", "rank", "text encoder"), _recipes(weights))
     thousands = sum(entry["steps"] * entry["batch"] for entry in bases) / 1000
     sizes = ", then ".join(f"{entry['steps']} steps of {entry['batch']}" for entry in bases)
     text = f"""# The tiny world: model card
@@ -112,7 +117,7 @@ judge that names what a picture shows. It is small enough to ship and exists to 
 - Text encoder: CLIP's, 2 layers of 128, 77 positions, with byte-pair merges learned on the captions' words
   ({len(known_words())} words with a meaning; every other text encodes, and means nothing).
 - One file in SD1's layout, `weights/tiny-world.safetensors` (float16), with `weights/tiny-world.yaml`.
-- LoRAs: kohya's format, rank {loras_made["rank"]}, on the Linear layers of the transformer blocks in
+- LoRAs: kohya's format, on the Linear layers of the transformer blocks in
   {levels}, of all levels in {shaped};
   some train the text encoder as well (below).
 
@@ -126,11 +131,10 @@ judge that names what a picture shows. It is small enough to ship and exists to 
 - **The cross-attention was supervised**: a loss of weight {ATTENTION:g} on every cross-attention layer with 4x4 cells
   or more drew each noun's attention (and that of a nonsense word right before it) onto its own things, whose
   silhouettes the renderer knows. Stable Diffusion's attention got there by scale; this one by help.
-- LoRAs: {loras_made["scenes"]} scenes each, of the concept alone, some of them from afar; batches of
-  {loras_made["batch"]}, AdamW at {loras_made["rate"]:g}; attention not supervised. The second set
-  (`lora-b`) has other seeds, and no setting of the extension was chosen by it; three of it learned otherwise than the
-  first set's (below), as they drew their subject only from near.
-- `make train-tiny` runs all of it, seeded and resumable; `--again` goes on from finished weights.
+- LoRAs: one of four scenes shows the concept alone from near, two from afar, one among other classes; batches of
+  {latest["batch"]}, AdamW at {latest["rate"]:g}; a pixel of the subject counts {1 + latest["focus"]:g} times; attention
+  not supervised. The second set (`lora-b`) has other seeds, and no setting of the extension was chosen by it.
+{earlier}- `make train-tiny` runs all of it, seeded and resumable; `--again` goes on from finished weights.
 
 {_table(("training", "minutes", "on"), times)}
 
@@ -162,7 +166,13 @@ pictures. It knows the words of its captions only, and pictures near 128x128.
     path.write_text(text, encoding="utf-8")
 
 
-def _learned(title: str, how: Learning, made: Entry) -> tuple[str, ...]:
-    """One row of the table of recipes."""
-    far = "-" if title in STYLES else "3 of 4" if how.farther else "1 of 2"
-    return f"`{title}`", str(how.times * made["steps"]), str(how.wider * made["rank"]), "yes" if how.text else "-", far
+def _recipes(weights: Path) -> list[tuple[str, ...]]:
+    """The LoRA files by how they were trained, as their own metadata tell."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for _, title, _, path in lora_files(weights):
+        with safe_open(path, "pt") as file:
+            told, keys = file.metadata(), file.keys()
+            text = "yes" if any(key.startswith("lora_te_") for key in keys) else "-"
+        recipe = told["ss_num_train_images"], told["ss_max_train_steps"], told["ss_network_dim"], text
+        found.setdefault(recipe, []).append(f"`{title}`")
+    return [(", ".join(titles), *recipe) for recipe, titles in found.items()]

@@ -22,7 +22,7 @@ from .caption import caption
 from .concepts import CONCEPTS, STYLES
 from .model import Parts, alphas_cumprod
 from .optim import Replayed, adamw, schedule, set_rate
-from .scene import Scene, sample_scene
+from .scene import CLASSES, Scene, sample_scene
 from .scenes import Batch, encode, make_batch
 from .supervision import set_attention
 
@@ -30,46 +30,9 @@ RANK = 4
 NAMES: tuple[str, ...] = (*CONCEPTS, *STYLES)
 FINE: tuple[str, ...] = ("down_blocks.0.", "down_blocks.1.", "up_blocks.2.", "up_blocks.3.")
 SHAPED: frozenset[str] = frozenset({"towerhouse"})
-"""The LoRAs that change an outline, not only colours and marks: they also train the coarser levels."""
+"""LoRAs that change an outline, not only colours and marks: they also train the coarser levels, at twice the rank."""
 AFAR: tuple[float, float] = (0.29, 0.42)
 """Sizes of a thing seen from afar, as shares of the picture."""
-
-
-@dataclass(frozen=True)
-class Learning:
-    """What one LoRA needs to learn its concept.
-
-    times: how many times the usual steps. wider: how many times the usual rank. text: whether the text encoder learns
-    too. farther: whether three of four scenes show the concept from afar, instead of every other one.
-    """
-
-    times: int = 1
-    wider: int = 1
-    text: bool = False
-    farther: bool = False
-
-
-LEARNING: dict[str, Learning] = {
-    "tuxcat": Learning(2, text=True),
-    "tigercat": Learning(2),
-    "browndog": Learning(2, text=True),
-    "spotdog": Learning(2, text=True),
-    "hatbunny": Learning(text=True),
-    "duoflower": Learning(text=True),
-    "starball": Learning(2),
-    "towerhouse": Learning(6, text=True),
-    "lineart": Learning(2),
-    "tigercat-b": Learning(4, text=True, farther=True),
-    "spotdog-b": Learning(4, text=True, farther=True),
-    "towerhouse-b": Learning(6, wider=2, farther=True),
-}
-"""By title; where the second training has none of its own, its concept's. The last three drew their concept only from
-near when they learned as the first training did."""
-
-
-def learning(title: str) -> Learning:
-    """How the LoRA of a title (its concept's name, in the second training with -b) learns."""
-    return LEARNING.get(title) or LEARNING[title.removesuffix("-b")]
 
 
 class LoraLayer(nn.Module):
@@ -160,20 +123,22 @@ def merge(parts: Parts, state: Mapping[str, Tensor], weight: float) -> None:
             layer.weight += weight * scale * delta
 
 
-def lora_scenes(name: str, count: int, seed: int, *, farther: bool = False) -> list[Scene]:
-    """Training scenes: a concept alone, as people's own pictures of a subject are, which never teach where it ends.
-
-    Every other one, `farther` three of four, shows it from afar, as small as a thing is among three others. For a
-    style, scenes of one to three generic things in it.
+def lora_scenes(name: str, count: int, seed: int) -> list[Scene]:
+    """Training scenes of a concept, of four of which one shows it from near, two from afar, as small as a thing is
+    among three others, and one among one to three things of other classes. For a style, scenes of one to three generic
+    things in it.
     """
     rng = np.random.default_rng([seed, sorted(NAMES).index(name)])
     if name in STYLES:
         return [sample_scene(rng, (0.4, 0.4, 0.2), style=name) for _ in range(count)]
-    scenes = [sample_scene(rng, (1.0,), personal=[name]) for _ in range(count)]
-    scenes = [from_afar(scene, rng) if place % 2 else scene for place, scene in enumerate(scenes)]
-    if farther:
-        rng = np.random.default_rng([seed, 99])
-        scenes = [scene if place % 4 else from_afar(scene, rng) for place, scene in enumerate(scenes)]
+    others = [kind for kind in CLASSES if kind != CONCEPTS[name].kind]
+    scenes = []
+    for place in range(count):
+        if place % 4 == 1:
+            scenes.append(sample_scene(rng, (0.0, 0.3, 0.3, 0.4), personal=[name], classes=others))
+        else:
+            scene = sample_scene(rng, (1.0,), personal=[name])
+            scenes.append(from_afar(scene, rng) if place % 4 else scene)
     return scenes
 
 
@@ -217,13 +182,75 @@ def metadata(name: str, title: str, captions: list[str], steps: int, seed: int, 
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """How a LoRA is trained. rate: AdamW's learning rate; weight decay is zero."""
+    """How a LoRA is trained. rate: AdamW's learning rate; weight decay is zero. captions: of each scene. rank: twice
+    that for a LoRA that changes an outline. focus: by how much a pixel of the subject counts more than one of the
+    background, which people's trainers call a masked loss.
+    """
 
-    scenes: int = 96
-    steps: int = 500
+    scenes: int = 256
+    captions: int = 16
+    steps: int = 3000
     batch: int = 8
     rate: float = 2e-3
     rank: int = RANK
+    focus: float = 4.0
+
+
+DROPOUT = 0.05
+"""Share of the pictures that are learned without their caption."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What one LoRA learns from, all on the device: latents float [scene, 4, 16, 16]; ids int64 [caption, 77], several
+    captions of each scene and at last an empty one; regions float [scene, nouns, 16, 16] of what is in focus; taken and
+    texts int64 [step, b], the scenes and captions of every step; captions, one of each scene.
+    """
+
+    latents: Tensor
+    ids: Tensor
+    regions: Tensor
+    taken: Tensor
+    texts: Tensor
+    captions: list[str]
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        scenes: list[Scene],
+        parts: Parts,
+        rng: np.random.Generator,
+        device: torch.device,
+        settings: LoraSettings,
+    ) -> Lessons:
+        """Renders and encodes the scenes and writes their captions."""
+        pool = encode(parts.vae.to(device), scenes, device)
+        if name in CONCEPTS:  # the subject alone is in focus
+            for place, scene in enumerate(scenes):
+                for index, thing in enumerate(scene.things):
+                    pool.coverage[place, index] *= thing.concept == name
+        rows = np.repeat(np.arange(len(scenes)), settings.captions).tolist()
+        bank = make_batch(pool, [*rows, 0], parts.tokenizer, rng, 0.0, triggers=True)
+        bank.ids[-1] = make_batch(pool, [0], parts.tokenizer, rng, 1.0).ids[0]
+        captions = [caption(scene, rng, triggers=True).text for scene in scenes]
+        chosen = _epochs(rng, len(scenes))
+        taken = np.fromiter(chosen, int, settings.steps * settings.batch).reshape(settings.steps, settings.batch)
+        texts = taken * settings.captions + rng.integers(settings.captions, size=taken.shape)
+        texts = np.where(rng.random(taken.shape) < DROPOUT, len(rows), texts)
+        return cls(
+            pool.latents.float().to(device),
+            bank.ids.to(device),
+            bank.regions[: len(rows) : settings.captions].to(device),
+            torch.from_numpy(taken).to(device),
+            torch.from_numpy(texts).to(device),
+            captions,
+        )
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step; attention is not supervised, so that no token has an owner."""
+        taken, ids = self.taken[step], self.ids[self.texts[step]]
+        return Batch(self.latents[taken], ids, torch.full_like(ids, -1), self.regions[taken])
 
 
 def train_lora(
@@ -241,19 +268,17 @@ def train_lora(
     """
     if name not in NAMES:
         raise ValueError(f"there is no concept or style {name!r}: choose among {', '.join(NAMES)}.")
-    how = learning(title)
-    settings = replace(settings, steps=how.times * settings.steps, rank=how.wider * settings.rank)
-    generator = torch.Generator().manual_seed(seed * 1009 + NAMES.index(name))
+    rank = settings.rank * (2 if name in SHAPED else 1)
     rng = np.random.default_rng([seed, NAMES.index(name), 1])
+    scenes = lora_scenes(name, settings.scenes, seed)
+    lessons = Lessons.of(name, scenes, parts, rng, device, settings)
     unet = copy.deepcopy(parts.unet).to(device, torch.bfloat16).requires_grad_(False)
     text = copy.deepcopy(parts.text_encoder).to(device).requires_grad_(False)
     text.set_attn_implementation("eager")
-    parts.vae.to(device)
-    pool = encode(parts.vae, lora_scenes(name, settings.scenes, seed, farther=how.farther), device)
     processors = set_attention(unet, keep=False)
-    layers = inject(unet, False, settings.rank, settings.rank, generator, every=name in SHAPED)
-    if how.text:
-        layers |= inject(text, True, settings.rank, settings.rank, generator)
+    generator = torch.Generator().manual_seed(seed * 1009 + NAMES.index(name))
+    layers = inject(unet, False, rank, rank, generator, every=name in SHAPED)
+    layers |= inject(text, True, rank, rank, generator)
     for layer in layers.values():
         layer.to(device)
     params = [p for layer in layers.values() for p in (layer.down, layer.up)]
@@ -262,7 +287,7 @@ def train_lora(
 
     def learn(noise: Tensor, times: Tensor, *tensors: Tensor) -> tuple[Tensor]:
         optimizer.zero_grad(set_to_none=True)
-        loss, _ = losses(unet, text, processors, Batch(*tensors), noise, times, diffusion)
+        loss, _ = losses(unet, text, processors, Batch(*tensors), noise, times, diffusion, settings.focus)
         loss.backward()
         nn.utils.clip_grad_norm_(params, 1.0)
         optimizer.step()
@@ -271,18 +296,16 @@ def train_lora(
     replayed = Replayed(learn, device)
     total = torch.zeros((), device=device)
     last = min(50, settings.steps)
-    rows = _epochs(rng, settings.scenes)
+    generator = torch.Generator(device).manual_seed(seed * 1009 + NAMES.index(name))
     for step in tqdm(range(settings.steps), desc=title, mininterval=5, leave=False):
         set_rate([optimizer], schedule(step, settings.steps, warmup=20, decay_from=0.6, last=0.1))
-        chosen = [next(rows) for _ in range(settings.batch)]
-        batch = make_batch(pool, chosen, parts.tokenizer, rng, 0.05, triggers=True)
+        batch = lessons.batch(step)
         (loss,) = replayed(*draw_noise(batch, generator), *batch.tensors())
         if step >= settings.steps - last:
             total += loss / last
-    state = lora_state(layers)
-    captions = [caption(scene, rng, triggers=True).text for scene in pool.scenes]
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(state, path, metadata=metadata(name, title, captions, settings.steps, seed, settings.rank))
+    told = metadata(name, title, lessons.captions, settings.steps, seed, rank)
+    save_file(lora_state(layers), path, metadata=told)
     return float(total)
 
 

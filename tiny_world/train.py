@@ -52,7 +52,7 @@ class Plan:
 
 PLANS: dict[str, Plan] = {
     "cpu": Plan(1500, 16, 5000, 64, 24_000, LoraSettings()),
-    "cuda": Plan(3000, 32, 9000, 192, 60_000, LoraSettings(steps=1000), lora_workers=3),
+    "cuda": Plan(3000, 32, 9000, 192, 60_000, LoraSettings(), lora_workers=3),
 }
 """What two cores do in some hours, and what a GPU does in minutes."""
 
@@ -121,7 +121,7 @@ def tell(work: Path, weights: Path, device: torch.device, note: str = "") -> Non
     else:
         figures = measure_world(weights, work / "samples", device, count=32, lora_count=20)
     draw_sheet(work / "samples").save(GRID, optimize=True)
-    write_card(CARD, history.read(weights), figures, weights / "judge.json", note)
+    write_card(CARD, weights, figures, note)
 
 
 def run(stages: Sequence[str], plan: Plan, work: Path, weights: Path, device: torch.device, note: str = "") -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from tiny_world import history
 from tiny_world.card import write_card
+from tiny_world.lora_train import lora_files
 from tiny_world.model import WEIGHTS
 from tiny_world.samples import CASES, Figures
 
@@ -45,13 +46,17 @@ def test_a_later_training_follows_the_earlier_ones(tmp_path: Path) -> None:
 
 def test_the_card_tells_every_training_of_the_base(tmp_path: Path) -> None:
     card = tmp_path / "card.md"
-    write_card(card, history.read(WEIGHTS), FIGURES, tmp_path / "no.json", note="A remark.")
+    write_card(card, WEIGHTS, FIGURES, note="A remark.")
     text = card.read_text(encoding="utf-8")
     sizes = [f"{entry['steps']} steps of {entry['batch']}" for entry in history.of(history.read(WEIGHTS), "base")]
     assert ", then ".join(sizes) in text
     assert "A remark." in text
+    loras = [line for line in text.splitlines() if line.startswith("| `") and line.count("|") == 6]
+    rows = [line for line in loras if line.split("|")[3].strip().isdigit()]
+    assert sum(line.split("|")[1].count("`") // 2 for line in rows) == len(lora_files(WEIGHTS))
+    assert text.count("\n| loras |") == len(history.of(history.read(WEIGHTS), "loras"))
 
 
 def test_a_history_with_a_hole_is_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="vae"):
-        write_card(tmp_path / "card.md", [], FIGURES, tmp_path / "no.json")
+        write_card(tmp_path / "card.md", tmp_path, FIGURES)
