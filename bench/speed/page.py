@@ -61,7 +61,7 @@ def _number(value: float | None) -> str:
 
 
 def text(found: dict[str, dict[str, Any]]) -> str:
-    """The whole page. ``found`` has the data of the CPU's run and, where there was one, the GPU's."""
+    """The whole page. ``found`` has the data of the CPU's run and, where its file was kept, the GPU's."""
     cpu = found["cpu"]
     parts = [INTRODUCTION, "## Counted, and timed on a CPU", _where(cpu["machine"]), table(cpu)]
     if "cuda" in found:

@@ -49,7 +49,7 @@ def test_the_page_shows_every_case(tmp_path):
     assert "| sd15 | paper | 2 | 16 | 4.50 x | 455 | +2.00 GiB |  |  |" in text
     assert "| 9.00 | 2.00 x |" in text
     assert "| paper | 0.50 + 1.00 K | 0.00 + 1.00 K GiB |" in text
-    assert "there was no GPU" in text
+    assert page.ON_A_GPU in text
     assert "4.50 x FLOPs" in page.line(CASE)
 
 
