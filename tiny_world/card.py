@@ -16,7 +16,7 @@ from .base_train import ATTENTION
 from .caption import known_words
 from .concepts import CONCEPTS, STYLES
 from .history import FILE, of, read
-from .lora_train import FINE, SHAPED, lora_files, trigger_phrase
+from .lora import FINE, SHAPED, lora_files, trigger_phrase
 from .samples import CASES, STEPS, TARGETS, Figures
 
 CARD = Path(__file__).parent / "MODEL_CARD.md"

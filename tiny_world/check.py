@@ -26,7 +26,7 @@ from clora_ext.hosts.diffusers.pipeline import Library, Picture, generate
 from clora_ext.settings import settings
 
 from .judge import Judge, verdict
-from .lora_train import trigger_phrase
+from .lora import trigger_phrase
 from .model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
 
 PAIRS: tuple[tuple[str, str], ...] = (("tuxcat", "browndog"), ("tigercat", "hatbunny"), ("tuxcat", "spotdog"))

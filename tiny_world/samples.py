@@ -20,7 +20,7 @@ from .caption import PLACES, PLURALS
 from .concepts import CONCEPTS, STYLES
 from .judge import WEIGHTS as JUDGE
 from .judge import Judge, verdict
-from .lora_train import merge
+from .lora import merge
 from .model import CHECKPOINT, CONFIG, TOKENIZER, Parts, load_pipeline_parts
 from .optim import pick_device
 from .scene import CLASSES

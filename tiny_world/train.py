@@ -25,7 +25,8 @@ from .card import CARD, GRID, device_name, write_card
 from .export import export
 from .judge_train import PLANS as JUDGE_PLANS
 from .judge_train import train_judge
-from .lora_train import NAMES, LoraSettings, train_share
+from .lora import NAMES
+from .lora_train import LoraSettings, train_share
 from .model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS, build_vae, load_pipeline_parts
 from .optim import launch, pick_device, save_atomically
 from .samples import CASES, Figures

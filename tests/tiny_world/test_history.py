@@ -7,7 +7,7 @@ import pytest
 
 from tiny_world import history
 from tiny_world.card import write_card
-from tiny_world.lora_train import lora_files
+from tiny_world.lora import lora_files
 from tiny_world.model import WEIGHTS
 from tiny_world.samples import CASES, Figures
 

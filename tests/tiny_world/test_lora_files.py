@@ -14,21 +14,8 @@ from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
 from tiny_world.concepts import CONCEPTS, STYLES
-from tiny_world.lora_train import (
-    AFAR,
-    NAMES,
-    SHAPED,
-    Lessons,
-    LoraLayer,
-    LoraSettings,
-    inject,
-    lora_files,
-    lora_scenes,
-    lora_state,
-    merge,
-    metadata,
-    train_lora,
-)
+from tiny_world.lora import NAMES, SHAPED, LoraLayer, inject, lora_files, lora_state, merge, metadata
+from tiny_world.lora_train import AFAR, Lessons, LoraSettings, lora_scenes, train_lora
 from tiny_world.model import TOKENIZER, WEIGHTS, Parts, build_text_encoder, build_unet, build_vae, scheduler_config
 from tiny_world.scenes import encode
 
