@@ -77,8 +77,8 @@ DROPOUT = 0.05
 @dataclass(frozen=True)
 class Lessons:
     """What one LoRA learns from, all on the device: latents float [scene, 4, 16, 16]; ids int64 [caption, 77], several
-    captions of each scene and at last an empty one; regions float [scene, nouns, 16, 16] of what is in focus; taken and
-    texts int64 [step, b], the scenes and captions of every step; captions, one of each scene.
+    captions of each scene and at last an empty one; regions float [scene, things, 16, 16] of what is in focus; taken
+    and texts int64 [step, b], the scenes and captions of every step; captions, one of each scene.
     """
 
     latents: Tensor
@@ -115,7 +115,7 @@ class Lessons:
         return cls(
             pool.latents.float().to(device),
             bank.ids.to(device),
-            bank.regions[: len(rows) : settings.captions].to(device),
+            (pool.coverage.float() / 255).to(device),
             torch.from_numpy(taken).to(device),
             torch.from_numpy(texts).to(device),
             captions,
