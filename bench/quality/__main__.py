@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     lines = [store.lines[key] for job in alone for seed in job.seeds if (key := job.key(seed, world)) in store]
     tabled = summary.collect(jobs, store.lines, world)
     found = summary.about(
-        asked, rows, subject.hashes(), mode=options.mode, seeds=seeds, device=options.device
+        asked, rows, subject.hashes() | subject.lora_hashes(), mode=options.mode, seeds=seeds, device=options.device
     ) | {"complete": complete}  # fmt: skip
     found |= summary.summarise(asked, tabled, lines)
     for pair in options.beside:

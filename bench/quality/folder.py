@@ -32,12 +32,14 @@ class Subject:
     clip: Path | None = None
 
     def hashes(self) -> dict[str, str]:
-        """The first 16 hex digits of each file's SHA-256; of a folder, its files' together."""
-        named = {"checkpoint": self.checkpoint, "config": self.config, "judge": self.judge, "eye": self.eye}
-        named |= {"dino": self.dino, "clip": self.clip}
-        found = {name: digest(path) for name, path in named.items() if path is not None}
-        loras = [path for folder in self.loras for path in sorted(folder.glob("*.safetensors"))]
-        return found | {path.stem: digest(path) for path in loras}
+        """The first 16 hex digits of the SHA-256 of each file but the LoRAs'; of a folder, its files' together."""
+        named = {"checkpoint": self.checkpoint, "config": self.config, "tokenizer": self.tokenizer}
+        named |= {"judge": self.judge, "eye": self.eye, "dino": self.dino, "clip": self.clip}
+        return {name: digest(path) for name, path in named.items() if path is not None}
+
+    def lora_hashes(self) -> dict[str, str]:
+        """The same of every LoRA, by its file's stem."""
+        return {path.stem: digest(path) for folder in self.loras for path in sorted(folder.glob("*.safetensors"))}
 
 
 def tiny_world(weights: Path = WEIGHTS) -> Subject:

@@ -4,13 +4,22 @@ import hashlib
 import json
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from bench.quality.methods import Method
 from bench.quality.prompts import Prompt, Sampling
+from clora_ext.prompt import find_tags
 
 LEAKS = frozenset({"two", "same_class"})
 """Splits on which leakage is measured: it doubles the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Hashes of the files and the code that decide a picture: ``common`` to all, and each LoRA's by its name."""
+
+    common: str
+    loras: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +36,15 @@ class Job:
     leak: bool = False
     keep: tuple[int, ...] = ()
 
-    def key(self, seed: int, world: str) -> str:
-        """Names one picture by everything that decides it and its verdict; ``world`` stands for files and code."""
+    @property
+    def loras(self) -> tuple[str, ...]:
+        """Names of the LoRAs that are worn: those of the prompt, none by the base model."""
+        if self.method.draws == "base":
+            return ()
+        return tuple(dict.fromkeys(tag.name for tag in find_tags(self.prompt.prompt)))
+
+    def key(self, seed: int, world: World) -> str:
+        """Names one picture by everything that decides it and its verdict, of all LoRA files those that it wears."""
         wanted = self.method.settings
         parts = {
             "prompt": asdict(self.prompt) | {"id": "", "split": self.prompt.split},
@@ -41,7 +57,8 @@ class Job:
             "leak": self.leak,
             "kept": seed in self.keep,
             "seed": seed,
-            "world": world,
+            "world": world.common,
+            "loras": {name: world.loras.get(name) for name in self.loras},
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
 
@@ -93,7 +110,7 @@ def interleaved(prompts: Sequence[Prompt]) -> Iterator[Prompt]:
     return (prompt for _, _, prompt in sorted(ranked, key=lambda entry: entry[:2]))
 
 
-def missing(jobs: Iterable[Job], done: Collection[str], world: str, batch: int) -> list[Job]:
+def missing(jobs: Iterable[Job], done: Collection[str], world: World, batch: int) -> list[Job]:
     """The jobs with the seeds that are not done, at most ``batch`` of them in one."""
     left = []
     for job in jobs:

@@ -12,7 +12,7 @@ import torch
 
 from bench.quality import stats
 from bench.quality.detection import STATUSES, THERE
-from bench.quality.jobs import Job
+from bench.quality.jobs import Job, World
 from bench.quality.methods import Method
 from bench.quality.prompts import Prompt, PromptSet
 from bench.quality.protocol import References, references, similarities
@@ -23,7 +23,7 @@ Table = dict[str, dict[str, dict[str, dict[int, Mapping[str, Any]]]]]
 SCHEMA = 1
 
 
-def collect(jobs: Sequence[Job], lines: Mapping[str, Mapping[str, Any]], world: str) -> Table:
+def collect(jobs: Sequence[Job], lines: Mapping[str, Mapping[str, Any]], world: World) -> Table:
     """The lines that the jobs asked for, as far as they are there."""
     table: Table = {}
     for job in jobs:

@@ -16,7 +16,7 @@ from bench.quality.detection import judged, wanted_of
 from bench.quality.draw import Drawn, draw, without
 from bench.quality.encoding import pack_image
 from bench.quality.extractors import Extractors
-from bench.quality.jobs import Job
+from bench.quality.jobs import Job, World
 from bench.quality.protocol import crops
 from clora_ext.hosts.diffusers.checkpoint import load
 from clora_ext.hosts.diffusers.pipeline import Library
@@ -32,10 +32,11 @@ class Setup:
     dtype: str = "float32"
 
     @property
-    def world(self) -> str:
-        """A hash of all files and of the code that decide a picture and its verdict."""
+    def world(self) -> World:
+        """Hashes of the files and of the code that decide a picture and its verdict."""
         said = [self.subject.hashes(), folder.code(), self.dtype]
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+        common = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+        return World(common, self.subject.lora_hashes())
 
 
 class Worker:

@@ -10,7 +10,7 @@ from bench.quality import folder, summary
 from bench.quality.__main__ import main
 from bench.quality.draw import draw
 from bench.quality.encoding import unpack_image
-from bench.quality.jobs import Job, interleaved, missing, plan, seeds_of
+from bench.quality.jobs import Job, World, interleaved, missing, plan, seeds_of
 from bench.quality.methods import Method, save, table
 from bench.quality.pool import InProcess
 from bench.quality.prompts import REPORTED, Prompt, Sampling, Style, read, write
@@ -19,6 +19,7 @@ from bench.quality.worker import Setup, Worker
 from clora_ext.settings import METHODS, PROFILES
 
 SAMPLING = Sampling(steps=3)
+WORLD = World("code", {"tuxcat": "one", "browndog": "two", "starball": "three"})
 TWO = Prompt(
     "two", "two", "a vako cat <lora:tuxcat:1> and a pleko dog <lora:browndog:1> in the grass",
     {"tuxcat": "tuxcat", "browndog": "browndog"},
@@ -78,23 +79,31 @@ def test_weights_base_and_single_are_what_they_say(worker: Worker):
 def test_keys_name_everything_that_decides():
     job = _job()
     keys = {
-        job.key(1, "w"),
-        job.key(2, "w"),
-        job.key(1, "v"),
-        replace(job, leak=True).key(1, "w"),
-        replace(job, sampling=Sampling(steps=4)).key(1, "w"),
-        replace(job, method=table()["composite"]).key(1, "w"),
-        replace(job, method=replace(job.method, weight=0.3)).key(1, "w"),
-        replace(job, prompt=replace(TWO, prompt=TWO.prompt + "!")).key(1, "w"),
+        job.key(1, WORLD),
+        job.key(2, WORLD),
+        job.key(1, replace(WORLD, common="other")),
+        job.key(1, replace(WORLD, loras=WORLD.loras | {"tuxcat": "other"})),
+        replace(job, leak=True).key(1, WORLD),
+        replace(job, sampling=Sampling(steps=4)).key(1, WORLD),
+        replace(job, method=table()["composite"]).key(1, WORLD),
+        replace(job, method=replace(job.method, weight=0.3)).key(1, WORLD),
+        replace(job, prompt=replace(TWO, prompt=TWO.prompt + "!")).key(1, WORLD),
     }
-    assert len(keys) == 8
-    assert replace(job, method=replace(job.method, name="other")).key(1, "w") == job.key(1, "w")
+    assert len(keys) == 9
+    assert replace(job, method=replace(job.method, name="other")).key(1, WORLD) == job.key(1, WORLD)
+
+
+def test_a_picture_hangs_on_the_loras_it_wears_alone():
+    job, other = _job(), replace(WORLD, loras=WORLD.loras | {"starball": "other"})
+    assert job.key(1, other) == job.key(1, WORLD)
+    base = replace(job, method=table()["base"])
+    assert base.key(1, replace(WORLD, loras={})) == base.key(1, WORLD)
 
 
 def test_only_what_is_missing_is_drawn_in_batches():
     job = _job(seeds=(1, 2, 3, 4, 5))
-    done = {job.key(seed, "w") for seed in (2, 4)}
-    assert [left.seeds for left in missing([job], done, "w", 2)] == [(1, 3), (5,)]
+    done = {job.key(seed, WORLD) for seed in (2, 4)}
+    assert [left.seeds for left in missing([job], done, WORLD, 2)] == [(1, 3), (5,)]
 
 
 def test_a_store_survives_a_line_cut_off(tmp_path):
@@ -161,11 +170,11 @@ def test_rates_come_from_the_lines():
     lines = {}
     for job in jobs:
         for seed, good in zip(job.seeds, right[job.method.name], strict=True):
-            lines[job.key(seed, "w")] = {
+            lines[job.key(seed, WORLD)] = {
                 "all": good, "right": good, "lenient": True, "classes": good, "extra": [], "rows": 4, "seconds": 1.0,
                 "subjects": [["a", "present"], ["b", "present" if good else "mixed"]],
             }  # fmt: skip
-    found = summary.summarise(asked, summary.collect(jobs, lines, "w"), [])
+    found = summary.summarise(asked, summary.collect(jobs, lines, WORLD), [])
     assert found["base_rate"] == {"two": 1.0}
     own = found["methods"]["balanced"]["two"]
     assert (own["all_present"], own["identity"], own["mixed"], own["share_of_base"]) == (0.5, 0.75, 0.25, 0.5)
