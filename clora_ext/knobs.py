@@ -193,14 +193,6 @@ KNOBS: tuple[Knob, ...] = (
         choices=("subject", "both"),
     ),
     Knob(
-        "mask_from",
-        "Masks from",
-        "Before this position all branches count the same everywhere; 0 for masks from the first step.",
-        0.0,
-        0.0,
-        1000.0,
-    ),
-    Knob(
         "lock_at",
         "Lock masks at",
         "At this position at the latest the masks are locked to their last three; 0 for never by position.",

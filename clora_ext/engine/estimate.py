@@ -41,13 +41,12 @@ def estimate(settings: Settings, worn: Mapping[int, Sequence[str]], steps: int) 
     for index in range(steps):
         here = position(Moment(index, steps, 1.0 - index / steps), settings["count_by"])
         locked = before is not None and 0.0 < settings["lock_at"] <= before
-        masking = settings.masked and here >= settings["mask_from"]
-        routed = masking and seen and routes(settings, here, locked=locked)
+        routed = seen and routes(settings, here, locked=locked)
         made = updates(here, before, settings["update_until"], settings.rounds_at, settings["rounds"])
         if settings.method != "clora" or len(worn) < 3 or (routed and settings["compose_by"] == "branches"):
             made = 0
         compared = differentiated(settings, tuple(worn), 0, routed=routed)
-        seen = masking and (seen or made > 0)
+        seen = settings.masked and (seen or made > 0)
         routed = seen and routes(settings, here, locked=locked)
         drawn = drawing(settings, tuple(worn), index, routed=routed, divided=seen)
         wanted = {row for half in Half for row in drawn.rows(0, half)}
@@ -56,5 +55,5 @@ def estimate(settings: Settings, worn: Mapping[int, Sequence[str]], steps: int) 
         rows += len(wanted) - len(kept)
         most_rows = max(most_rows, len(wanted) - len(kept))
         most_gradients = max(most_gradients, len(compared) if made else 0)
-        before, seen = here, masking
+        before, seen = here, settings.masked
     return Estimate(2 * steps, rows, gradients, most_rows, most_gradients)

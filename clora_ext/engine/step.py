@@ -89,9 +89,8 @@ class Composition:
         self.memory.fit(self._size, len(self.plans))
         self._lay_out()
         moved, self._log = self._update(latent)
-        if self.settings.masked and self._here >= self.settings["mask_from"]:
-            for image, maps in moved.maps.items():
-                self._see(image, maps)
+        for image, maps in moved.maps.items():
+            self._see(image, maps)
         self._lay_out()  # rows may be routed from now on, by the masks that have just been found
         self.kept = {row: moved.predictions[row] for row in self.layout.rows if row in moved.predictions}
         self.rows = tuple(row for row in self.layout.rows if row not in self.kept)
@@ -123,7 +122,7 @@ class Composition:
 
     def _drawing(self, image: int) -> Drawing:
         knobs = self.settings
-        divided = image in self.masking.current and self._here >= knobs["mask_from"]
+        divided = image in self.masking.current
         routed = divided and routes(knobs, self._here, locked=image in self.masking.locked)
         return drawing(knobs, tuple(self.worn), self._moment.index, routed=routed, divided=divided)
 
@@ -156,7 +155,7 @@ class Composition:
     def _unseen(self, image: int, maps: Mapping[int, object]) -> bool:
         """Whether the masks of ``image`` have to be read from the host's forward."""
         knobs = self.settings
-        if not knobs.masked or self._here < knobs["mask_from"] or image in self.masking.locked:
+        if not knobs.masked or image in self.masking.locked:
             return False
         base = knobs["compose_by"] == "row" and knobs["gradient_row"] == "base"
         return image not in maps or not (base or any(row.image == image for row in self.kept))
@@ -195,10 +194,7 @@ class Composition:
         """Who draws what, per image, at the size of the prediction ``like``."""
         if not self.settings.masked:
             return [fusion.uniform(len(each.branches), like) for each in self.layout.drawings]
-        if self._here < self.settings["mask_from"]:
-            weights = [fusion.uniform(plan.branches, like) for plan in self.plans]
-        else:
-            weights = [self._settled(image) for image in range(len(self.plans))]
+        weights = [self._settled(image) for image in range(len(self.plans))]
         self.report.weights = [found.float().cpu() for found in weights]
         self.report.maps = [found.float().cpu() for _, found in sorted(self.masking.maps.items())]
         return [masks.resized(found, (like.shape[-2], like.shape[-1])) for found in weights]

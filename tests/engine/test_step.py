@@ -261,15 +261,6 @@ def test_masks_lock_at_the_mean_of_the_last_three():
     assert not torch.equal(seen[3], seen[4])
 
 
-def test_before_masks_start_all_branches_count_the_same():
-    unet, conditions, latent = _setup(2, (16, 16))
-    composition, _, fused = _compose(
-        unet, _deltas(unet, 2), conditions, latent, settings("authors", "masks", mask_from=5), _plan(2)
-    )
-    assert composition.report.steps[0].areas == ((pytest.approx(1 / 3, abs=1e-4),) * 3,)
-    assert torch.isfinite(fused.cond).all()
-
-
 @pytest.mark.parametrize(("method", "rows"), [("composite", 4), ("switch", 2), ("masks", 6), ("merge", 2)])
 def test_the_rows_of_every_method(method: str, rows: int):
     unet, conditions, latent = _setup(2, (16, 16))

@@ -76,8 +76,6 @@ class Job:
     """Step indices (below `update_until`) with extra rounds."""
     extra_rounds: int = 0
     operations: tuple[str, ...] = ()
-    mask_from: int = 0
-    """Step index from which masks are applied."""
     map_factor: int = 4
     """Size of the latent over that of the maps."""
 
@@ -96,7 +94,6 @@ class Job:
             alpha=self.alpha,
             rounds=self.rounds(index),
             operations=self.operations,
-            masked=index >= self.mask_from,
         )
 
 
