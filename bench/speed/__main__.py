@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -22,6 +23,8 @@ TIMED = (2, 4)
 def main() -> int:
     """Measure and write; gives the exit status."""
     options = _parser().parse_args()
+    if options.device == "cpu":
+        torch.set_num_threads(1)  # as many as take the seconds, in a process of their own
     results = Results(options.out, machine(options.device))
     deadline = time.monotonic() + options.time_limit
     models = tuple(options.models.split(","))
@@ -37,21 +40,24 @@ def main() -> int:
 
 
 def _on_cpu(results: Results, models: tuple[str, ...]) -> Iterator[Case]:
-    """Counts come first, then what only shows the rest, then seconds, which take longest."""
+    """Counts, then what only shows the rest, then seconds, which take longest and so are taken from the beginning."""
+    with closing(clock.Beside("sd15")) as beside:
+        several = [(clock.PLAIN, 0), *timed()] if "sd15" in models else []
+        asked = [(*one, beside.seconds(*one, RANK, STEPS)) for one in several]
+        yield from _counted(results, models)
+        for wanted, concepts, seconds in asked[1:]:
+            case = results.counted("sd15", wanted, concepts, RANK)
+            plain = asked[0][-1].result()
+            yield results.put(case, replace(clock.timed(case, seconds.result(), plain), device="cpu"))
+
+
+def _counted(results: Results, models: tuple[str, ...]) -> Iterator[Case]:
     for model, wanted, concepts, rank in order(models):
         yield results.add(count.counted(model, wanted, concepts, rank, STEPS))
         if (model, concepts, rank) == ("sd15", 2, RANK) and not results.overhead:
             results.setup, results.overhead = overhead.setup(), overhead.overhead()
     results.growth = growth.growth()
     results.write()
-    if "sd15" not in models:
-        return
-    timer = clock.CpuClock("sd15")
-    plain = timer.seconds(clock.PLAIN, 0, 0, STEPS)
-    for wanted, concepts in timed():
-        case = results.counted("sd15", wanted, concepts, RANK)
-        seconds = timer.seconds(wanted, concepts, RANK, STEPS)
-        yield results.put(case, replace(clock.timed(case, seconds, plain), device="cpu"))
 
 
 def timed() -> list[tuple[Settings, int]]:

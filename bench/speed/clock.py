@@ -1,8 +1,10 @@
 """Seconds: on the CPU of one UNet call of each kind, summed by the schedule; on a GPU of whole pictures."""
 
+import multiprocessing
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import replace
 from statistics import median
 
@@ -81,6 +83,33 @@ class CpuClock:
     def _put(self, *, real: bool) -> None:
         for (module, name), part in (self._real if real else self._none).items():
             module._parameters[name] = part
+
+
+class Beside:
+    """A ``CpuClock`` in a process of its own with one thread, which takes seconds while this one counts."""
+
+    def __init__(self, model: str) -> None:
+        self._executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start, (model,))
+
+    def seconds(self, wanted: Settings, concepts: int, rank: int, steps: int) -> "Future[float]":
+        """What ``CpuClock.seconds`` will find, one question after the other."""
+        return self._executor.submit(_ask, wanted, concepts, rank, steps)
+
+    def close(self) -> None:
+        """End the process once the question under way is answered; those that wait are dropped."""
+        self._executor.shutdown(cancel_futures=True)
+
+
+_clocks: list[CpuClock] = []
+
+
+def _start(model: str) -> None:
+    torch.set_num_threads(1)
+    _clocks.append(CpuClock(model))
+
+
+def _ask(wanted: Settings, concepts: int, rank: int, steps: int) -> float:
+    return _clocks[0].seconds(wanted, concepts, rank, steps)
 
 
 def _places(network: nn.Module) -> list[tuple[nn.Module, str]]:

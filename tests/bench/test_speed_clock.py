@@ -1,6 +1,7 @@
 """Seconds and pages of the speed benchmark."""
 
 import json
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -28,6 +29,14 @@ def test_a_composed_picture_takes_longer_than_a_plain_one():
     assert composed > 2.0 * plain > 0.0
     found = clock.timed(CASE, composed, plain)
     assert found.ratio == pytest.approx(composed / plain, rel=1e-3)
+
+
+def test_seconds_are_taken_in_a_process_beside():
+    with closing(clock.Beside("tiny")) as beside:
+        plain, composed = beside.seconds(clock.PLAIN, 0, 0, 4), beside.seconds(settings("authors"), 2, 4, 4)
+        assert composed.result() > 1.5 * plain.result() > 0.0
+        late = [beside.seconds(settings("paper"), 2, 4, 50) for _ in range(9)]
+    assert late[-1].cancelled()
 
 
 def test_cost_grows_with_every_lora():
