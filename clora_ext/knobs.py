@@ -99,14 +99,6 @@ KNOBS: tuple[Knob, ...] = (
         default=True,
     ),
     Knob(
-        "route_from",
-        "Route from",
-        "Composing by a row, it wears the LoRAs from this position on; before, it is the base alone.",
-        12.0,
-        0.0,
-        1000.0,
-    ),
-    Knob(
         "gradient_row",
         "Gradient row",
         "Composing by a row, differentiate the base alone, or the routed row itself once there is one.",

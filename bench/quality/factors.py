@@ -16,7 +16,7 @@ UPDATES = ("update_until", "rounds", "step_", "temperature", "presence", "refres
 """Prefixes of the knobs that only a latent update reads."""
 EVERYWHERE = ("text_encoder",)
 """Knobs that methods without masks read as well."""
-BY_ROW = ("route_from", "gradient_row")
+BY_ROW = ("gradient_row",)
 """Knobs that only a profile composing by a row reads."""
 
 Trial = Mapping[str, Value]

@@ -41,13 +41,13 @@ def estimate(settings: Settings, worn: Mapping[int, Sequence[str]], steps: int) 
     for index in range(steps):
         here = position(Moment(index, steps, 1.0 - index / steps), settings["count_by"])
         locked = before is not None and 0.0 < settings["lock_at"] <= before
-        routed = seen and routes(settings, here, locked=locked)
+        routed = seen and routes(settings, locked=locked)
         made = updates(here, before, settings["update_until"], settings.rounds_at, settings["rounds"])
         if settings.method != "clora" or len(worn) < 3 or (routed and settings["compose_by"] == "branches"):
             made = 0
         compared = differentiated(settings, tuple(worn), 0, routed=routed)
         seen = settings.masked and (seen or made > 0)
-        routed = seen and routes(settings, here, locked=locked)
+        routed = seen and routes(settings, locked=locked)
         drawn = drawing(settings, tuple(worn), index, routed=routed, divided=seen)
         wanted = {row for half in Half for row in drawn.rows(0, half)}
         kept = wanted.intersection(compared) if made and not settings["refresh"] else set()

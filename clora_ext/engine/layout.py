@@ -60,11 +60,9 @@ class Layout:
         return dict.fromkeys(self.worn[row.branch], self.uncond if row.half is Half.UNCOND else 1.0)
 
 
-def routes(settings: Settings, here: float, *, locked: bool) -> bool:
-    """Whether an image that has masks is drawn by a routed row at position ``here``."""
-    if settings["compose_by"] == "row":
-        return here >= settings["route_from"]
-    return locked and settings["route"]
+def routes(settings: Settings, *, locked: bool) -> bool:
+    """Whether an image that has masks is drawn by a routed row."""
+    return settings["compose_by"] == "row" or (locked and settings["route"])
 
 
 def differentiated(settings: Settings, branches: Sequence[int], image: int, *, routed: bool) -> tuple[Row, ...]:

@@ -123,7 +123,7 @@ class Composition:
     def _drawing(self, image: int) -> Drawing:
         knobs = self.settings
         divided = image in self.masking.current
-        routed = divided and routes(knobs, self._here, locked=image in self.masking.locked)
+        routed = divided and routes(knobs, locked=image in self.masking.locked)
         return drawing(knobs, tuple(self.worn), self._moment.index, routed=routed, divided=divided)
 
     def _update(self, latent: Latent) -> tuple[Moved, Log]:

@@ -110,8 +110,8 @@ def test_factors_name_knobs_that_exist_and_every_choice_comes_up():
 
 @pytest.mark.parametrize(("row", "has", "lacks"), [
     ("balanced", "step_size", "switch_every"),
-    ("balanced", "lock_at", "route_from"),
-    ("fast", "route_from", "switch_every"),
+    ("balanced", "lock_at", "gradient_row"),
+    ("fast", "gradient_row", "switch_every"),
     ("masks", "mask_threshold", "step_size"),
     ("switch", "switch_every", "mask_threshold"),
     ("merge", "weight", "text_encoder"),

@@ -267,17 +267,17 @@ def test_the_unconditional_rows(uncond: str, sizes: list[int]):
 
 
 def test_fast_draws_by_one_row_from_the_start():
-    report, _, sizes = run(settings("fast", route_from=15, lock_steady=0.0))
-    assert sizes == [1] * 4 + [2] * 6  # the gradient pass's own prediction is the step's
+    report, _, sizes = run(settings("fast", lock_steady=0.0))
+    assert sizes == [2] + [1] * 3 + [2] * 6  # from the second step on the gradient pass's own prediction is the step's
     assert [step.gradient_rows for step in report.steps] == [1] * 4 + [0] * 6
     assert [step.rows for step in report.steps] == sizes
-    assert [step.routed for step in report.steps] == [0, 0] + [1] * 8
+    assert [step.routed for step in report.steps] == [1] * 10
     assert report.steps[0].losses[0] > 0
 
 
 def test_a_gradient_of_the_base_leaves_the_routed_row_to_be_predicted():
-    _, _, sizes = run(settings("fast", gradient_row="base", route_from=15))
-    assert sizes[:4] == [1, 1, 2, 2]
+    _, _, sizes = run(settings("fast", gradient_row="base"))
+    assert sizes[:4] == [2, 2, 2, 2]
 
 
 @pytest.mark.parametrize("profile", ["authors", "balanced"])
@@ -309,7 +309,7 @@ def test_rounds_end_when_concepts_are_apart():
 
 @pytest.mark.parametrize("profile", ["balanced", "fast"])
 def test_every_image_of_a_batch_locks_and_routes_by_itself(profile: str):
-    wanted = settings(profile, lock_steady=0.06, lock_after=0, lock_at=60, route_from=10, overlap="average")
+    wanted = settings(profile, lock_steady=0.06, lock_after=0, lock_at=60, overlap="average")
     _, conditions, latent = _setup(2, (16, 16), images=3)
     report, both, _ = run(wanted, images=3)
     for image in range(3):
