@@ -144,7 +144,7 @@ def run(running: Runner, asked: PromptSet, options: argparse.Namespace) -> int:
             if not search.once(factors):
                 break
         found |= {"after": search.score(), "complete": True}
-        save(row.name, search.best.weight, search.best.knobs)
+        save(row.name, search.best.weight, {} if row.name in PROFILES else search.best.knobs)
     except OutOfTimeError:
         print("time ran out: run it again to go on", file=sys.stderr)
     found |= {"weight": search.best.weight, "knobs": dict(search.best.knobs)}
