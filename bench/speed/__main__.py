@@ -3,7 +3,8 @@
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import replace
 from itertools import groupby
@@ -12,7 +13,7 @@ from pathlib import Path
 import torch
 
 from bench.speed import clock, count, growth, overhead, page
-from bench.speed.cases import COUNTS, LITTLE, RANK, STEPS, Case, Results, machine, order, ways
+from bench.speed.cases import COUNTS, LITTLE, RANK, STEPS, Case, Results, machine, order
 from clora_ext.settings import Settings
 
 OUT = Path("out/bench/speed.json")
@@ -28,7 +29,7 @@ def main() -> int:
     results = Results(options.out, machine(options.device))
     deadline = time.monotonic() + options.time_limit
     models = tuple(options.models.split(","))
-    for case in _on_gpu(results, models, options) if options.device == "cuda" else _on_cpu(results, models):
+    for case in _on_gpu(results, models, options) if options.device == "cuda" else _on_cpu(results, models, options):
         print(page.line(case), flush=True)
         if time.monotonic() > deadline:
             print("The time is up; the rest was left out.", file=sys.stderr)
@@ -39,40 +40,52 @@ def main() -> int:
     return 0
 
 
-def _on_cpu(results: Results, models: tuple[str, ...]) -> Iterator[Case]:
-    """Counts, then what only shows the rest, then seconds, which take longest and so are taken from the beginning."""
+def _on_cpu(results: Results, models: tuple[str, ...], options: argparse.Namespace) -> Iterator[Case]:
+    """Counts, and seconds, which take longest and so are taken in a process beside it, as they come."""
+    chosen = list(order(models, *_chosen(options)))
     with closing(clock.Beside("sd15")) as beside:
-        several = [(clock.PLAIN, 0), *timed()] if "sd15" in models else []
-        asked = [(*one, beside.seconds(*one, RANK, STEPS)) for one in several]
-        yield from _counted(results, models)
-        for wanted, concepts, seconds in asked[1:]:
-            case = results.counted("sd15", wanted, concepts, RANK)
-            plain = asked[0][-1].result()
-            yield results.put(case, replace(clock.timed(case, seconds.result(), plain), device="cpu"))
+        several = timed(chosen)
+        asked = [(*one, beside.seconds(*one, RANK, STEPS)) for one in ((clock.PLAIN, 0), *several) if several]
+        for model, wanted, concepts, rank in chosen:
+            yield results.add(count.counted(model, wanted, concepts, rank, STEPS))
+            yield from _taken(results, asked, wait=False)
+        if "sd15" in models:
+            results.setup, results.overhead, results.growth = overhead.setup(), overhead.overhead(), growth.growth()
+            results.write()
+        yield from _taken(results, asked, wait=True)
 
 
-def _counted(results: Results, models: tuple[str, ...]) -> Iterator[Case]:
-    for model, wanted, concepts, rank in order(models):
-        yield results.add(count.counted(model, wanted, concepts, rank, STEPS))
-        if (model, concepts, rank) == ("sd15", 2, RANK) and not results.overhead:
-            results.setup, results.overhead = overhead.setup(), overhead.overhead()
-    results.growth = growth.growth()
-    results.write()
+def _taken(results: Results, asked: list[tuple[Settings, int, Future[float]]], *, wait: bool) -> Iterator[Case]:
+    """The cases whose seconds have come; ``wait``: all that were ``asked``, of which the first is the plain picture."""
+    while len(asked) > 1 and (wait or asked[1][-1].done()):
+        wanted, concepts, _ = asked[1]
+        case = results.counted("sd15", wanted, concepts, RANK)
+        if case is None:
+            return
+        plain, seconds = asked[0][-1].result(), asked.pop(1)[-1].result()
+        yield results.put(case, replace(clock.timed(case, seconds, plain), device="cpu"))
 
 
-def timed() -> list[tuple[Settings, int]]:
-    """What is timed on the CPU, as far as time goes: `authors` and `paper`, which take longest, last."""
-    every = [(wanted, concepts) for concepts in TIMED for wanted in ways() if wanted["memory"] != LITTLE]
-    return sorted(every, key=lambda one: one[0].profile in ("authors", "paper"))
+def timed(chosen: Iterable[tuple[str, Settings, int, int]]) -> list[tuple[Settings, int]]:
+    """Those of ``chosen`` that are timed on the CPU: `authors` and `paper`, which take longest, last."""
+    every = [
+        (wanted, concepts)
+        for model, wanted, concepts, rank in chosen
+        if (model, rank) == ("sd15", RANK) and concepts in TIMED and wanted["memory"] != LITTLE
+    ]
+    return sorted(every, key=lambda one: (one[0].profile in ("authors", "paper"), one[1]))
+
+
+def _chosen(options: argparse.Namespace) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    rows = tuple(filter(None, options.rows.split(",")))
+    return rows, tuple(map(int, options.counts.split(",")))
 
 
 def _on_gpu(results: Results, models: tuple[str, ...], options: argparse.Namespace) -> Iterator[Case]:
     """Whole batches, a plain one in turn with those of every number of LoRAs; FLOPs are counted elsewhere."""
-    rows = tuple(filter(None, options.rows.split(",")))
-    counts = tuple(map(int, options.counts.split(",")))
     for model in models:
         timer = clock.GpuClock(model, options.images)
-        for (concepts, rank), cases in groupby(order((model,), rows, counts), key=lambda case: case[2:]):
+        for (concepts, rank), cases in groupby(order((model,), *_chosen(options)), key=lambda case: case[2:]):
             plain = timer.picture(clock.PLAIN, 0, 0, STEPS)
             for _, wanted, *_ in cases:
                 seconds, peak, made = timer.picture(wanted, concepts, rank, STEPS)
@@ -88,8 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--device", default="cpu", help="cpu, or cuda for whole pictures in half precision")
     made.add_argument("--models", default="sd15,sdxl,tiny")
     made.add_argument("--time-limit", type=float, default=2400.0, help="seconds; what is left then is not measured")
-    made.add_argument("--rows", default="", help="on a GPU only these profiles and methods, by commas")
-    made.add_argument("--counts", default=",".join(map(str, COUNTS)), help="on a GPU only these numbers of LoRAs")
+    made.add_argument("--rows", default="", help="only these profiles and methods, by commas")
+    made.add_argument("--counts", default=",".join(map(str, COUNTS)), help="only these numbers of LoRAs")
     made.add_argument("--images", type=int, default=1, help="on a GPU so many pictures at once")
     made.add_argument("--out", type=Path, default=OUT)
     return made

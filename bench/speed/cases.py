@@ -68,10 +68,10 @@ class Results:
         self.write()
         return case
 
-    def counted(self, model: str, wanted: Settings, k: int, rank: int) -> Case:
-        """The case that was counted for ``wanted``."""
+    def counted(self, model: str, wanted: Settings, k: int, rank: int) -> Case | None:
+        """The case that was counted for ``wanted``; None if none was."""
         key = (model, wanted.profile, wanted.method, k, rank, wanted["memory"])
-        return next(c for c in self.cases if (c.model, c.profile, c.method, c.k, c.rank, c.memory) == key)
+        return next((c for c in self.cases if (c.model, c.profile, c.method, c.k, c.rank, c.memory) == key), None)
 
     def put(self, before: Case, now: Case) -> Case:
         """Keep ``now`` in the place of ``before`` and write the file."""

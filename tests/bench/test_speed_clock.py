@@ -1,6 +1,7 @@
 """Seconds and pages of the speed benchmark."""
 
 import json
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import pytest
 pytest.importorskip("diffusers", reason="the benchmark runs with the tools' Python")
 
 from bench.speed import clock, count, growth, page
+from bench.speed.__main__ import _taken
 from bench.speed.cases import Case, Results
 from bench.speed.models import MODELS
 from clora_ext.settings import settings
@@ -37,6 +39,25 @@ def test_seconds_are_taken_in_a_process_beside():
         assert composed.result() > 1.5 * plain.result() > 0.0
         late = [beside.seconds(settings("paper"), 2, 4, 50) for _ in range(9)]
     assert late[-1].cancelled()
+
+
+def test_seconds_are_put_to_their_cases_as_they_come(tmp_path):
+    results = Results(tmp_path / "speed.json", {})
+    wanted = settings("paper"), settings("fast"), settings("balanced")
+    plain, first, second, late = (Future() for _ in range(4))
+    asked = [(clock.PLAIN, 0, plain), (wanted[0], 2, first), (wanted[1], 2, second), (wanted[2], 2, late)]
+    plain.set_result(2.0)
+    first.set_result(9.0)
+    second.set_result(3.0)
+    assert list(_taken(results, asked, wait=False)) == []  # nothing is counted yet
+    results.add(CASE)
+    assert [case.ratio for case in _taken(results, asked, wait=False)] == [4.5]
+    results.add(replace(CASE, profile="fast", memory=wanted[1]["memory"]))
+    results.add(replace(CASE, profile="balanced", memory=wanted[2]["memory"]))
+    assert [case.ratio for case in _taken(results, asked, wait=False)] == [1.5]
+    late.set_result(4.0)
+    assert [case.ratio for case in _taken(results, asked, wait=True)] == [2.0]
+    assert [case.device for case in results.cases] == ["cpu"] * 3
 
 
 def test_cost_grows_with_every_lora():
