@@ -2,12 +2,12 @@
 
 import multiprocessing
 import os
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from typing import Any, Protocol
 
+from bench.parent import end_with_parent
 from bench.quality.jobs import Job
 from bench.quality.worker import Setup, Worker
 
@@ -134,16 +134,6 @@ def _start(setup: Setup) -> None:
     global _worker  # noqa: PLW0603 - one per process, for the life of it
     end_with_parent()
     _worker = Worker(setup)
-
-
-def end_with_parent() -> None:
-    """Let this process end when the one that started it is gone, killed or not."""
-
-    def watch() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _perform(job: Job) -> Lines:

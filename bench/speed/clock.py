@@ -11,6 +11,7 @@ from statistics import median
 import torch
 from torch import nn
 
+from bench.parent import end_with_parent
 from bench.speed.cases import Case, effective
 from bench.speed.count import adapted, brief, often, schedule, settled, visits_for
 from bench.speed.meter import meta_as_gpu
@@ -104,6 +105,7 @@ _clocks: list[CpuClock] = []
 
 
 def _start(model: str) -> None:
+    end_with_parent()
     torch.set_num_threads(1)
     _clocks.append(CpuClock(model))
 

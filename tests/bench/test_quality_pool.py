@@ -23,7 +23,7 @@ if __name__ == "__main__":
 
 def child() -> None:
     """What a worker does, without a model."""
-    from bench.quality.pool import end_with_parent
+    from bench.parent import end_with_parent
 
     end_with_parent()
     time.sleep(120)
