@@ -24,6 +24,7 @@ from clora_ext.engine.memory import Memory
 from clora_ext.engine.session import installed
 from clora_ext.engine.step import Composition
 from clora_ext.lora.deltas import LowRank
+from clora_ext.lora.stacks import Stack
 from clora_ext.settings import Settings
 
 TOKENS = 77
@@ -119,9 +120,19 @@ def regions(concepts: int, network: nn.Module) -> Generator[None, None, None]:
             found, stripes(tuple(map(tuple, columns)), round(found.shape[-1] ** 0.5), device, found.dtype)
         )
 
+    placed_factors = Stack._for
+
+    def kept_factors(self: Stack, product: Any, output: Tensor) -> tuple[Tensor, Tensor]:
+        factors, views = self._factors, self._views
+        found = placed_factors(self, product, output)
+        if output.device.type == "meta":  # they are still needed where their values are
+            self._factors, self._views = factors, views
+        return found
+
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(capture, "token_maps", shown))
         if place(network).type != "cuda":
+            stack.enter_context(mock.patch.object(Stack, "_for", kept_factors))
             stack.enter_context(mock.patch.object(Regions, "shares", placed_shares))
             stack.enter_context(mock.patch.object(Regions, "packed", placed_packed))
         yield

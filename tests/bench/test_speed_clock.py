@@ -33,6 +33,13 @@ def test_a_composed_picture_takes_longer_than_a_plain_one():
     assert found.ratio == pytest.approx(composed / plain, rel=1e-3)
 
 
+def test_every_method_can_be_timed():
+    """Calls that are timed come between others that are not, for which nothing is computed."""
+    timer = clock.CpuClock("small", repeats=1)
+    for method in ("switch", "composite", "masks"):
+        assert timer.seconds(settings(method=method), 2, 4, 20) > 0.0
+
+
 def test_seconds_are_taken_in_a_process_beside():
     with closing(clock.Beside("tiny")) as beside:
         plain, composed = beside.seconds(clock.PLAIN, 0, 0, 4), beside.seconds(settings("authors"), 2, 4, 4)
