@@ -115,8 +115,8 @@ that is counted here:
   nothing precedes to find that map and what a row would save: a graph of the whole UNet takes twice as much. Where
   not even one row fits, its inner layers keep their inputs alone and run again in the backward."""
 
-OF_TWO_RUNS = """SD1.5, SDXL with two LoRAs at rank 16 and SDXL's profiles with eight at rank 128 are of the last run. All other
-rows of SDXL and those of the tiny world are of the run before, in which factors were not stacked and `fast` wore the
+OF_TWO_RUNS = """SD1.5, SDXL with two LoRAs at rank 16 and SDXL's profiles with eight at rank 128 are of the last run.
+All other rows of SDXL and those of the tiny world are of the run before, in which factors were not stacked and `fast` wore the
 LoRAs from position 12 on; so are the seconds of profiles, against 739 s of a plain picture on another processor. The
 other methods' are against 673 and 693 s; `masks` with four LoRAs was not timed."""
 
