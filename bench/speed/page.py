@@ -116,9 +116,10 @@ that is counted here:
   not even one row fits, its inner layers keep their inputs alone and run again in the backward."""
 
 OF_TWO_RUNS = """SD1.5, SDXL with two LoRAs at rank 16 and SDXL's profiles with eight at rank 128 are of the last run.
-All other rows of SDXL and those of the tiny world are of the run before, in which factors were not stacked and `fast` wore the
-LoRAs from position 12 on; so are the seconds of profiles, against 739 s of a plain picture on another processor. The
-other methods' are against 673 and 693 s; `masks` with four LoRAs was not timed."""
+All other rows of SDXL and those of the tiny world are of the run before, in which factors were not stacked and `fast`
+wore the LoRAs from position 12 on; so are the seconds of `balanced`, `authors` and `paper` and those of `fast` with
+four, against 739 s of a plain picture on another processor. The others are against 673 and 693 s; `masks` with four
+LoRAs was not timed."""
 
 ON_A_GPU = """## On a GPU
 
