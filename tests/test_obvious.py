@@ -268,10 +268,3 @@ def test_the_order_of_the_loras_changes_nothing() -> None:
     assert torch.allclose(one.z, other.z, rtol=0, atol=1e-12)
     assert torch.allclose(one.prediction, other.prediction, rtol=0, atol=1e-10)
     assert torch.equal(one.masks[1], other.masks[2])
-
-
-def test_without_masks_a_step_is_the_mean_of_the_branches() -> None:
-    z, branches = toy()
-    result = run_step(z, branches, TOY_GROUPS, TOY_MASKS, StepSettings(masked=False))
-    mean = sum(branch(z).cond for branch in branches) / 3
-    assert torch.allclose(result.cond, mean, rtol=0, atol=1e-15)

@@ -45,8 +45,6 @@ class StepSettings:
     """Latent updates at this step: 0 none, 1 the plain update, 1 + n with n extra rounds."""
     operations: tuple[str, ...] = ()
     """Morphology of the masks, see `maths.MORPHOLOGY`."""
-    masked: bool = True
-    """False: all masks are one everywhere (the branches' plain mean)."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +102,6 @@ def run_step(
 
     maps = [output.maps.detach() for output in outputs]
     masks = maths.branch_masks(maps, mask_tokens, settings.threshold, settings.operations)
-    if not settings.masked:
-        masks = [torch.ones_like(mask) for mask in masks]
     large = [maths.enlarge(mask, z.shape[-2], z.shape[-1]) for mask in masks]
     uncond = maths.fuse([output.uncond.detach() for output in outputs], large)
     cond = maths.fuse([output.cond.detach() for output in outputs], large)
