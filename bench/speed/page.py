@@ -63,7 +63,7 @@ def _number(value: float | None) -> str:
 def text(found: dict[str, dict[str, Any]]) -> str:
     """The whole page. ``found`` has the data of the CPU's run and, where its file was kept, the GPU's."""
     cpu = found["cpu"]
-    parts = [INTRODUCTION, "## Counted, and timed on a CPU", _where(cpu["machine"]), table(cpu), OF_TWO_RUNS]
+    parts = [INTRODUCTION, "## Counted, and timed on a CPU", _where(cpu["machine"]), table(cpu), *cpu.get("notes", [])]
     if "cuda" in found:
         parts += ["## On a GPU", _where(found["cuda"]["machine"]), table(_with_counts(found["cuda"], cpu))]
     else:
@@ -114,12 +114,6 @@ that is counted here:
   the largest part. No graph goes beyond the last map, not even in the first pass, which one row whose graph keeps
   nothing precedes to find that map and what a row would save: a graph of the whole UNet takes twice as much. Where
   not even one row fits, its inner layers keep their inputs alone and run again in the backward."""
-
-OF_TWO_RUNS = """SD1.5, SDXL with two LoRAs at rank 16 and SDXL's profiles with eight at rank 128 are of the last run.
-All other rows of SDXL and those of the tiny world are of the run before, in which factors were not stacked and `fast`
-wore the LoRAs from position 12 on; so are the seconds of `balanced`, `authors` and `paper` and those of `fast` with
-four, against 739 s of a plain picture on another processor. The others are against 673 and 693 s; `masks` with four
-LoRAs was not timed."""
 
 ON_A_GPU = """## On a GPU
 
