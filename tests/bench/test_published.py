@@ -24,3 +24,11 @@ def test_every_row_was_drawn_on_every_split():
             assert set(splits) == {"two", "same_class"}
         else:
             assert {split: cell["n"] for split, cell in splits.items()}.items() <= drawn.items()
+
+
+def test_the_ceiling_covers_every_split_of_the_table():
+    ceiling = json.loads((ROOT / "docs/bench/ceiling.json").read_text(encoding="utf-8"))
+    assert set(ceiling["splits"]) == set(markdown.TITLES)
+    assert f"accepts [{round(100 * ceiling['splits']['style_on_one'])} % of perfect pictures]" in (
+        (ROOT / "README.md").read_text(encoding="utf-8")
+    )
