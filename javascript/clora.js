@@ -21,7 +21,7 @@
     function state(tab) {
         tabs[tab] = tabs[tab] || {
             timer: null, busy: 0, stale: false, actions: [], action: {}, active: null, view: null, wrong: null, seen: null,
-            knobs: null, controls: null, presets: null,
+            knobs: null, controls: null, editing: null, presets: null,
         };
         return tabs[tab];
     }
@@ -293,12 +293,13 @@
     }
 
     function fillKnobs(tab) {
-        const {controls} = state(tab);
+        const {controls, editing} = state(tab);
         if (!controls) return;
         const found = Object.fromEntries(entries(tab).map((entry) => [entry.name, entry.value]));
         for (const [name, control] of Object.entries(controls)) {
             const value = String(found[name] ?? profileValue(tab, name));
             control.closest(".clora-knob").classList.toggle("clora-changed", name in found);
+            if (control === editing) continue; // somebody is typing in it: it is theirs until they leave it
             if (control.type === "checkbox") control.checked = value.toLowerCase() === "true";
             else if (control.value !== value) control.value = value;
         }
@@ -314,8 +315,17 @@
             const control = knob.enum ?
                 make("select", common, knob.enum.map((choice) => make("option", {value: choice, textContent: choice}))) :
                 make("input", {...common, ...inputOf(knob)});
-            control.onchange = () => turn(tab, name, control.type === "checkbox" ? String(control.checked) :
-                control.type === "number" && control.value === "" ? null : control.value.trim());
+            control.oninput = () => { now.editing = control; };
+            control.onchange = () => {
+                now.editing = null;
+                turn(tab, name, control.type === "checkbox" ? String(control.checked) :
+                    control.type === "number" && control.value === "" ? null : control.value.trim());
+            };
+            control.onblur = () => {
+                if (now.editing !== control) return;
+                now.editing = null;
+                fillKnobs(tab);
+            };
             now.controls[name] = control;
             return make("div", {className: "clora-knob"}, [
                 make("label", {htmlFor: id, textContent: knob.title}), control,

@@ -161,3 +161,20 @@ def test_a_plot_over_methods(world: WebUI):
         image = page.generate()
         panel.screenshot("6-plot")
     assert image.width >= 2 * JOB["width"]
+
+
+def test_what_is_being_typed_survives_an_answer(world: WebUI):
+    """Fields that change by themselves, as after a profile was chosen, leave a control alone while it is typed in."""
+    with open_page(world) as page:
+        panel = Panel(page)
+        panel.switch()
+        panel.open("advanced_box")
+        panel.knob("temperature").fill("0.4")
+        page.page.evaluate(
+            "field => { field.value = 'uncond = shared'; field.dispatchEvent(new Event('input', {bubbles: true})); }",
+            panel.element("advanced").locator("textarea").element_handle(),
+        )
+        panel.shows("uncond", "shared")
+        panel.shows("temperature", "0.4")
+        page.page.keyboard.press("Tab")
+        panel.holds("advanced", "uncond = shared\ntemperature = 0.4")
