@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import textwrap
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from .caption import known_words
 from .concepts import CONCEPTS, STYLES
 from .history import FILE, of, read
 from .lora import FINE, SHAPED, lora_files, trigger_phrase
+from .machine import cores
 from .samples import CASES, STEPS, TARGETS, Figures
 
 CARD = Path(__file__).parent / "MODEL_CARD.md"
@@ -34,7 +34,7 @@ def device_name(kind: str) -> str:
     if info.exists():
         lines = [line for line in info.read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
         model = lines[0].split(":", 1)[1].strip() if lines else model
-    return f"{len(os.sched_getaffinity(0))} cores of {model}"
+    return f"{cores()} cores of {model}"
 
 
 def _percent(share: float) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -27,6 +26,7 @@ from clora_ext.settings import settings
 
 from .judge import Judge, verdict
 from .lora import trigger_phrase
+from .machine import cores
 from .model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
 
 PAIRS: tuple[tuple[str, str], ...] = (("tuxcat", "browndog"), ("tigercat", "hatbunny"), ("tuxcat", "spotdog"))
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weight", type=float, default=1.0, help="of the LoRAs with clora and masks")
     parser.add_argument("--second-set", action="store_true", help="use the LoRAs of the second training")
     parser.add_argument("--out", type=Path, default=Path("out/check-world.json"))
-    parser.add_argument("--workers", type=int, default=min(4, len(os.sched_getaffinity(0))))
+    parser.add_argument("--workers", type=int, default=min(4, cores()))
     options = parser.parse_args(arguments)
     seeds = range(options.first_seed, options.first_seed + options.count)
     todo = tasks(seeds, options.weight, "-b" if options.second_set else "")

@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from .machine import cores
+
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
     """Brings the singular values of matrices [..., m, n] near 1 by Newton-Schulz iteration in bfloat16.
@@ -226,11 +228,6 @@ def _worker(rank: int, world: int, port: int, function: Callable[..., None], arg
         function(rank, world, *arguments)
     finally:
         dist.destroy_process_group()
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def helpers(device: torch.device) -> int:

@@ -13,6 +13,7 @@ from bench.quality.jobs import Job, missing
 from bench.quality.pool import pool
 from bench.quality.store import Line, Store
 from bench.quality.worker import Setup
+from tiny_world.machine import cores
 
 
 def options(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -35,7 +36,7 @@ class Runner:
         self.setup, self.store, self.world = setup, store, setup.world
         self.until = time.monotonic() + chosen.time_limit if chosen.time_limit else None
         self.batch = chosen.batch or (10 if setup.device.startswith("cuda") else 4)
-        workers = chosen.workers or len(os.sched_getaffinity(0))
+        workers = chosen.workers or cores()
         self._pool = None if chosen.report_only else pool(setup, workers)
 
     def __enter__(self) -> "Runner":

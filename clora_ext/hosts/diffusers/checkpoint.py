@@ -54,7 +54,7 @@ def load(
         if not path.exists():
             msg = f"{path.name} is missing in {path.parent}; check the path of the checkpoint."
             raise HostError(msg)
-    original = yaml.safe_load(re.sub(r'(version:\s*)"?@\w+@"?', r"\1tokenizer", config.read_text()))
+    original = yaml.safe_load(re.sub(r'(version:\s*)"?@\w+@"?', r"\1tokenizer", config.read_text(encoding="utf-8")))
     tensors = load_file(str(checkpoint))
     parts = {
         kind: kind.from_single_file(dict(tensors), original_config=original, torch_dtype=dtype)

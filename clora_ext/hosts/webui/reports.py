@@ -1,6 +1,5 @@
 """What the last job did or why it was refused, as plain data for ``GET /clora/v1/last``."""
 
-import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ import torch
 from modules import devices
 
 from clora_ext import __version__
+from clora_ext.engine.peak import peak_bytes
 from clora_ext.engine.report import JobReport
 from clora_ext.errors import CLoRAError
 from clora_ext.hosts.webui.pictures import grey, peaked, png
@@ -37,8 +37,6 @@ def summary(
 
     ``names`` are, per report, the LoRAs of its subjects.
     """
-    on_gpu = devices.device.type == "cuda"
-    peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     wanted = None if request is None else request.settings
     return {
         "version": __version__,
@@ -50,7 +48,7 @@ def summary(
         "unet_rows": sum(report.rows for report in reports),
         "seconds": sum(report.seconds for report in reports),
         "job_seconds": time.time() - began,
-        "peak_memory_bytes": peak,
+        "peak_memory_bytes": peak_bytes(devices.device),
         "error": None if error is None else _told(error),
     }
 
