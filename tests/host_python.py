@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ("pytest==9.2.0", "pytest-timeout==2.4.0", "hypothesis==6.168.5")
-TESTS = ("core", "lora", "attention", "engine")
+TESTS = ("core", "lora", "attention", "engine", "prompt")
 
 
 def main(webui: Path) -> int:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from clora_ext.errors import BindingError, CLoRAError, PromptError
 from clora_ext.prompt import Bound, LoraFacts, Request, bind, parse_requests, remove_tags
-from tests.data.binding_table import CASES, FACTS, Case
+from tests.prompt.binding_table import CASES, FACTS, Case
 
 
 def spoken(bound: Bound) -> tuple[tuple[str, str], ...]:
