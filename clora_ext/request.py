@@ -8,7 +8,7 @@ from typing import Any
 from clora_ext import __version__
 from clora_ext.errors import SettingsError
 from clora_ext.knobs import plain
-from clora_ext.prompt import FIELDS, ROLES, Request, parse_requests, read_requests
+from clora_ext.prompt import BINDING_FIELDS, ROLES, Binding, parse_bindings, read_bindings
 from clora_ext.settings import KNOBS, Settings, profile_value, schema, settings
 
 KEY = "CLoRA"
@@ -24,7 +24,7 @@ class JobRequest:
 
     enabled: bool
     settings: Settings
-    bindings: tuple[Request, ...] = ()
+    bindings: tuple[Binding, ...] = ()
     show_masks: bool = False
 
 
@@ -36,7 +36,7 @@ def read(fields: Mapping[str, Any]) -> JobRequest:
     knobs = dict(fields)
     enabled, show_masks = _flag(knobs, "enabled", default=True), _flag(knobs, "show_masks", default=False)
     given = knobs.pop("bindings", ()) or ()
-    bindings = parse_requests(given) if isinstance(given, str) else read_requests(given)
+    bindings = parse_bindings(given) if isinstance(given, str) else read_bindings(given)
     known = {"enabled", "show_masks", "bindings", *schema()}
     for name in knobs:
         if name not in known:
@@ -54,7 +54,7 @@ def _flag(fields: dict[str, Any], name: str, *, default: bool) -> bool:
 def json_schema() -> dict[str, Any]:
     """JSON schema of the object that ``read`` takes."""
     text = {"type": "string"}
-    kinds: dict[str, Any] = dict.fromkeys(FIELDS, text)
+    kinds: dict[str, Any] = dict.fromkeys(BINDING_FIELDS, text)
     kinds |= {"weight": {"type": "number"}, "occurrence": {"type": "integer", "minimum": 1}}
     kinds["role"] = {"type": "string", "enum": list(ROLES)}
     binding = {"type": "object", "properties": kinds, "required": ["lora"], "additionalProperties": False}
@@ -92,7 +92,7 @@ def to_infotext(request: JobRequest) -> dict[str, str]:
     words |= {key(name): _written(value) for name, value in wanted.changed.items()}
     if request.bindings:
         objects = [
-            {name: value for name in FIELDS if (value := getattr(binding, name)) is not None}
+            {name: value for name in BINDING_FIELDS if (value := getattr(binding, name)) is not None}
             for binding in request.bindings
         ]
         words[key("bindings")] = json.dumps(objects, ensure_ascii=False)

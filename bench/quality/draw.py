@@ -10,7 +10,7 @@ from torch import Tensor
 from bench.quality.jobs import Job
 from clora_ext.hosts.diffusers.checkpoint import Model
 from clora_ext.hosts.diffusers.pipeline import Library, Picture, generate
-from clora_ext.prompt import Bound, Request, bind, find_tags, read_requests
+from clora_ext.prompt import Binding, BoundPrompt, bind, find_tags, read_bindings
 from clora_ext.settings import settings
 
 
@@ -27,11 +27,11 @@ class Drawn:
     seconds: float
 
 
-def bound(library: Library, job: Job) -> Bound:
+def bound(library: Library, job: Job) -> BoundPrompt:
     """The job's prompt, bound."""
-    requests = read_requests(list(job.prompt.bindings))
-    names = dict.fromkeys([tag.name for tag in find_tags(job.prompt.prompt)] + [request.lora for request in requests])
-    return bind(job.prompt.prompt, library.facts(list(names)), requests)
+    bindings = read_bindings(list(job.prompt.bindings))
+    names = dict.fromkeys([tag.name for tag in find_tags(job.prompt.prompt)] + [binding.lora for binding in bindings])
+    return bind(job.prompt.prompt, library.facts(list(names)), bindings)
 
 
 def draw(model: Model, library: Library, job: Job) -> list[Drawn]:
@@ -59,7 +59,7 @@ def without(model: Model, library: Library, job: Job, lora: str) -> Drawn:
     return _drawn(model, library, job, job.prompt.prompt, weighed(job, bound(library, job), {lora: 0.0}))
 
 
-def weighed(job: Job, words: Bound, factors: Mapping[str, float] | None = None) -> tuple[Request, ...]:
+def weighed(job: Job, words: BoundPrompt, factors: Mapping[str, float] | None = None) -> tuple[Binding, ...]:
     """The prompt's bindings with every LoRA's weight multiplied by the method's."""
     said: dict[str, Mapping[str, Any]] = {entry["lora"]: entry for entry in job.prompt.bindings}
     made = [
@@ -67,23 +67,23 @@ def weighed(job: Job, words: Bound, factors: Mapping[str, float] | None = None) 
         | {"weight": part.unet * job.method.weight * (factors or {}).get(part.lora, 1.0)}
         for part in (*words.subjects, *words.styles)
     ]
-    return read_requests(made)
+    return read_bindings(made)
 
 
-def _worn(lora: str, weight: float) -> tuple[Request, ...]:
+def _worn(lora: str, weight: float) -> tuple[Binding, ...]:
     """One LoRA on everything, whatever the words: as WebUI draws it."""
-    return (Request(lora, weight=weight, role="style"),)
+    return (Binding(lora, weight=weight, role="style"),)
 
 
 def _drawn(
-    model: Model, library: Library, job: Job, text: str, requests: Sequence[Request], alone: str | None = None
+    model: Model, library: Library, job: Job, text: str, bindings: Sequence[Binding], alone: str | None = None
 ) -> Drawn:
     wanted = job.method.settings if job.method.draws == "composed" else settings(method="merge")
     numbers = job.sampling
     picture = Picture(
         text, numbers.negative, job.seeds, numbers.steps, numbers.cfg_scale, numbers.width, numbers.height
     )
-    result = generate(model, library, picture, wanted, requests)
-    loras = tuple(request.lora for request in requests)[: len(result.report.subjects)]
+    result = generate(model, library, picture, wanted, bindings)
+    loras = tuple(binding.lora for binding in bindings)[: len(result.report.subjects)]
     weights = result.report.weights if wanted.masked else ()
     return Drawn(result.images, alone, weights, loras, result.report.rows, result.seconds)

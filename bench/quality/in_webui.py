@@ -28,7 +28,7 @@ from bench.quality.methods import table
 from bench.quality.worker import find
 from clora_ext.hosts.diffusers.checkpoint import load
 from clora_ext.hosts.diffusers.pipeline import Library
-from clora_ext.prompt import Request
+from clora_ext.prompt import Binding
 from tests.webui.server import Setup, WebUI, find_python, find_webui
 from tests.webui.world import tiny_world
 from tiny_world.judge import Judge
@@ -38,12 +38,12 @@ CASES = 20
 AGREEING = 19
 
 
-def asked(request: Request) -> dict[str, Any]:
+def asked(binding: Binding) -> dict[str, Any]:
     """A binding as the API takes it: the fields that were said."""
-    return {field.name: value for field in fields(request) if (value := getattr(request, field.name)) is not None}
+    return {field.name: value for field in fields(binding) if (value := getattr(binding, field.name)) is not None}
 
 
-def payload(job: Job, requests: Sequence[Request]) -> dict[str, Any]:
+def payload(job: Job, bindings: Sequence[Binding]) -> dict[str, Any]:
     """The txt2img request of a job's first seed."""
     numbers, wanted = job.sampling, job.method.settings
     named = {"profile": wanted.profile, "method": wanted.method, **wanted.changed}
@@ -57,7 +57,7 @@ def payload(job: Job, requests: Sequence[Request]) -> dict[str, Any]:
         "height": numbers.height,
         "sampler_name": "DDIM",
         "scheduler": "Automatic",
-        "alwayson_scripts": {"CLoRA": {"args": [{**named, "bindings": [asked(request) for request in requests]}]}},
+        "alwayson_scripts": {"CLoRA": {"args": [{**named, "bindings": [asked(binding) for binding in bindings]}]}},
     }
 
 
@@ -82,8 +82,8 @@ def compare(host: WebUI, subject: folder.Subject, jobs: Sequence[Job]) -> list[d
     verdict, cases = Verdicts(subject), []
     for job in tqdm(jobs, unit="case"):
         (ours,) = draw(model, library, job)[0].images
-        requests = weighed(job, bound(library, job))
-        theirs = host.txt2img(**payload(job, requests)).images[0].convert("RGB")
+        bindings = weighed(job, bound(library, job))
+        theirs = host.txt2img(**payload(job, bindings)).images[0].convert("RGB")
         apart = np.abs(np.asarray(ours, dtype=int) - np.asarray(theirs, dtype=int))
         said = [verdict(job, image) for image in (ours, theirs)]
         cases.append(

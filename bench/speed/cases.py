@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from clora_ext.engine.job import composes
-from clora_ext.prompt import Bound, Subject
+from clora_ext.prompt import BoundPrompt, Subject
 from clora_ext.settings import METHODS, PROFILES, Settings, settings
 
 MODELS = ("sd15", "sdxl", "tiny")
@@ -111,7 +111,7 @@ def ways() -> Iterator[Settings]:
 def effective(wanted: Settings, concepts: int) -> Settings:
     """What is really run: one LoRA alone is the host's own picture, in most profiles."""
     subject = Subject("L1", 1.0, 1.0, None, "subject", None, 1)
-    bound = Bound((subject,) * concepts, (), "", ("",) * concepts, ())
+    bound = BoundPrompt((subject,) * concepts, (), "", ("",) * concepts, ())
     return wanted if composes(bound, wanted) else settings(wanted.profile, "merge")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from clora_ext.core.concepts import Columns, Concept, Plan
-from clora_ext.prompt import Bound, Span, Style, Subject
+from clora_ext.prompt import BoundPrompt, Span, Style, Subject
 from clora_ext.settings import Settings
 
 
@@ -38,7 +38,7 @@ class Job:
     everywhere: tuple[Wear, ...]
 
 
-def composes(bound: Bound, settings: Settings) -> bool:
+def composes(bound: BoundPrompt, settings: Settings) -> bool:
     """Whether there is anything to compose.
 
     One LoRA alone is what the host draws by itself, with the mask everywhere; ``authors`` masks it all the same. A
@@ -50,7 +50,7 @@ def composes(bound: Bound, settings: Settings) -> bool:
     return len(bound.subjects) > 1 or (settings.masked and (restricted or settings.profile == "authors"))
 
 
-def job(bound: Bound, full: str, settings: Settings) -> Job:
+def job(bound: BoundPrompt, full: str, settings: Settings) -> Job:
     """Texts and LoRAs of every branch for the method of ``settings``; ``full`` is the prompt without its tags."""
     everywhere = tuple(_wear(style) for style in bound.styles if style.on is None)
     own = []
@@ -80,7 +80,7 @@ def _wear(part: Subject | Style, share: float = 1.0) -> Wear:
     return Wear(part.lora, part.te, part.unet * share, part.dyn)
 
 
-def plan(bound: Bound, locate: Callable[[int, tuple[Span, ...]], Columns]) -> Plan:
+def plan(bound: BoundPrompt, locate: Callable[[int, tuple[Span, ...]], Columns]) -> Plan:
     """Token columns of every concept in every branch; ``locate`` turns a branch's characters into columns."""
     return Plan(
         tuple(

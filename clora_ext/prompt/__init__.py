@@ -1,33 +1,39 @@
 """Prompts as people write them: which LoRA draws which words, and every branch's text. Pure strings, no host."""
 
-from clora_ext.prompt.asks import LoraFacts
-from clora_ext.prompt.binding import Bound, Style, Subject, bind
-from clora_ext.prompt.lines import format_requests, parse_requests
-from clora_ext.prompt.outlook import Outlook, outlook
-from clora_ext.prompt.requests import FIELDS, ROLES, Request, Role, read_requests
-from clora_ext.prompt.tags import Span, Tag, find_tags, remove_tags
-from clora_ext.prompt.texts import Place
-from clora_ext.prompt.writing import write
+from clora_ext.prompt.bind import BoundPrompt, bind
+from clora_ext.prompt.bindings.binding import BINDING_FIELDS, ROLES, Binding, Role
+from clora_ext.prompt.bindings.edit import edit_binding
+from clora_ext.prompt.bindings.objects import read_bindings
+from clora_ext.prompt.bindings.text import format_bindings, parse_bindings
+from clora_ext.prompt.branches import SubjectPlace
+from clora_ext.prompt.grammar.spans import Span
+from clora_ext.prompt.grammar.tags import Tag, find_tags, remove_tags
+from clora_ext.prompt.inspect import Inspection, LoraRow, PromptWord, inspect
+from clora_ext.prompt.rules.facts import LoraFacts
+from clora_ext.prompt.rules.styles import Style
+from clora_ext.prompt.rules.subjects import Subject
 
 __all__ = [
-    "FIELDS",
+    "BINDING_FIELDS",
     "ROLES",
-    "Bound",
+    "Binding",
+    "BoundPrompt",
+    "Inspection",
     "LoraFacts",
-    "Outlook",
-    "Place",
-    "Request",
+    "LoraRow",
+    "PromptWord",
     "Role",
     "Span",
     "Style",
     "Subject",
+    "SubjectPlace",
     "Tag",
     "bind",
+    "edit_binding",
     "find_tags",
-    "format_requests",
-    "outlook",
-    "parse_requests",
-    "read_requests",
+    "format_bindings",
+    "inspect",
+    "parse_bindings",
+    "read_bindings",
     "remove_tags",
-    "write",
 ]

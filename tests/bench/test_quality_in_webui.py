@@ -20,12 +20,12 @@ REPORTED = prompts.read(prompts.REPORTED)
 def test_the_api_is_asked_for_what_the_embedded_host_draws(prompt: prompts.Prompt) -> None:
     row = replace(table()["balanced"], weight=0.9, knobs={"mask_threshold": 0.42})
     job = Job(prompt, row, seeds_of(prompt, 1), REPORTED.sampling)
-    requests = weighed(job, bound(Library(*folder.tiny_world().loras), job))
-    body = payload(job, requests)
+    bindings = weighed(job, bound(Library(*folder.tiny_world().loras), job))
+    body = payload(job, bindings)
     (fields,) = body["alwayson_scripts"]["CLoRA"]["args"]
     asked = read(fields)
     assert asked.settings == row.settings
-    assert asked.bindings == requests
-    assert {request.weight for request in asked.bindings} == {0.9}
+    assert asked.bindings == bindings
+    assert {binding.weight for binding in asked.bindings} == {0.9}
     assert body["seed"] == job.seeds[0]
     assert (body["steps"], body["cfg_scale"]) == (REPORTED.sampling.steps, REPORTED.sampling.cfg_scale)

@@ -15,7 +15,7 @@ from clora_ext.hosts.diffusers.checkpoint import Model, load
 from clora_ext.hosts.diffusers.cli import main
 from clora_ext.hosts.diffusers.pipeline import Library, Picture, generate, timesteps
 from clora_ext.hosts.diffusers.pipeline import _Denoiser as Denoiser
-from clora_ext.prompt import Request
+from clora_ext.prompt import Binding
 from clora_ext.request import from_infotext, read, to_infotext
 from clora_ext.settings import settings
 from tests.obvious.pipeline import LoraUse, with_loras
@@ -91,10 +91,10 @@ def test_merge_equals_loras_merged_into_the_weights(model: Model, library: Libra
 
 
 def test_the_order_of_the_loras_changes_nothing(model: Model, library: Library):
-    asked = [Request("tuxcat", subject="cat"), Request("browndog", subject="dog")]
+    asked = [Binding("tuxcat", subject="cat"), Binding("browndog", subject="dog")]
     picture = Picture("a cat and a dog in the grass", **SMALL)
-    there = generate(model, library, picture, requests=asked).images[0]
-    back = generate(model, library, picture, requests=asked[::-1]).images[0]
+    there = generate(model, library, picture, bindings=asked).images[0]
+    back = generate(model, library, picture, bindings=asked[::-1]).images[0]
     assert _far(there, back) <= 2
 
 

@@ -3,13 +3,12 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from clora_ext.errors import PromptError
 from clora_ext.prompt import find_tags, remove_tags
-
-steady = settings(deadline=None, derandomize=True)
+from tests.prompt.checks import steady
 
 
 @pytest.mark.parametrize(
@@ -36,7 +35,7 @@ def test_weights_are_read_as_webui_does(text: str, name: str, te: float, unet: f
 
 def test_named_arguments_are_kept_also_those_of_other_extensions():
     (tag,) = find_tags("<lora:cat:1:lbw=MIDD:stop=10:bind=fluffy cat:role=subject>")
-    assert dict(tag.named) == {"lbw": "MIDD", "stop": "10", "bind": "fluffy cat", "role": "subject"}
+    assert dict(tag.arguments) == {"lbw": "MIDD", "stop": "10", "bind": "fluffy cat", "role": "subject"}
 
 
 def test_tags_of_other_kinds_are_taken_out_but_not_read():

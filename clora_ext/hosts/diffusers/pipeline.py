@@ -22,7 +22,7 @@ from clora_ext.hosts.diffusers import texts
 from clora_ext.hosts.diffusers.checkpoint import Model
 from clora_ext.lora import files
 from clora_ext.lora.routing import counted, placed, routed
-from clora_ext.prompt import LoraFacts, Request, bind, find_tags, remove_tags
+from clora_ext.prompt import Binding, LoraFacts, bind, find_tags, remove_tags
 from clora_ext.settings import Settings, settings
 
 Progress = Callable[[int, int], None]
@@ -88,14 +88,14 @@ def generate(
     library: Library,
     picture: Picture,
     wanted: Settings | None = None,
-    requests: Sequence[Request] = (),
+    bindings: Sequence[Binding] = (),
     progress: Progress | None = None,
 ) -> Result:
     """Draw ``picture`` once per seed, all seeds in one batch. Raises ``CLoRAError`` for what can not be done."""
     started = time.perf_counter()
     wanted = wanted or settings()
-    names = dict.fromkeys([tag.name for tag in find_tags(picture.prompt)] + [request.lora for request in requests])
-    bound = bind(picture.prompt, library.facts(list(names)), requests)
+    names = dict.fromkeys([tag.name for tag in find_tags(picture.prompt)] + [binding.lora for binding in bindings])
+    bound = bind(picture.prompt, library.facts(list(names)), bindings)
     if not composes(bound, wanted):  # the host's own image: every LoRA on everything
         wanted = settings(wanted.profile, "merge", **wanted.changed)
     work = job(bound, remove_tags(picture.prompt), wanted)

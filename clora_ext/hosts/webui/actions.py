@@ -7,7 +7,7 @@ from typing import Any
 from clora_ext.errors import CLoRAError, SettingsError
 from clora_ext.hosts.webui import presets
 from clora_ext.hosts.webui.fields import PRESET, filled, spread
-from clora_ext.prompt import format_requests, parse_requests, write
+from clora_ext.prompt import edit_binding, format_bindings, parse_bindings
 
 Changed = dict[str, Any]
 """New values by field, the prompt among them; what is not there stays."""
@@ -27,9 +27,9 @@ def act(action: str, fields: Mapping[str, Any]) -> tuple[Changed, dict[str, Any]
 
 
 def _edit(wanted: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[Changed, dict[str, Any]]:
-    requests = parse_requests(fields["bindings"])
-    written, left = write(fields["prompt"], requests, [wanted["lora"]], wanted["changes"])
-    return {"prompt": written} | ({} if left == requests else {"bindings": format_requests(left)}), {}
+    bindings = parse_bindings(fields["bindings"])
+    written, left = edit_binding(fields["prompt"], bindings, [wanted["lora"]], wanted["changes"])
+    return {"prompt": written} | ({} if left == bindings else {"bindings": format_bindings(left)}), {}
 
 
 def _preset(wanted: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[Changed, dict[str, Any]]:

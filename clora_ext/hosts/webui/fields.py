@@ -5,7 +5,7 @@ from typing import Any
 
 from clora_ext.errors import SettingsError
 from clora_ext.knobs import KNOB, KNOBS, from_text, to_text
-from clora_ext.prompt import format_requests
+from clora_ext.prompt import format_bindings
 from clora_ext.request import read
 
 MAIN = ("step_size", "update_until", "mask_threshold", "lock_at")
@@ -51,7 +51,7 @@ def filled(wanted: Mapping[str, Any]) -> dict[str, Any]:
     made = request.settings
     advanced = {knob.name: made[knob.name] for knob in KNOBS if knob.name in made.changed and knob.name not in MAIN}
     return {
-        "enabled": request.enabled, "bindings": format_requests(request.bindings), "profile": made.profile,
+        "enabled": request.enabled, "bindings": format_bindings(request.bindings), "profile": made.profile,
         "method": made.method, "show_masks": request.show_masks, **{name: made[name] for name in MAIN},
         "advanced": to_text(advanced),
     }  # fmt: skip

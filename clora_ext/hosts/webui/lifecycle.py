@@ -23,7 +23,7 @@ from clora_ext.hosts.webui import compat, conditions, fields, networks, shown, t
 from clora_ext.hosts.webui.options import with_defaults
 from clora_ext.hosts.webui.reports import last, summary
 from clora_ext.hosts.webui.sampling import Sampling
-from clora_ext.prompt import Bound, Request, bind, find_tags, remove_tags
+from clora_ext.prompt import Binding, BoundPrompt, bind, find_tags, remove_tags
 from clora_ext.request import KEY, JobRequest, read, to_infotext
 
 log = logging.getLogger("clora")
@@ -33,7 +33,7 @@ log = logging.getLogger("clora")
 class Batch:
     """One batch of a job, bound: what ``sample`` needs to compose it."""
 
-    bounds: tuple[Bound, ...]
+    bounds: tuple[BoundPrompt, ...]
     works: tuple[Job, ...]
     nets: dict[str, Any]
     others: list[Any]
@@ -179,14 +179,14 @@ def _bound(p: Any, request: JobRequest) -> Batch | None:
     return _take_over(p, request, bounds, works)
 
 
-def _added_by_host(prompt: str) -> list[Request]:
+def _added_by_host(prompt: str) -> list[Binding]:
     """The LoRA that the setting “Add network to prompt” puts on everything is a style, unless it is bound by hand."""
     name = shared.opts.sd_lora
     tagged = [tag for tag in find_tags(prompt) if tag.name == name]
-    return [Request(name, role="style")] if name != "None" and tagged and prompt.rstrip().endswith(">") else []
+    return [Binding(name, role="style")] if name != "None" and tagged and prompt.rstrip().endswith(">") else []
 
 
-def _require_alike(bounds: Sequence[Bound]) -> None:
+def _require_alike(bounds: Sequence[BoundPrompt]) -> None:
     """The host loads the LoRAs of a batch's first prompt for all of it."""
     kinds = {tuple((part.lora, part.te, part.unet) for part in (*b.subjects, *b.styles)) for b in bounds}
     if len(kinds) > 1:
@@ -194,11 +194,11 @@ def _require_alike(bounds: Sequence[Bound]) -> None:
         raise BindingError(msg, field="prompt")
 
 
-def _wears(bound: Bound) -> list[Wear]:
+def _wears(bound: BoundPrompt) -> list[Wear]:
     return [Wear(part.lora, part.te, part.unet, part.dyn) for part in (*bound.subjects, *bound.styles)]
 
 
-def _merge(p: Any, bounds: Sequence[Bound]) -> None:
+def _merge(p: Any, bounds: Sequence[BoundPrompt]) -> None:
     """Let the host draw: all LoRAs on everything. Only what a binding adds to the prompt's tags is seen to."""
     wears = _wears(bounds[0])
     nets = networks.loaded([wear.name for wear in wears])
@@ -210,7 +210,7 @@ def _merge(p: Any, bounds: Sequence[Bound]) -> None:
         p.prompts = [bound.branches[0] for bound in bounds]  # as typed, but for an explicit trigger that is put in
 
 
-def _take_over(p: Any, request: JobRequest, bounds: tuple[Bound, ...], works: tuple[Job, ...]) -> Batch:
+def _take_over(p: Any, request: JobRequest, bounds: tuple[BoundPrompt, ...], works: tuple[Job, ...]) -> Batch:
     """Give the host the text that its own rows stand for and the LoRAs that are everywhere; the rest is ours."""
     work = works[0]
     every = {wear.name for wears in work.worn.values() for wear in wears}

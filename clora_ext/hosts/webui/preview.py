@@ -11,8 +11,7 @@ from clora_ext.engine.memory import GIB, extra_bytes, row_bytes
 from clora_ext.errors import CLoRAError, LoraError, PromptError
 from clora_ext.hosts.webui import networks, tokens
 from clora_ext.hosts.webui.pictures import STYLE, colour
-from clora_ext.prompt import LoraFacts, Outlook, Request, find_tags, outlook, remove_tags
-from clora_ext.prompt.outlook import Row
+from clora_ext.prompt import Binding, Inspection, LoraFacts, LoraRow, find_tags, inspect, remove_tags
 from clora_ext.request import JobRequest
 from clora_ext.settings import settings
 
@@ -39,7 +38,7 @@ def look(
         request = JobRequest(enabled=True, settings=settings())
     facts, missing = _facts(prompt, request.bindings)
     problems += missing
-    seen = outlook(prompt, facts, request.bindings)
+    seen = inspect(prompt, facts, request.bindings)
     problems += [seen.problem] if seen.problem and not missing else []
     cost = None if seen.bound is None else cost_of(seen, prompt, request, steps)
     extra = None if cost is None else _extra_memory(cost, request, size)
@@ -58,7 +57,7 @@ def look(
     }  # fmt: skip
 
 
-def cost_of(seen: Outlook, prompt: str, request: JobRequest, steps: int) -> Estimate:
+def cost_of(seen: Inspection, prompt: str, request: JobRequest, steps: int) -> Estimate:
     """The job's UNet rows; a plain image's where there is nothing to compose."""
     if not composes(seen.bound, request.settings):
         return estimate(settings(method="merge"), {0: ()}, steps)
@@ -88,15 +87,15 @@ def with_tokens(seen: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _facts(prompt: str, requests: Sequence[Request]) -> tuple[dict[str, LoraFacts], list[CLoRAError]]:
+def _facts(prompt: str, bindings: Sequence[Binding]) -> tuple[dict[str, LoraFacts], list[CLoRAError]]:
     """What is known of every LoRA that is named, and a problem for each that is not there or does not fit."""
     try:
         tags = [tag.name for tag in find_tags(prompt)]
     except PromptError:
-        tags = []  # the outlook says so
+        tags = []  # the inspection says so
     found: dict[str, LoraFacts] = {}
     problems: list[CLoRAError] = []
-    for name in dict.fromkeys([*tags, *(request.lora for request in requests)]):
+    for name in dict.fromkeys([*tags, *(binding.lora for binding in bindings)]):
         try:
             found[name] = networks.facts(name, refresh=False)
             if made_for := networks.misfit(name):
@@ -109,7 +108,7 @@ def _facts(prompt: str, requests: Sequence[Request]) -> tuple[dict[str, LoraFact
 
 
 def _line(
-    seen: Outlook, request: JobRequest, problems: Sequence[CLoRAError], cost: Estimate | None, extra: int | None
+    seen: Inspection, request: JobRequest, problems: Sequence[CLoRAError], cost: Estimate | None, extra: int | None
 ) -> str:
     """One sentence: what is wrong, or who draws what and what that costs."""
     if problems:
@@ -129,7 +128,7 @@ def _amount(memory: int) -> str:
     return f"{memory / GIB:.1f} GB" if memory >= 0.1 * GIB else f"{memory / 2**20:.0f} MB"
 
 
-def _told(row: Row) -> str:
+def _told(row: LoraRow) -> str:
     if row.role == "style":
         return f"{row.lora} everywhere"
     if row.role == "style_on":
@@ -137,13 +136,13 @@ def _told(row: Row) -> str:
     return f"{row.lora} on “{row.subject}”" + (f" (number {row.occurrence})" if row.places > 1 else "")
 
 
-def _rows(seen: Outlook, facts: Mapping[str, LoraFacts]) -> list[dict[str, Any]]:
+def _rows(seen: Inspection, facts: Mapping[str, LoraFacts]) -> list[dict[str, Any]]:
     """The rows, subjects in the colours of their masks."""
     subjects = [row for row in seen.rows if row.role == "subject"]
     return [_row(row, colour(subjects.index(row)) if row in subjects else STYLE, facts) for row in seen.rows]
 
 
-def _row(row: Row, hue: str, facts: Mapping[str, LoraFacts]) -> dict[str, Any]:
+def _row(row: LoraRow, hue: str, facts: Mapping[str, LoraFacts]) -> dict[str, Any]:
     known = next((fact for fact in facts.values() if fact.name == row.lora), LoraFacts(row.lora))
     return {
         "lora": row.lora,
@@ -159,16 +158,16 @@ def _row(row: Row, hue: str, facts: Mapping[str, LoraFacts]) -> dict[str, Any]:
     }
 
 
-def _words(seen: Outlook) -> list[dict[str, Any]]:
+def _words(seen: Inspection) -> list[dict[str, Any]]:
     owners = {word: index for index, row in enumerate(seen.rows) for word in row.words}
     return [
         {
-            "text": chip.text,
-            "occurrence": chip.occurrence,
-            "places": chip.places,
-            "choosable": chip.choosable,
-            "joined": chip.joined,
+            "text": word.text,
+            "occurrence": word.occurrence,
+            "places": word.places,
+            "choosable": word.choosable,
+            "joined": word.joined,
             "row": owners.get(index),
         }
-        for index, chip in enumerate(seen.chips)
+        for index, word in enumerate(seen.words)
     ]

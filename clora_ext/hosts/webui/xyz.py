@@ -7,7 +7,7 @@ from typing import Any
 from modules import scripts
 
 from clora_ext.errors import BindingError
-from clora_ext.prompt import Request, parse_requests, read_requests
+from clora_ext.prompt import Binding, parse_bindings, read_bindings
 from clora_ext.request import KEY
 from clora_ext.settings import KNOBS, METHODS, PROFILES, Knob
 
@@ -40,11 +40,11 @@ def overlaid(fields: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, An
 
 def _weighted(bindings: Any, weights: Mapping[str, float]) -> list[dict[str, Any]]:
     """Bindings as objects, with the weight of each LoRA in ``weights``."""
-    known = parse_requests(bindings) if isinstance(bindings, str) else read_requests(bindings)
+    known = parse_bindings(bindings) if isinstance(bindings, str) else read_bindings(bindings)
     changed = [replace(each, weight=weights.get(each.lora, each.weight)) for each in known]
-    changed += [Request(lora, weight=weight) for lora, weight in weights.items() if lora not in {k.lora for k in known}]
+    changed += [Binding(lora, weight=weight) for lora, weight in weights.items() if lora not in {k.lora for k in known}]
     return [
-        {name: value for name in Request.__slots__ if (value := getattr(each, name)) is not None} for each in changed
+        {name: value for name in Binding.__slots__ if (value := getattr(each, name)) is not None} for each in changed
     ]
 
 
@@ -110,13 +110,13 @@ def _each(read: Callable[[Any], Any]) -> Callable[[Any, Sequence[Any]], None]:
 
 def _lines(text: str) -> str:
     lines = text.replace(";", "\n")
-    parse_requests(lines)
+    parse_bindings(lines)
     return lines
 
 
 def _weight(text: str) -> dict[str, float]:
-    (request,) = parse_requests(text.replace(":", ": weight=", 1)) or (None,)
-    if request is None or request.weight is None:
+    (binding,) = parse_bindings(text.replace(":", ": weight=", 1)) or (None,)
+    if binding is None or binding.weight is None:
         msg = f"“{text}” names no LoRA and weight; write for example “tuxcat: 0.8”."
         raise BindingError(msg, field=WEIGHT)
-    return {request.lora: request.weight}
+    return {binding.lora: binding.weight}

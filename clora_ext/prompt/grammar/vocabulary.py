@@ -1,6 +1,6 @@
-"""English words that decide where a noun phrase ends and which of its words can be a subject.
+"""English words that decide where a noun phrase ends, and which of its words can be a subject.
 
-A short, closed grammar rather than a parser: where it can not tell, the binding asks the user.
+A short list of words, not a parser. Where it can not tell, the binding asks the user.
 """
 
 import re
@@ -69,6 +69,9 @@ GENERIC_NAMES = _words(
 _COUNT = re.compile(r"\d+\+?(?:girl|boy|other)s?")
 _PARTICIPLE = re.compile(r"[^\W\d_]{2,}ing")
 
+WordKind = Literal["of", "stop", "determiner", "participle", "content", "number"]
+"""What a word does in a phrase."""
+
 
 def is_count(word: str) -> bool:
     """Whether ``word`` is a tag such as 1girl, which counts people and is a noun."""
@@ -78,10 +81,12 @@ def is_count(word: str) -> bool:
 def is_participle(word: str) -> bool:
     """Whether ``word`` is a verb in -ing: an adjective before its noun, the end of the phrase after it."""
     low = word.casefold()
-    return _PARTICIPLE.fullmatch(low) is not None and not any(low in nouns for nouns in (ING_NOUNS, FRAMING, QUALITY))
+    if low in ING_NOUNS or low in FRAMING or low in QUALITY:
+        return False
+    return _PARTICIPLE.fullmatch(low) is not None
 
 
-def kind(word: str) -> Literal["of", "stop", "determiner", "participle", "content", "number"]:
+def classify(word: str) -> WordKind:
     """What ``word`` does in a phrase."""
     low = word.casefold()
     if low == "of":
@@ -97,10 +102,12 @@ def kind(word: str) -> Literal["of", "stop", "determiner", "participle", "conten
 
 def is_function(word: str) -> bool:
     """Whether ``word`` only joins others, or has no letter in it."""
-    return kind(word) not in ("content", "participle")
+    return classify(word) not in ("content", "participle")
 
 
 def can_be_subject(word: str) -> bool:
     """Whether ``word`` may be bound without anybody saying so: no adjective, no word about quality or framing."""
     low = word.casefold()
-    return kind(word) == "content" and not any(low in words for words in (QUALITY, FRAMING, ADJECTIVES))
+    if low in QUALITY or low in FRAMING or low in ADJECTIVES:
+        return False
+    return classify(word) == "content"

@@ -4,13 +4,12 @@ import json
 from dataclasses import asdict
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from clora_ext.errors import BindingError
-from clora_ext.prompt import FIELDS, ROLES, Request, format_requests, parse_requests, read_requests
-
-steady = settings(deadline=None, derandomize=True)
+from clora_ext.prompt import BINDING_FIELDS, ROLES, Binding, format_bindings, parse_bindings, read_bindings
+from tests.prompt.checks import steady
 
 PANEL = """
 tuxcat: cat
@@ -24,33 +23,33 @@ plain:
 late: weight=2, subject=red ball, occurrence=3
 """
 READ = (
-    Request("tuxcat", subject="cat"),
-    Request("browndog", subject="dog", occurrence=2, trigger="zorv", weight=0.8),
-    Request("watercolor", role="style"),
-    Request("sketch", role="style_on", on="cat"),
-    Request("ink", role="style_on", on="cat", occurrence=2, weight=0.5),
-    Request("a:b", subject="x, y", trigger=""),
-    Request("plain"),
-    Request("late", weight=2.0, subject="red ball", occurrence=3),
+    Binding("tuxcat", subject="cat"),
+    Binding("browndog", subject="dog", occurrence=2, trigger="zorv", weight=0.8),
+    Binding("watercolor", role="style"),
+    Binding("sketch", role="style_on", on="cat"),
+    Binding("ink", role="style_on", on="cat", occurrence=2, weight=0.5),
+    Binding("a:b", subject="x, y", trigger=""),
+    Binding("plain"),
+    Binding("late", weight=2.0, subject="red ball", occurrence=3),
 )
 
 
 def test_the_panel_is_read_line_by_line():
-    assert parse_requests(PANEL) == READ
-    assert parse_requests(PANEL.replace("\n", "\r\n")) == READ
-    assert parse_requests(" \n") == ()
+    assert parse_bindings(PANEL) == READ
+    assert parse_bindings(PANEL.replace("\n", "\r\n")) == READ
+    assert parse_bindings(" \n") == ()
 
 
 def test_what_people_type_is_written_as_they_type_it():
     text = "tuxcat: cat\nbrowndog: dog #2, weight=0.8, trigger=zorv\nwatercolor: style\nsketch: style on cat"
-    assert format_requests(parse_requests(text)) == text
+    assert format_bindings(parse_bindings(text)) == text
 
 
 def test_json_says_the_same():
-    entries = [{name: value for name, value in asdict(request).items() if value is not None} for request in READ]
-    assert parse_requests(json.dumps(entries)) == READ
-    assert parse_requests(json.dumps([asdict(request) for request in READ])) == READ
-    assert read_requests(tuple(entries)) == READ
+    entries = [{name: value for name, value in asdict(binding).items() if value is not None} for binding in READ]
+    assert parse_bindings(json.dumps(entries)) == READ
+    assert parse_bindings(json.dumps([asdict(binding) for binding in READ])) == READ
+    assert read_bindings(tuple(entries)) == READ
 
 
 WORDS = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
@@ -66,21 +65,21 @@ MAYBE = {
 
 
 @steady
-@given(st.lists(st.builds(Request, lora=NAMED, **MAYBE), max_size=3))
-def test_both_forms_round_trip(requests):
-    assert parse_requests(format_requests(requests)) == tuple(requests)
-    assert read_requests(json.loads(json.dumps([asdict(request) for request in requests]))) == tuple(requests)
+@given(st.lists(st.builds(Binding, lora=NAMED, **MAYBE), max_size=3))
+def test_both_forms_round_trip(bindings):
+    assert parse_bindings(format_bindings(bindings)) == tuple(bindings)
+    assert read_bindings(json.loads(json.dumps([asdict(binding) for binding in bindings]))) == tuple(bindings)
 
 
 @steady
 @given(st.text(st.sampled_from('ab:,=#" \n[]{}\\1style on'), max_size=20))
 def test_any_text_is_read_or_refused_with_a_sentence(text):
     try:
-        requests = parse_requests(text)
+        bindings = parse_bindings(text)
     except BindingError as problem:
         field, sentence = problem.field, problem.message
     else:
-        assert parse_requests(format_requests(requests)) == requests
+        assert parse_bindings(format_bindings(bindings)) == bindings
         return
     assert field.startswith("bindings")
     assert sentence.endswith(".")
@@ -90,7 +89,7 @@ def test_any_text_is_read_or_refused_with_a_sentence(text):
     ("text", "field", "words"),
     [
         ("tuxcat cat", "bindings[0]", ("Line 1", "no colon")),
-        ("\ntuxcat: cat, colour=red", "bindings[0].colour", ("Line 2", "colour", ", ".join(FIELDS))),
+        ("\ntuxcat: cat, colour=red", "bindings[0].colour", ("Line 2", "colour", ", ".join(BINDING_FIELDS))),
         ("tuxcat: cat, weight=heavy", "bindings[0].weight", ("heavy", "a number")),
         ("tuxcat: cat, weight=nan", "bindings[0].weight", ("nan", "a number")),
         ("tuxcat: cat #0", "bindings[0].occurrence", ("0", "whole number from 1")),
@@ -112,17 +111,17 @@ def test_any_text_is_read_or_refused_with_a_sentence(text):
         ("tuxcat: cat, trigger=<lora:x:1> y", "bindings[0].trigger", ("no tag",)),
         ('tuxcat: "\\q"', "bindings[0]", ("quoted as in JSON",)),
         ("[{]", "bindings", ("JSON list",)),
-        ("[1]", "bindings[0]", ("object", ", ".join(FIELDS))),
+        ("[1]", "bindings[0]", ("object", ", ".join(BINDING_FIELDS))),
         ('[{"subject": "cat"}]', "bindings[0].lora", ("no “lora”",)),
         ('[{"lora": 3}]', "bindings[0].lora", ("3", "text")),
         ('[{"lora": "a", "weight": true}]', "bindings[0].weight", ("True", "a number")),
         ('[{"lora": "a", "weight": "0.8"}]', "bindings[0].weight", ("'0.8'", "a number")),
-        ('[{"lora": "a"}, {"lora": "b", "name": "x"}]', "bindings[1].name", ("“name”", ", ".join(FIELDS))),
+        ('[{"lora": "a"}, {"lora": "b", "name": "x"}]', "bindings[1].name", ("“name”", ", ".join(BINDING_FIELDS))),
     ],
 )
 def test_a_wrong_binding_is_refused_by_name(text: str, field: str, words: tuple[str, ...]):
     with pytest.raises(BindingError) as caught:
-        parse_requests(text)
+        parse_bindings(text)
     assert caught.value.field == field
     assert all(word in caught.value.message for word in words)
     assert caught.value.status_code == 422
@@ -131,4 +130,4 @@ def test_a_wrong_binding_is_refused_by_name(text: str, field: str, words: tuple[
 @pytest.mark.parametrize("value", [None, "tuxcat: cat", {"lora": "a"}, 3])
 def test_bindings_must_be_a_list(value: object):
     with pytest.raises(BindingError, match="must be a list of objects"):
-        read_requests(value)
+        read_bindings(value)

@@ -1,0 +1,103 @@
+"""From a prompt as typed to the plan's text side: which words each LoRA draws, and every branch's text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from clora_ext.prompt.bindings.binding import Binding
+from clora_ext.prompt.branches import SubjectPlace, write_branches
+from clora_ext.prompt.grammar.prompt_text import PromptText, read_prompt_text
+from clora_ext.prompt.grammar.tags import find_tags, remove_tags
+from clora_ext.prompt.rules.assign import assign
+from clora_ext.prompt.rules.candidates import find_candidates
+from clora_ext.prompt.rules.evidence import LoraEvidence, gather_evidence
+from clora_ext.prompt.rules.facts import LoraFacts
+from clora_ext.prompt.rules.intents import merge_tags_and_bindings
+from clora_ext.prompt.rules.styles import Style, add_style_triggers, make_style
+from clora_ext.prompt.rules.subjects import BoundWords, Subject, bind_words, make_subject, require_separate_triggers
+
+
+@dataclass(frozen=True, slots=True)
+class BoundPrompt:
+    """The text side of one image's plan, with K subjects."""
+
+    subjects: tuple[Subject, ...]
+    styles: tuple[Style, ...]
+    base: str
+    """The prompt without tags and without any subject's trigger."""
+    branches: tuple[str, ...]
+    """K texts; that of subject k has the trigger of k and no other."""
+    places: tuple[tuple[SubjectPlace, ...], ...]
+    """``places[b][k]``: where subject k stands in the text of branch b, 0 (base) to K."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """K + 1 texts, the base's first."""
+        return (self.base, *self.branches)
+
+
+def bind(prompt: str, facts: Mapping[str, LoraFacts], bindings: Sequence[Binding] = ()) -> BoundPrompt:
+    """Bind the LoRAs of ``prompt`` (positive, after styles) and of ``bindings`` to words of the prompt.
+
+    ``facts`` maps the name of every LoRA there is, or at least of those in use, to what is known about it.
+    Raises ``PromptError`` for syntax and ``BindingError`` for a binding that is missing, in doubt or contradictory.
+
+    >>> facts = {"tuxcat": LoraFacts("tuxcat", triggers=("vako cat",)), "browndog": LoraFacts("browndog")}
+    >>> bound = bind("a vako cat and a dog <lora:tuxcat:1><lora:browndog:0.8>", facts)
+    >>> [(subject.lora, subject.trigger, subject.words) for subject in bound.subjects]
+    [('tuxcat', 'vako', 'cat'), ('browndog', None, 'dog')]
+    >>> bound.base
+    'a cat and a dog '
+    >>> bound.branches
+    ('a vako cat and a dog ', 'a cat and a dog ')
+    >>> bound.places[1][0]
+    SubjectPlace(subject=((7, 10),), trigger=((2, 6),))
+    """
+    tags = find_tags(prompt)
+    intents = merge_tags_and_bindings(tags, bindings, facts)
+    text = read_prompt_text(remove_tags(prompt))
+    evidence = gather_evidence(prompt, text, intents, tags)
+    of_subjects = [lora for lora in evidence if lora.intent.role == "subject"]
+    of_styles = [lora for lora in evidence if lora.intent.role != "subject"]
+    words = _bind_subjects(text, of_subjects)
+    subjects = _make_subjects(text, of_subjects, words)
+    styles = tuple(make_style(text, lora, subjects) for lora in of_styles)
+    words = _add_styles(words, of_styles, styles)
+    base, *branches = write_branches(text, words)
+    return BoundPrompt(
+        subjects=subjects,
+        styles=styles,
+        base=base.text,
+        branches=tuple(branch.text for branch in branches),
+        places=tuple(branch.places for branch in (base, *branches)),
+    )
+
+
+def _bind_subjects(text: PromptText, evidence: Sequence[LoraEvidence]) -> tuple[BoundWords, ...]:
+    """The words of every LoRA with a subject."""
+    intents = [lora.intent for lora in evidence]
+    wanted = [find_candidates(text, lora) for lora in evidence]
+    chosen = assign(text, intents, wanted)
+    pairs = zip(evidence, chosen, strict=True)
+    bound = tuple(bind_words(text, lora, candidate) for lora, candidate in pairs)
+    require_separate_triggers(text, intents, bound)
+    return bound
+
+
+def _make_subjects(
+    text: PromptText, evidence: Sequence[LoraEvidence], bound: Sequence[BoundWords]
+) -> tuple[Subject, ...]:
+    pairs = zip(evidence, bound, strict=True)
+    return tuple(make_subject(text, lora.intent, words) for lora, words in pairs)
+
+
+def _add_styles(
+    bound: Sequence[BoundWords], evidence: Sequence[LoraEvidence], styles: Sequence[Style]
+) -> tuple[BoundWords, ...]:
+    """Every subject's words with the triggers of the styles on it."""
+    changed: list[BoundWords] = []
+    for own, words in enumerate(bound):
+        on_it = [index for index, style in enumerate(styles) if style.on == own]
+        loras = [evidence[index] for index in on_it]
+        own_styles = [styles[index] for index in on_it]
+        changed.append(add_style_triggers(words, loras, own_styles))
+    return tuple(changed)

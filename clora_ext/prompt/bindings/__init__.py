@@ -1,0 +1,1 @@
+"""What somebody says about a LoRA: as objects, as the panel's text, in a tag."""

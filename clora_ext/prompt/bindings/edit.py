@@ -1,0 +1,96 @@
+"""A change of a binding, written into the LoRA's tag, so that the prompt says all, or into its own binding."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from clora_ext.prompt.bindings.binding import BINDING_FIELDS, Binding
+from clora_ext.prompt.bindings.in_tag import TAG_ARGUMENTS
+from clora_ext.prompt.grammar.tags import LORA_TAG_KINDS, TAG_PATTERN
+
+
+def edit_binding(
+    prompt: str, bindings: Sequence[Binding], names: Collection[str], changes: Mapping[str, Any]
+) -> tuple[str, tuple[Binding, ...]]:
+    """Change what is said of one LoRA, known by any of ``names``; gives the new prompt and bindings.
+
+    ``changes`` are new values by field; ``None`` takes a field back. A LoRA that has a binding of its own keeps it.
+    Others are written in their tags, or in a new binding where a tag can not hold a value (``:``, ``>``, ``=`` and line
+    breaks). Raises ``BindingError`` for a value that a field can not have.
+    """
+    first = next(iter(names))
+    given = {name: value for name, value in changes.items() if value is not None}
+    new = Binding(first, **given)
+    own = next((binding for binding in bindings if binding.lora in names), None)
+    inside = _find_tag(prompt, names)
+    if own is not None:
+        return prompt, _change_own(bindings, own, changes, tagged=inside is not None)
+    if inside is None or not _fits_in_tag(changes):
+        return prompt, (*bindings, new)
+    start, end = inside
+    changed = _change_tag(prompt[start:end], changes)
+    return prompt[:start] + changed + prompt[end:], tuple(bindings)
+
+
+def _find_tag(prompt: str, names: Collection[str]) -> tuple[int, int] | None:
+    """The characters inside of the LoRA's first tag, after ``<lora:``."""
+    for match in TAG_PATTERN.finditer(prompt):
+        if match[1] in LORA_TAG_KINDS and _read_name(match[2]) in names:
+            return match.span(2)
+    return None
+
+
+def _change_own(
+    bindings: Iterable[Binding], own: Binding, changes: Mapping[str, Any], *, tagged: bool
+) -> tuple[Binding, ...]:
+    """All bindings, ``own`` changed. It is left out where it says nothing any more and a tag names the LoRA."""
+    changed = replace(own, **changes)
+    empty = all(getattr(changed, name) is None for name in BINDING_FIELDS[1:])
+    if empty and tagged:
+        return tuple(binding for binding in bindings if binding is not own)
+    return tuple(changed if binding is own else binding for binding in bindings)
+
+
+def _read_name(inside: str) -> str:
+    positional = [item for item in inside.split(":") if not _is_argument(item)]
+    return positional[0] if positional else ""
+
+
+def _is_argument(item: str) -> bool:
+    """Whether ``item`` is ``name=value``; with two equal signs WebUI takes it for a positional one."""
+    return len(item.split("=", 2)) == 2
+
+
+def _fits_in_tag(changes: Mapping[str, Any]) -> bool:
+    texts = [str(value) for value in changes.values() if value is not None]
+    signs = set("".join(texts))
+    return signs.isdisjoint(":>=\n\r")
+
+
+def _change_tag(inside: str, changes: Mapping[str, Any]) -> str:
+    """The inside of a tag with ``changes`` made. Everything else in it stays as it is."""
+    items = inside.split(":")
+    gone = {TAG_ARGUMENTS[name] for name in changes if name in TAG_ARGUMENTS}
+    if changes.get("weight") is not None:
+        items = _set_weight(items, changes["weight"])
+        gone |= {"te", "unet"}
+    kept = [item for item in items if _read_argument(item) not in gone]
+    for name, value in changes.items():
+        if name in TAG_ARGUMENTS and value is not None:
+            kept.append(f"{TAG_ARGUMENTS[name]}={value}")
+    return ":".join(kept)
+
+
+def _set_weight(items: Sequence[str], weight: float) -> list[str]:
+    """A tag's items with one weight for both parts; the rank to keep, the fourth, stays."""
+    written = f"{weight:g}"
+    arguments = [item for item in items if _is_argument(item)]
+    positional = [item for item in items if not _is_argument(item)]
+    name, rank = positional[0], positional[3:]
+    if rank:
+        return [name, written, written, *rank, *arguments]
+    return [name, written, *arguments]
+
+
+def _read_argument(item: str) -> str | None:
+    return item.split("=", maxsplit=1)[0] if _is_argument(item) else None

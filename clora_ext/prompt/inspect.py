@@ -1,0 +1,148 @@
+"""What a prompt will do before anything is drawn: words to choose from, a row per LoRA, the first problem."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from clora_ext.errors import CLoRAError
+from clora_ext.prompt.bind import BoundPrompt, bind
+from clora_ext.prompt.bindings.binding import Binding, Role
+from clora_ext.prompt.grammar import vocabulary
+from clora_ext.prompt.grammar.lexer import split_words
+from clora_ext.prompt.grammar.prompt_text import PromptText, read_prompt_text
+from clora_ext.prompt.grammar.spans import WordSpan
+from clora_ext.prompt.grammar.tags import find_tags, remove_tags
+from clora_ext.prompt.rules.facts import LoraFacts
+from clora_ext.prompt.rules.intents import LoraIntent, merge_tags_and_bindings
+from clora_ext.prompt.rules.subjects import Subject
+
+
+@dataclass(frozen=True, slots=True)
+class PromptWord:
+    """A word of the prompt as somebody may point at it."""
+
+    text: str
+    occurrence: int
+    """Which of the places where it stands, from 1."""
+    places: int
+    """In how many places it stands."""
+    choosable: bool
+    """Whether it can be a subject: no function word, and there at every step."""
+    joined: bool
+    """Whether a phrase may go on with the next word: there is nothing between them but space."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoraRow:
+    """One LoRA: what is wanted of it and what it will draw."""
+
+    lora: str
+    te: float
+    unet: float
+    role: Role
+    subject: str | None = None
+    occurrence: int | None = None
+    trigger: str | None = None
+    on: str | None = None
+    tagged: bool = True
+    """Whether it has a tag in the prompt."""
+    words: WordSpan = ()
+    """Its subject's words, as indices of ``Inspection.words``."""
+    places: int = 0
+    """In how many places these words stand."""
+    problem: str | None = None
+    """Why it draws nothing yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a prompt will do."""
+
+    words: tuple[PromptWord, ...]
+    rows: tuple[LoraRow, ...]
+    bound: BoundPrompt | None
+    """What the job would use; ``None`` where there is a ``problem``."""
+    problem: CLoRAError | None
+    """What the job would be refused with."""
+
+
+def inspect(prompt: str, facts: Mapping[str, LoraFacts], bindings: Sequence[Binding] = ()) -> Inspection:
+    """As ``bind``, but a problem is part of the answer, and LoRAs without one are told all the same."""
+    try:
+        intents = merge_tags_and_bindings(find_tags(prompt), bindings, facts)
+        text = read_prompt_text(remove_tags(prompt))
+    except CLoRAError as error:
+        return Inspection((), (), None, error)
+    words = _list_words(text)
+    try:
+        bound = bind(prompt, facts, bindings)
+    except CLoRAError as error:
+        rows = tuple(_make_row_by_itself(prompt, text, intent, facts, bindings) for intent in intents)
+        return Inspection(words, rows, None, error)
+    rows = tuple(_make_row(text, intent, bound) for intent in intents)
+    return Inspection(words, rows, bound, None)
+
+
+def _list_words(text: PromptText) -> tuple[PromptWord, ...]:
+    places = Counter(text.keys)
+    so_far: Counter[str] = Counter()
+    words: list[PromptWord] = []
+    for word, key in zip(text.words, text.keys, strict=True):
+        so_far[key] += 1
+        choosable = vocabulary.can_be_subject(word.text) and not word.scheduled
+        joined = word.after == "soft"
+        words.append(PromptWord(word.text, so_far[key], places[key], choosable, joined))
+    return tuple(words)
+
+
+def _make_row(text: PromptText, intent: LoraIntent, bound: BoundPrompt) -> LoraRow:
+    """The row of a LoRA in a prompt that can be bound."""
+    row = _make_empty_row(intent)
+    for subject in bound.subjects:
+        if subject.lora == intent.name:
+            return _add_subject(text, row, subject)
+    for style in bound.styles:
+        if style.lora == intent.name and style.on is not None:
+            return replace(row, on=bound.subjects[style.on].lora)
+    return row
+
+
+def _make_row_by_itself(
+    prompt: str, text: PromptText, intent: LoraIntent, facts: Mapping[str, LoraFacts], bindings: Sequence[Binding]
+) -> LoraRow:
+    """The row of a LoRA with what it would draw if it were the only one: all together can not be bound."""
+    row = _make_empty_row(intent)
+    if intent.role != "subject":
+        return row
+    own = [binding for binding in bindings if binding.lora in (intent.name, *intent.facts.aliases)]
+    try:
+        bound = bind(_keep_tag(prompt, intent), facts, own)
+    except CLoRAError as error:
+        return replace(row, problem=error.message)
+    return _make_row(text, intent, bound)
+
+
+def _keep_tag(prompt: str, intent: LoraIntent) -> str:
+    """The prompt with the LoRA's own tag only."""
+    start, end = (0, 0) if intent.tag is None else intent.tag.span
+    before = remove_tags(prompt[:start])
+    after = remove_tags(prompt[end:])
+    return before + prompt[start:end] + after
+
+
+def _make_empty_row(intent: LoraIntent) -> LoraRow:
+    tagged = intent.tag is not None
+    return LoraRow(intent.name, intent.te, intent.unet, intent.role, on=intent.on, tagged=tagged)
+
+
+def _add_subject(text: PromptText, row: LoraRow, subject: Subject) -> LoraRow:
+    spans = text.find(split_words(subject.words))
+    known = subject.occurrence <= len(spans)
+    return replace(
+        row,
+        subject=subject.words,
+        occurrence=subject.occurrence,
+        trigger=subject.trigger,
+        words=spans[subject.occurrence - 1] if known else (),
+        places=len(spans),
+    )

@@ -1,0 +1,122 @@
+"""One subject for every LoRA, and no subject twice."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NoReturn
+
+from clora_ext.prompt.grammar.prompt_text import PromptText
+from clora_ext.prompt.grammar.spans import WordSpan
+from clora_ext.prompt.rules.candidates import Candidate, list_choices
+from clora_ext.prompt.rules.intents import LoraIntent
+
+
+def assign(
+    text: PromptText, intents: Sequence[LoraIntent], wanted: Sequence[tuple[Candidate, ...]]
+) -> tuple[Candidate, ...]:
+    """Choose one of ``wanted[k]`` for ``intents[k]``.
+
+    LoRAs that want the same word get its places in their own order if there is one for each. Raises ``BindingError``
+    for a LoRA with no candidate or with different words, and for LoRAs that want the same place.
+    """
+    for intent, found in zip(intents, wanted, strict=True):
+        _require_one_word(text, intent, found)
+    chosen = {index: found[0] for index, found in enumerate(wanted) if len(found) == 1}
+    _require_disjoint(text, intents, chosen)
+    while len(chosen) < len(intents):
+        free = _find_free(wanted, chosen)
+        settled = _settle(free)
+        if not settled:
+            _refuse(text, intents, wanted, free)
+        chosen.update(settled)
+        _require_disjoint(text, intents, chosen)
+    return tuple(chosen[index] for index in range(len(intents)))
+
+
+def _find_free(
+    wanted: Sequence[tuple[Candidate, ...]], chosen: Mapping[int, Candidate]
+) -> dict[int, tuple[Candidate, ...]]:
+    """For each LoRA without a subject, the candidates that no other LoRA has."""
+    taken: set[int] = set()
+    for candidate in chosen.values():
+        taken.update(candidate.subject)
+    free: dict[int, tuple[Candidate, ...]] = {}
+    for index, found in enumerate(wanted):
+        if index not in chosen:
+            free[index] = tuple(candidate for candidate in found if taken.isdisjoint(candidate.subject))
+    return free
+
+
+def _settle(free: Mapping[int, tuple[Candidate, ...]]) -> dict[int, Candidate]:
+    """The first group of LoRAs that want the same places and have one for each."""
+    for places in free.values():
+        subjects = _list_spans(places)
+        group = [index for index, others in free.items() if _list_spans(others) == subjects]
+        if len(group) == len(places):
+            return {index: free[index][order] for order, index in enumerate(group)}
+    return {}
+
+
+def _list_spans(found: Iterable[Candidate]) -> tuple[WordSpan, ...]:
+    return tuple(candidate.subject for candidate in found)
+
+
+def _require_one_word(text: PromptText, intent: LoraIntent, found: Collection[Candidate]) -> None:
+    how = f"say which with bind= in its tag or with a line “{intent.name}: word” in the bindings"
+    if not found:
+        msg = f"Nothing in the prompt tells the subject of LoRA “{intent.name}”; {how}; {list_choices(text)}."
+        raise intent.make_error(msg, "subject")
+    words: dict[str, str] = {}
+    for candidate in found:
+        written = text.join(candidate.subject)
+        words[written.casefold()] = written
+    if len(words) > 1:
+        either = " or ".join(f"“{word}”" for word in words.values())
+        msg = f"The subject of LoRA “{intent.name}” may be {either}; {how}."
+        raise intent.make_error(msg, "subject")
+
+
+def _require_disjoint(text: PromptText, intents: Sequence[LoraIntent], chosen: Mapping[int, Candidate]) -> None:
+    owners: dict[int, int] = {}
+    for index in sorted(chosen):
+        for word in chosen[index].subject:
+            if word in owners:
+                sharing = [intents[owners[word]], intents[index]]
+                _refuse_shared(text, sharing, chosen[index])
+            owners[word] = index
+
+
+def _refuse_shared(text: PromptText, sharing: Sequence[LoraIntent], place: Candidate) -> NoReturn:
+    names = " and ".join(f"“{intent.name}”" for intent in sharing)
+    word = text.join(place.subject)
+    msg = (
+        f"The LoRAs {names} are all bound to the same “{word}”; give each a word of its own with bind= in its tag, "
+        f"or occurrence= if the word stands there several times; {list_choices(text)}."
+    )
+    raise sharing[-1].make_error(msg, "subject")
+
+
+def _refuse(
+    text: PromptText,
+    intents: Sequence[LoraIntent],
+    wanted: Sequence[tuple[Candidate, ...]],
+    free: Mapping[int, tuple[Candidate, ...]],
+) -> NoReturn:
+    """Raise for the first LoRA that is left over: its word is taken, or stands in more places than are wanted."""
+    index, places = next(iter(free.items()))
+    subjects = set(_list_spans(wanted[index]))
+    rivals = [other for other, found in enumerate(wanted) if subjects.intersection(_list_spans(found))]
+    if len(rivals) > len(subjects) or not places:
+        sharing = [intents[other] for other in rivals]
+        _refuse_shared(text, sharing, wanted[index][0])
+    word = text.join(places[0].subject)
+    numbers = _list_occurrences(text, places)
+    stands = f"stands in {len(places)} places; choose one with {numbers}"
+    msg = f"“{word}”, the subject of LoRA “{intents[index].name}”, {stands}."
+    raise intents[index].make_error(msg, "occurrence")
+
+
+def _list_occurrences(text: PromptText, places: Sequence[Candidate]) -> str:
+    """How each of ``places``, which have the same words, is written in a binding."""
+    keys = text.keys_of(places[0].subject)
+    everywhere = text.find(keys)
+    numbers = [everywhere.index(place.subject) + 1 for place in places]
+    return " or ".join(f"occurrence={number}" for number in numbers)

@@ -1,0 +1,43 @@
+"""What is known about a LoRA's file before anything is bound."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from clora_ext.errors import BindingError
+
+
+@dataclass(frozen=True, slots=True)
+class LoraFacts:
+    """What is known about a LoRA's file."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    """Other names that tags and bindings may use for it."""
+    triggers: tuple[str, ...] = ()
+    """Activation texts from its metadata or the user's notes; each may hold commas."""
+    words: tuple[str, ...] = ()
+    """Class words that its training tags give, for example “cat”."""
+
+
+def find_facts(name: str, facts: Mapping[str, LoraFacts], field: str) -> LoraFacts:
+    """The facts of the LoRA with this name or alias. Raises ``BindingError`` in ``field`` if there is none."""
+    if name in facts:
+        return facts[name]
+    for known in facts.values():
+        if name == known.name or name in known.aliases:
+            return known
+    names = _list_names(facts)
+    near = get_close_matches(name, names, n=5, cutoff=0.6) or names[:8]
+    there = f"there is {', '.join(near)}" if near else "there are none at all"
+    msg = f"There is no LoRA “{name}”; {there}."
+    raise BindingError(msg, field=field)
+
+
+def _list_names(facts: Mapping[str, LoraFacts]) -> list[str]:
+    """Every name and alias, once."""
+    names: dict[str, None] = {}
+    for known in facts.values():
+        names[known.name] = None
+        names.update(dict.fromkeys(known.aliases))
+    return list(names)

@@ -1,0 +1,21 @@
+"""What several tests of prompts check with, and how their examples are drawn."""
+
+import re
+
+from hypothesis import settings
+
+from clora_ext.prompt import BoundPrompt
+
+steady = settings(deadline=None, derandomize=True)
+
+
+def check_places(bound: BoundPrompt) -> None:
+    """Every span holds the word that it stands for, and triggers stand in their own branch only."""
+    assert len(bound.places) == len(bound.texts) == len(bound.subjects) + 1
+    for number, (text, places) in enumerate(zip(bound.texts, bound.places, strict=True)):
+        assert len(places) == len(bound.subjects)
+        for index, (subject, place) in enumerate(zip(bound.subjects, places, strict=True)):
+            assert " ".join(text[start:end] for start, end in place.subject) == subject.words
+            trigger = subject.trigger if number == index + 1 else None
+            assert bool(place.trigger) == bool(trigger)
+            assert re.findall(r"\w+", trigger or "") == [text[start:end] for start, end in place.trigger]

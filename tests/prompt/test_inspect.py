@@ -1,0 +1,57 @@
+"""What a prompt will do before it is drawn."""
+
+import pytest
+
+from clora_ext.prompt import LoraFacts, bind, inspect, parse_bindings
+from tests.prompt import binding_table
+
+FACTS = {name: LoraFacts(name) for name in ("tuxcat", "browndog", "ink")}
+
+
+def test_the_inspection_agrees_with_the_binding():
+    prompt = "a cat <lora:tuxcat:1> and a dog <lora:browndog:1> <lora:ink:1:on=dog>"
+    seen = inspect(prompt, FACTS)
+    assert seen.problem is None
+    assert seen.bound == bind(prompt, FACTS)
+    assert [(row.lora, row.subject, row.on) for row in seen.rows] == [
+        ("tuxcat", "cat", None), ("browndog", "dog", None), ("ink", None, "browndog"),
+    ]  # fmt: skip
+    assert [seen.words[index].text for row in seen.rows for index in row.words] == ["cat", "dog"]
+
+
+def test_a_problem_with_one_does_not_hide_the_others():
+    seen = inspect("a cat and a cat and a dog <lora:tuxcat:1> <lora:browndog:1>", FACTS)
+    assert seen.bound is None
+    assert "occurrence" in seen.problem.message
+    tux, dog = seen.rows
+    assert tux.subject is None
+    assert "occurrence" in tux.problem
+    assert (dog.subject, dog.problem) == ("dog", None)
+    cats = [word for word in seen.words if word.text == "cat"]
+    assert [(word.occurrence, word.places, word.choosable) for word in cats] == [(1, 2, True), (2, 2, True)]
+    assert not next(word for word in seen.words if word.text == "and").choosable
+
+
+def test_a_phrase_knows_its_places_and_where_it_may_go_on():
+    seen = inspect("a house cat, a cat in the snow <lora:tuxcat:1:bind=house cat>", FACTS)
+    (row,) = seen.rows
+    assert (row.subject, row.occurrence, row.places) == ("house cat", 1, 1)
+    assert [word.text for word in seen.words if not word.joined] == ["cat"]
+
+
+@pytest.mark.parametrize("prompt", ["a cat AND a dog <lora:tuxcat:1>", "a cat <lora:tuxcat:much>", "<lora:none:1>"])
+def test_a_prompt_that_can_not_be_read_says_so(prompt: str):
+    seen = inspect(prompt, FACTS)
+    assert seen.bound is None
+    assert seen.problem.message.endswith(".")
+    assert seen.rows == ()
+
+
+@pytest.mark.parametrize("case", binding_table.CASES, ids=lambda case: case.prompt)
+def test_the_inspection_says_what_binding_says(case: binding_table.Case):
+    bindings = parse_bindings(case.bindings)
+    seen = inspect(case.prompt, binding_table.FACTS, bindings)
+    if case.error:
+        assert all(word in seen.problem.message for word in case.error)
+    else:
+        assert seen.bound == bind(case.prompt, binding_table.FACTS, bindings)
