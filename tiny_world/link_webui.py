@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import filecmp
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 from .model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[1]
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "out", "__pycache__")
+"""What a copy of the extension does without."""
 
 
 def links(webui: Path) -> dict[Path, Path]:
@@ -26,16 +32,49 @@ def link(webui: Path) -> list[Path]:
     if not (webui / "webui.py").is_file():
         raise SystemExit(f"There is no WebUI in {webui}: name the folder that holds webui.py.")
     made = links(webui)
-    for place in made:
-        if place.exists() and not place.is_symlink():
-            raise SystemExit(f"{place} is there already and is no link; move it away first.")
     for place, target in made.items():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.unlink(missing_ok=True)
-        place.symlink_to(target.resolve())
+        if place.exists() and not place.is_symlink() and not there(place, target):
+            raise SystemExit(f"{place} is there already and is no link of ours; move it away first.")
+    for place, target in made.items():
+        put(place, target.resolve())
     config = webui / "models" / "Stable-diffusion" / CONFIG.name
     config.write_text(CONFIG.read_text(encoding="utf-8").replace("@TOKENIZER@", str(TOKENIZER.resolve())), "utf-8")
     return [*made, config]
+
+
+def there(place: Path, target: Path) -> bool:
+    """Whether ``place`` is ``target`` already: a link or junction to it, or a copy of the file."""
+    if place.resolve() == target.resolve():
+        return True
+    return place.is_file() and target.is_file() and filecmp.cmp(place, target, shallow=False)
+
+
+def put(place: Path, target: Path) -> None:
+    """Link ``target`` at ``place``, in the place of an older link; where no link can be made, a junction or a copy."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.is_symlink():
+        place.unlink()
+    if place.exists():
+        return
+    try:
+        place.symlink_to(target, target_is_directory=target.is_dir())
+    except OSError:  # Windows asks for a right that few accounts have
+        _copy(place, target)
+
+
+def _copy(place: Path, target: Path) -> None:
+    if target.is_file():
+        shutil.copy2(target, place)
+    elif not junction(place, target):
+        shutil.copytree(target, place, ignore=LEFT_OUT)
+
+
+def junction(place: Path, target: Path, system: str = os.name) -> bool:
+    """Make a directory junction on Windows, for which everybody has the right; whether there is one now."""
+    if system != "nt":
+        return False
+    words = ["cmd", "/c", "mklink", "/J", str(place), str(target)]
+    return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
 
 if __name__ == "__main__":
