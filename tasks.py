@@ -52,6 +52,7 @@ class Task:
 
 TOOLS = ("tools",)
 TESTS = ("tools", "tests")
+WEBUI = ("WEBUI_DIR",)
 COVERED = ",".join(f"clora_ext/{part}/*" for part in PURE)
 TASKS = {
     "demo": Task("two personal subjects, four seeds: out/demo/compare.png", TOOLS, (Command("-m tiny_world.demo"),)),
@@ -68,17 +69,18 @@ TASKS = {
     "test-host-python": Task(
         "the unit tests on WebUI's own Python and torch",
         TESTS,
-        (Command("tests/host_python.py", arguments=("WEBUI_DIR",), variables={"PYTHONPATH": ""}),),
+        (Command("tests/host_python.py", WEBUI, variables={"PYTHONPATH": ""}),),
     ),
     "test-webui": Task(
-        "boots the real WebUI in WEBUI_DIR and drives it",
-        TESTS,
-        (Command("-m pytest -n 2 --dist loadfile tests/webui"),),
+        "drives the real WebUI in WEBUI_DIR", TESTS, (Command("-m pytest -n 2 --dist loadfile tests/webui"),)
     ),
     "link-webui": Task(
-        "extension, tiny checkpoint and LoRAs into WEBUI_DIR",
+        "extension, tiny checkpoint and LoRAs into WEBUI_DIR", TOOLS, (Command("-m tiny_world.link_webui", WEBUI),)
+    ),
+    "webui-for-tests": Task(
+        "sets AUTOMATIC1111 WebUI 1.10.1 up in WEBUI_DIR (WEBUI_SOURCES=..., PYTHON310=...; see CONTRIBUTING.md)",
         TOOLS,
-        (Command("-m tiny_world.link_webui", arguments=("WEBUI_DIR",)),),
+        (Command("-m tests.webui.install", WEBUI),),
     ),
     "screenshots": Task(
         "the page at every step of a test: out/screenshots, and docs/panel.png",
@@ -110,9 +112,7 @@ TASKS = {
         (Command("-m bench.speed", options={"--device": "DEVICE", "--time-limit": "TIME_LIMIT"}),),
     ),
     "bench-page": Task(
-        "what does the panel cost the page? out/bench/page.json; needs WEBUI_DIR and chromium",
-        TESTS,
-        (Command("-m bench.page_speed"),),
+        "what does the panel cost the page? out/bench/page.json", TESTS, (Command("-m bench.page_speed"),)
     ),
     "bench-webui": Task(
         "do 20 of the benchmark's cases get the same verdict through the real WebUI? out/bench/webui.json",

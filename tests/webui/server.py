@@ -31,6 +31,8 @@ from typing import Any
 import requests
 from PIL import Image
 
+from tests.webui.install import venv_python
+
 BOOT_SECONDS = 600.0
 """How long a boot may take; 8-17 s on two idle cores, many times that on busy ones."""
 
@@ -173,7 +175,7 @@ def find_webui() -> Path | None:
 def find_python(webui: Path) -> Path | None:
     """Return that WebUI's own Python: `WEBUI_PYTHON`, else the one in its `venv`; None when there is none."""
     named = os.environ.get("WEBUI_PYTHON")
-    python = Path(named).expanduser() if named else webui / "venv" / "bin" / "python"
+    python = Path(named).expanduser() if named else venv_python(webui)
     return python if python.is_file() else None
 
 
