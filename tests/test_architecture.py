@@ -26,7 +26,7 @@ for part in {PARTS}:
     importlib.import_module(f"clora_ext.{{part}}")
     print(part, [name for name in {HOSTS} if name in sys.modules])
 """
-    done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.splitlines() == [f"{part} []" for part in PARTS]
 
 

@@ -1,5 +1,6 @@
-"""It loads on Windows, macOS and Linux: no module, name or text of one system alone."""
+"""It loads on Windows, macOS and Linux: no module, name or text of one system only."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ SCRIPTS = ("preload.py", "install.py", "scripts/clora.py")
 def load(checkout: Path, *names: str) -> subprocess.CompletedProcess[str]:
     """Load scripts and modules of a checkout as on Windows."""
     command = [sys.executable, str(LOADS), str(checkout), *names]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
 
 
 def test_what_webui_loads_needs_no_unix():
@@ -46,7 +47,7 @@ def test_the_test_sees_a_module_that_windows_lacks(tmp_path: Path, line: str):
 
 
 def test_every_file_name_is_possible_on_windows():
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     if names.returncode != 0:
         pytest.skip("no git checkout")
     paths = names.stdout.rstrip("\0").split("\0")
@@ -54,6 +55,51 @@ def test_every_file_name_is_possible_on_windows():
     assert not [path for path in paths if Path(path).stem.lower() in ("con", "prn", "aux", "nul")]
     assert len({path.casefold() for path in paths}) == len(paths)
     assert max(map(len, paths)) < 150
+
+
+READERS = {"read_text": 0, "write_text": 1}
+"""Methods of a path that take an encoding, and how many arguments stand before it."""
+
+
+def without_encoding(call: ast.Call) -> bool:
+    """Whether a call reads or writes text as the system prefers, which on Windows is not UTF-8."""
+    names = {keyword.arg for keyword in call.keywords}
+    method = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    if "encoding" in names:
+        return False
+    if method in READERS:
+        return len(call.args) <= READERS[method]
+    return "text" in names and method in ("run", "Popen", "check_output")
+
+
+def places(text: str) -> list[int]:
+    """Lines of a source with such calls."""
+    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    return [call.lineno for call in calls if without_encoding(call)]
+
+
+def sources() -> list[Path]:
+    """All Python files of the project."""
+    folders = ("bench", "clora_ext", "scripts", "tests", "tiny_world")
+    return [*ROOT.glob("*.py"), *(path for folder in folders for path in (ROOT / folder).rglob("*.py"))]
+
+
+def test_every_text_has_its_encoding():
+    found = {str(path): places(path.read_text(encoding="utf-8")) for path in sources()}
+    assert {path: lines for path, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("path.read_text()", True), ("path.read_text('utf-8')", False), ("path.read_text(encoding='utf-8')", False),
+        ("path.write_text(text)", True), ("path.write_text(text, 'utf-8')", False),
+        ("subprocess.run(words, text=True)", True), ("subprocess.run(words, encoding='utf-8')", False),
+        ("self.mixed(name, text=True)", False),
+    ],
+)  # fmt: skip
+def test_the_test_sees_a_text_without_encoding(line: str, wrong: bool):
+    assert bool(places(line)) is wrong
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the other systems' ways are not there")

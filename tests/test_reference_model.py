@@ -7,12 +7,15 @@ import torch
 
 from tests.golden.authors import rebuild
 
+as_original = pytest.mark.skipif(not rebuild.AS_ORIGINAL, reason="torch may draw numbers here whose last bits differ")
+
 
 @pytest.fixture(scope="module")
 def model() -> rebuild.Weights:
     return rebuild.make_model(seed=0)
 
 
+@as_original
 def test_model_is_the_original(model: rebuild.Weights):
     assert rebuild.tensors_digest(model) == rebuild.DIGESTS["tiny-sd1"]
 
@@ -21,6 +24,7 @@ def test_another_seed_gives_another_model():
     assert rebuild.tensors_digest(rebuild.make_model(seed=1)) != rebuild.DIGESTS["tiny-sd1"]
 
 
+@as_original
 @pytest.mark.parametrize(("name", "seed"), [("tinyA", 1), ("tinyB", 2)])
 def test_lora_is_the_original(model: rebuild.Weights, name: str, seed: int):
     assert rebuild.tensors_digest(rebuild.make_lora(model, seed)) == rebuild.DIGESTS[name]

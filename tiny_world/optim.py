@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -236,8 +237,11 @@ def helpers(device: torch.device) -> int:
 
 
 def fan_out(function: Callable[[Any], Any], arguments: Sequence[Any], workers: int) -> Iterator[Any]:
-    """function(argument) for each argument in order, computed in `workers` processes, or here if there are none."""
-    if not workers:
+    """function(argument) for each argument in order, computed in `workers` processes, or here if there are none.
+
+    Elsewhere than on Linux always here: Windows can not fork, and what macOS's libraries hold does not survive it.
+    """
+    if not workers or not sys.platform.startswith("linux"):
         yield from map(function, arguments)
         return
     with torch.multiprocessing.get_context("fork").Pool(workers, initializer=torch.set_num_threads, initargs=(1,)) as p:

@@ -82,7 +82,7 @@ def write_tokenizer(folder: Path, seed: int = 0) -> int:
     folder.mkdir(parents=True, exist_ok=True)
 
     def put(name: str, text: str) -> None:
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")  # a merge must not end in a return
 
     put("vocab.json", json.dumps({entry: i for i, entry in enumerate(entries)}, ensure_ascii=False))
     put("merges.txt", "#version: 0.2\n" + "\n".join(f"{a} {b}" for a, b in merges) + "\n")

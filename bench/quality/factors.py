@@ -33,9 +33,8 @@ class Factor:
 
 def known() -> list[Factor]:
     """The factors of the file whose knobs exist, and every choice of each knob that the file does not name."""
-    listed = [
-        Factor(entry["name"], tuple(filter(_possible, entry["trials"]))) for entry in json.loads(FACTORS.read_text())
-    ]
+    entries = json.loads(FACTORS.read_text(encoding="utf-8"))
+    listed = [Factor(entry["name"], tuple(filter(_possible, entry["trials"]))) for entry in entries]
     named = {name for factor in listed for trial in factor.trials for name in trial}
     for knob in KNOBS:
         choices = (True, False) if isinstance(knob.default, bool) else knob.choices

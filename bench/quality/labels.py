@@ -101,7 +101,8 @@ def read_seen(text: str) -> dict[int, tuple[str, ...]]:
 def keep(out: Path, path: Path = LABELS) -> int:
     """Writes the labelled pictures to ``path``; gives how many."""
     seen = read_seen((out / "seen.txt").read_text(encoding="utf-8"))
-    entries = [entry for entry in json.loads((out / "pictures.json").read_text()) if entry["number"] in seen]
+    listed = json.loads((out / "pictures.json").read_text(encoding="utf-8"))
+    entries = [entry for entry in listed if entry["number"] in seen]
     lines = [json.dumps({**entry, "seen": seen[entry["number"]]}) for entry in entries]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return len(lines)

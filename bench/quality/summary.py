@@ -153,12 +153,14 @@ def about(
 
 def commit() -> str:
     """The commit that this runs from, with a plus sign where files differ from it; empty outside git."""
-    here = Path(__file__).resolve().parent
     try:
-        said = [
-            subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True).stdout.strip()
-            for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-        ]
+        number = _git("rev-parse", "--short=12", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return said[0] + ("+" if said[1] else "")
+    return number + ("+" if changed else "")
+
+
+def _git(*words: str) -> str:
+    line = ["git", "-C", str(Path(__file__).resolve().parent), *words]
+    return subprocess.run(line, capture_output=True, encoding="utf-8", check=True).stdout.strip()

@@ -56,7 +56,7 @@ def test_sheets_take_turns_and_labels_come_back(tmp_path, monkeypatch):
     )  # fmt: skip
     out = tmp_path / "labels"
     assert labels.sheet(store, out, 36) == 36
-    entries = json.loads((out / "pictures.json").read_text())
+    entries = json.loads((out / "pictures.json").read_text(encoding="utf-8"))
     groups = {(entry["method"], entry["prompt"]): 0 for entry in entries}
     for entry in entries:
         groups[entry["method"], entry["prompt"]] += 1

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 pytest.importorskip("diffusers", reason="the benchmark runs with the tools' Python")
@@ -32,15 +33,14 @@ def child() -> None:
 def test_workers_end_when_the_command_is_killed(tmp_path):
     file = tmp_path / "parent.py"
     file.write_text(PARENT, encoding="utf-8")
-    with subprocess.Popen(
-        [sys.executable, file], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(Path.cwd())}
-    ) as parent:
-        worker = int(parent.stdout.readline())
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    command = [sys.executable, file]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", env=environment) as parent:
+        worker = psutil.Process(int(parent.stdout.readline()))
         time.sleep(1)
         parent.kill()
-    for _ in range(300):
-        if not Path(f"/proc/{worker}").exists():
-            return
-        time.sleep(0.1)
-    os.kill(worker, 9)
-    pytest.fail("the worker lives on")
+    try:
+        worker.wait(30)
+    except psutil.TimeoutExpired:
+        worker.kill()
+        pytest.fail("the worker lives on")

@@ -109,7 +109,7 @@ def test_only_what_is_missing_is_drawn_in_batches():
 def test_a_store_survives_a_line_cut_off(tmp_path):
     store = Store(tmp_path / "lines.jsonl")
     store.add([{"key": "a", "n": 1}, {"key": "b", "n": 2}])
-    store.path.write_text(store.path.read_text()[:-5])
+    store.path.write_text(store.path.read_text(encoding="utf-8")[:-5], encoding="utf-8")
     again = Store(store.path)
     assert "a" in again
     assert "b" not in again
@@ -140,10 +140,10 @@ def test_the_command_resumes_and_writes_all_three_files(tmp_path, capsys):
              "--mode", "full", "--out", str(tmp_path)]  # fmt: skip
     lines = tmp_path / "quality.jsonl"
     assert main(given) == 0
-    kept = lines.read_text()
+    kept = lines.read_text(encoding="utf-8")
     assert main(given) == 0
-    assert lines.read_text() == kept
-    found = json.loads((tmp_path / "quality.json").read_text())
+    assert lines.read_text(encoding="utf-8") == kept
+    found = json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))
     assert found["complete"]
     assert found["hashes"]["judge"]
     own = found["methods"]["balanced"]["two"]
@@ -151,13 +151,13 @@ def test_the_command_resumes_and_writes_all_three_files(tmp_path, capsys):
     assert own["ci"][0] <= own["all_present"] <= own["ci"][1]
     assert set(found["base_rate"]) == {"two"}
     assert "balanced - merge" in found["differences"]["two"]
-    page = (tmp_path / "quality.html").read_text()
+    page = (tmp_path / "quality.html").read_text(encoding="utf-8")
     assert page.count("data:image/webp") >= 3
     assert "http" not in page
     other = str(tmp_path / "other")
     beside = f"elsewhere={tmp_path / 'quality.json'}"
     assert main([*given[:-1], other, "--report-only", "--beside", beside]) == 3
-    assert "`balanced, elsewhere`" in (tmp_path / "other" / "quality.md").read_text()
+    assert "`balanced, elsewhere`" in (tmp_path / "other" / "quality.md").read_text(encoding="utf-8")
     assert main([*given, "--rows", "nothing"]) == 2
     assert "balanced" in capsys.readouterr().err
 

@@ -96,7 +96,7 @@ def test_time_that_runs_out_is_said_and_nothing_is_saved(monkeypatch, tmp_path):
     drawn.left = 10**9
     assert sweep.run(drawn, ASKED, options) == 0
     assert saved == [("masks", 0.5, {"mask_threshold": 0.5})]
-    text = (tmp_path / "sweep-masks.md").read_text()
+    text = (tmp_path / "sweep-masks.md").read_text(encoding="utf-8")
     assert "| threshold | mask_threshold 0.5 | +" in text
     assert text.count("adopted") == 2
 

@@ -98,7 +98,7 @@ def test_the_main_figures_come_first_and_results_are_written_at_once(tmp_path):
     results = Results(tmp_path / "speed.json", {"device": "none"})
     case = Case("tiny", "paper", "clora", 2, 50, 128, 16, "meta", "float16", flops_ratio=4.5, rows=455)
     results.add(case)
-    assert json.loads(results.path.read_text())["cases"] == [asdict(case)]
+    assert json.loads(results.path.read_text(encoding="utf-8"))["cases"] == [asdict(case)]
 
 
 def test_the_low_memory_form_takes_less_and_costs_a_forward_more(monkeypatch):

@@ -8,14 +8,20 @@ import torch
 from clora_ext.hosts.diffusers.checkpoint import Model, load
 from clora_ext.hosts.diffusers.pipeline import Library, Picture, generate
 from clora_ext.request import read as read_request
-from tests.golden.authors.rebuild import parity_folder
+from tests.golden.authors.rebuild import AS_ORIGINAL, OtherNumbersError, parity_folder
 from tests.hosts import cases
 from tests.obvious.loras import write_loras
 
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
-    return parity_folder()
+    """The folder of the reference model, or a skip where its weights can not be drawn again."""
+    try:
+        return parity_folder()
+    except OtherNumbersError as error:
+        if AS_ORIGINAL:
+            raise
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,8 @@ FIGURES = Figures(base=dict.fromkeys(CASES, 0.9), loras={}, count=32, lora_count
 def test_a_training_that_was_stopped_is_one_training(tmp_path: Path) -> None:
     work, weights = tmp_path / "work", tmp_path / "weights"
     work.mkdir(), weights.mkdir()
-    (weights / history.FILE).write_text(json.dumps([{"stage": "vae", "seconds": 5.0, "device": "x"}]))
+    earlier = [{"stage": "vae", "seconds": 5.0, "device": "x"}]
+    (weights / history.FILE).write_text(json.dumps(earlier), encoding="utf-8")
 
     def stopped() -> None:
         raise KeyboardInterrupt

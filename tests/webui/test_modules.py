@@ -31,7 +31,7 @@ def lines(webui_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dic
         cwd=webui_dir,
         env={**environment, **ENVIRONMENT, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=SECONDS,
         check=False,
     )

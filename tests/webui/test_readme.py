@@ -31,7 +31,7 @@ def test_the_python_example_draws(world: WebUI):
 
 def test_the_shell_example_answers(world: WebUI):
     (code,) = blocks("sh")
-    done = subprocess.run(code.replace(HOST, world.url), shell=True, capture_output=True, text=True, check=True)
+    done = subprocess.run(code.replace(HOST, world.url), shell=True, capture_output=True, encoding="utf-8", check=True)
     told = json.loads(done.stdout)
     assert told["problems"] == []
     assert told["estimate"]["ratio"] > 1
