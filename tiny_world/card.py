@@ -134,7 +134,7 @@ judge that names what a picture shows. It is small enough to ship and exists to 
 - LoRAs: one of four scenes shows the concept alone from near, two from afar, one among other classes; batches of
   {latest["batch"]}, AdamW at {latest["rate"]:g}; a pixel of the subject counts {1 + latest["focus"]:g} times; attention
   not supervised. The second set (`lora-b`) has other seeds, and no setting of the extension was chosen by it.
-{earlier}- `make train-tiny` runs all of it, seeded and resumable; `--again` goes on from finished weights.
+{earlier}- `python tasks.py train-tiny` runs all of it, seeded and resumable; `--again` goes on from finished weights.
 
 {_table(("training", "minutes", "on"), times)}
 

@@ -167,7 +167,8 @@ class Parts:
 
 def _need(path: Path) -> Path:
     if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: check it out from the repository or run `make train-tiny`.")
+        message = f"{path} is missing: check it out from the repository or run `python tasks.py train-tiny`."
+        raise FileNotFoundError(message)
     return path
 
 

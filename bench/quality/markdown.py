@@ -1,4 +1,4 @@
-"""The table for the README."""
+"""The table for docs/quality.md."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -10,7 +10,11 @@ from bench.speed.growth import law, plot
 from clora_ext.settings import profile_value
 
 DOCS = Path("docs")
-FILES = {"cpu": DOCS / "bench" / "speed.json", "cuda": DOCS / "bench" / "speed-cuda.json"}
+FILES = {
+    "cpu": DOCS / "bench" / "speed.json",
+    "cuda": DOCS / "bench" / "speed-cuda.json",
+    "page": DOCS / "bench" / "page.json",
+}
 GIB = 2**30
 
 
@@ -61,7 +65,7 @@ def _number(value: float | None) -> str:
 
 
 def text(found: dict[str, dict[str, Any]]) -> str:
-    """The whole page. ``found`` has the data of the CPU's run and, where its file was kept, the GPU's."""
+    """The page. ``found`` has the data of the CPU's run and, where their files were kept, of GPU's and WebUI's page."""
     cpu = found["cpu"]
     parts = [INTRODUCTION, "## Counted, and timed on a CPU", _where(cpu["machine"]), table(cpu), *cpu.get("notes", [])]
     if "cuda" in found:
@@ -72,13 +76,15 @@ def text(found: dict[str, dict[str, Any]]) -> str:
         parts += ["## Growth", "![cost and peak against LoRAs, size and steps](bench/growth.png)", _laws(cpu["growth"])]
     if cpu["setup"]:
         parts += ["## Beside the UNet", _beside(cpu)]
+    if "page" in found:
+        parts += ["## WebUI's page", _page(found["page"])]
     return "\n\n".join(parts) + "\n"
 
 
 INTRODUCTION = """# What composing costs
 
-`make bench-speed` writes `out/bench/speed.json` (`DEVICE=cuda` runs whole pictures on a GPU, `TIME_LIMIT=seconds`
-ends earlier); this page is made from `docs/bench/speed.json` by `python -m bench.speed.page`.
+`python tasks.py bench-speed` writes `out/bench/speed.json` (`DEVICE=cuda` runs whole pictures on a GPU,
+`TIME_LIMIT=seconds` ends earlier); this page is made from `docs/bench` by `python -m bench.speed.page`.
 
 A ratio is to a plain picture of the same model with the LoRAs merged into its weights: 50 steps, two UNet rows each,
 SD1.5 at 512 pixels and SDXL at 1024, weights random. LoRAs sit on all linear layers of the transformer blocks. The
@@ -170,9 +176,26 @@ def _beside(data: dict[str, Any]) -> str:
     return "\n\n".join([setup, lead, "\n".join(rows)])
 
 
+def _page(data: dict[str, Any]) -> str:
+    load, picture = data["load"], data["plain_picture"]
+    seconds = load["without_us"] / 1000
+    return (
+        "In Chromium and over the API, against a WebUI without this extension, in turn (`python tasks.py bench-page`;\n"
+        f"medians of {data['times']}): {load['added']:.0f} ms more to load the page of {seconds:.1f} s, "
+        f"{data['typing']:.0f} ms from a key to a panel that follows it at\n300 words, and "
+        f"{picture['added']:.0f} ms more of {picture['without_us']:.0f} for a plain picture with the extension "
+        "installed and off."
+    )
+
+
+def read() -> dict[str, dict[str, Any]]:
+    """The data of the files that were kept."""
+    return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in FILES.items() if path.is_file()}
+
+
 def main() -> None:
     """Write the page and its picture."""
-    found = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in FILES.items() if path.is_file()}
+    found = read()
     if found["cpu"]["growth"]:
         plot(found["cpu"]["growth"], DOCS / "bench" / "growth.png")
     (DOCS / "benchmarks.md").write_text(text(found), encoding="utf-8")

@@ -150,5 +150,5 @@ def test_unknown_names_are_refused() -> None:
 
 
 def test_missing_file_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="make train-tiny"):
+    with pytest.raises(FileNotFoundError, match=r"tasks\.py train-tiny"):
         load_vae(tmp_path / "no.safetensors")
