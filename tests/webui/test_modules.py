@@ -3,40 +3,20 @@
 The comparison runs in WebUI's Python, without a model: see data/module_types.py.
 """
 
-import json
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.webui.conftest import CHECKOUT, HERE
-from tests.webui.server import DROPPED_VARIABLES, ENVIRONMENT, find_python
+from tests.webui.own_python import lines_of
 
 TOLERANCE = 1e-4
 """float32: our rows compute y + delta(x), the merge computes (W + dW) x."""
-
-SECONDS = 900.0
-"""How long WebUI's modules may take to load; 13 s on an idle machine."""
 
 
 @pytest.fixture(scope="module")
 def lines(webui_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     """What the comparison printed: a line per kind, and one with the kinds that the extension knows."""
-    python = find_python(webui_dir)
-    script, scratch = HERE / "data" / "module_types.py", tmp_path_factory.mktemp("data-dir")
-    environment = {name: value for name, value in os.environ.items() if name not in DROPPED_VARIABLES}
-    done = subprocess.run(
-        [str(python), str(script), str(webui_dir), str(CHECKOUT), str(scratch)],
-        cwd=webui_dir,
-        env={**environment, **ENVIRONMENT, "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return lines_of(webui_dir, "module_types.py", tmp_path_factory.mktemp("data-dir"))
 
 
 KINDS = (

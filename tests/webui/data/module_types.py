@@ -6,22 +6,17 @@ rows that wear it, on the others, and how much the LoRA changes at all.
 """
 
 import json
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-WEBUI, CHECKOUT, SCRATCH = (Path(argument) for argument in sys.argv[1:4])
-FLAGS = ["--skip-torch-cuda-test", "--use-cpu", "all", "--no-half", "--do-not-download-clip"]
-sys.argv = [sys.argv[0], *FLAGS, "--skip-load-model-at-start", "--data-dir", str(SCRATCH)]
-os.environ["IGNORE_CMD_ARGS_ERRORS"] = "1"
-os.chdir(WEBUI)
-sys.path[:0] = [str(WEBUI), str(CHECKOUT)]
+from bare_host import start
 
+start()  # first of all, for it puts WebUI's modules and ours where they can be imported
+
+import network  # noqa: E402
+import networks  # noqa: E402
 import torch  # noqa: E402
-from modules import initialize  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 Make = Callable[[nn.Module], nn.Module]
@@ -160,24 +155,8 @@ def kinds() -> list[Kind]:
     ]  # fmt: skip
 
 
-def start_host() -> Any:
-    """Load as much of WebUI as the built-in Lora extension needs; return its module `networks`."""
-    initialize.imports()  # in WebUI's own order, without which its modules import each other in circles
-    from modules import devices, extensions, scripts, sd_samplers
-
-    devices.dtype = devices.dtype_unet = torch.float32
-    sd_samplers.set_samplers()
-    extensions.list_extensions()
-    scripts.load_scripts()
-    import networks
-
-    return networks
-
-
-def module_of(networks: Any, net: Any, kind: Kind, layer: nn.Module) -> Any:
+def module_of(net: Any, kind: Kind, layer: nn.Module) -> Any:
     """The extension's module for a kind's tensors, found as it finds it when it loads a file."""
-    import network
-
     weights = network.NetworkWeights("lora_unet_probe", LAYER, dict(kind.weights), layer)
     made = [found for found in (known.create_module(net, weights) for known in networks.module_types) if found]
     return made[0]
@@ -189,10 +168,8 @@ def inputs(layer: nn.Module) -> Tensor:
     return torch.randn(4, 12, 10, 8) if wide else torch.randn(4, 7, 24)
 
 
-def compare(networks: Any, kind: Kind) -> dict[str, Any]:
+def compare(kind: Kind) -> dict[str, Any]:
     """Largest differences between our rows and the built-in merge."""
-    import network
-
     from clora_ext.core.rows import Half, Passage, Row
     from clora_ext.hosts.webui.networks import delta_of
     from clora_ext.lora.routing import placed, routed
@@ -203,7 +180,7 @@ def compare(networks: Any, kind: Kind) -> dict[str, Any]:
         nn.init.normal_(parameter, std=0.3)
     net = network.Network("probe", None)
     net.unet_multiplier, net.dyn_dim = 0.7, kind.dyn
-    module = net.modules[LAYER] = module_of(networks, net, kind, layer)
+    module = net.modules[LAYER] = module_of(net, kind, layer)
     x, rows = inputs(layer), [Row(image, 0, Half.COND) for image in range(4)]
 
     with torch.no_grad():
@@ -238,9 +215,8 @@ def main() -> None:
     """Compare every kind."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    networks = start_host()
     for kind in kinds():
-        print(json.dumps(compare(networks, kind)), flush=True)
+        print(json.dumps(compare(kind)), flush=True)
     print(json.dumps({"known": [type(known).__name__ for known in networks.module_types]}), flush=True)
 
 
