@@ -1,0 +1,1 @@
+# The tools' diffusers: diffusers/loaders/__init__.py

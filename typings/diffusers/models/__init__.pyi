@@ -1,0 +1,1 @@
+# The tools' diffusers: diffusers/models/__init__.py

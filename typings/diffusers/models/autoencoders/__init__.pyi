@@ -1,0 +1,1 @@
+# The tools' diffusers: diffusers/models/autoencoders/__init__.py

@@ -1,0 +1,1 @@
+# The tools' diffusers: diffusers/models/unets/__init__.py

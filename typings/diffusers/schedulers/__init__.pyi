@@ -1,0 +1,1 @@
+# The tools' diffusers: diffusers/schedulers/__init__.py

@@ -1,0 +1,9 @@
+# WebUI 1.10.1: modules/patches.py
+
+from collections.abc import Callable
+from typing import Any
+
+# Raises RuntimeError when ``key`` has replaced the field before; gives the original.
+def patch(key: str, obj: object, field: str, replacement: Callable[..., Any]) -> Callable[..., Any]: ...
+def undo(key: str, obj: object, field: str) -> None: ...
+def original(key: str, obj: object, field: str) -> Callable[..., Any] | None: ...

@@ -1,0 +1,26 @@
+# WebUI 1.10.1: modules/ui_components.py
+
+from types import TracebackType
+
+from gradio import Accordion, Button, Checkbox, Column, Row
+from typing_extensions import Self
+
+class FormComponent: ...
+class ToolButton(FormComponent, Button): ...
+class FormRow(FormComponent, Row): ...
+class FormColumn(FormComponent, Column): ...
+
+# A checkbox that is an accordion to the eye: open is true. Names beyond ``value`` go to both.
+class InputAccordion(Checkbox):
+    accordion_id: str
+    accordion: Accordion
+
+    def __init__(self, value: bool, *, label: str = ..., elem_id: str | None = None) -> None: ...
+    def extra(self) -> Column: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None: ...
