@@ -1,6 +1,8 @@
-"""The stubs of the tools in typings/ say what is so, and a stub that does not is found."""
+"""The type checker sees what it is there for, and the stubs of the tools in typings/ say what is so."""
 
 import importlib.util
+import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,52 @@ from tiny_world.model import TOKENIZER
 
 ROOT = Path(__file__).resolve().parents[1]
 STUBS = [stub for stub in read(ROOT / "typings") if stub.of_tools]
+
+MISTAKES = """
+import fcntl
+import resource
+from fastapi import APIRouter
+from gradio import Textbox
+from modules import extra_networks, shared
+from modules.script_callbacks import CFGDenoisedParams, CFGDenoiserParams, on_cfg_denoised, on_cfg_denoiser
+from network import Network
+
+def called(params: CFGDenoiserParams) -> None:
+    print(params.text_unconditional)  # wrong
+    print(params.text_cond[0])  # wrong
+    print(params.x[0], params.denoiser.step + 1)
+
+def predicted(params: CFGDenoisedParams, net: Network) -> None:
+    net.te_multiplier = None  # wrong
+    net.te_multiplier = 0.5
+    net.modules["name"].calc_updown()  # wrong
+
+on_cfg_denoiser(called, name="clora")
+on_cfg_denoised(called)  # wrong
+print(shared.opts.sd_lora.lower(), shared.cmd_opts.lowvram)
+print(shared.opts.sd_loras)  # wrong
+print(shared.cmd_opts.low_vram)  # wrong
+print(shared.state.interrupted())  # wrong
+shared.OptionInfo(1, "Label", on_change=print)  # wrong
+extra_networks.ExtraNetworkParams(["a"])
+APIRouter(prefix=1)  # wrong
+Textbox(lines="two")  # wrong
+with open("file", encoding="utf-8") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)  # wrong
+print(resource.getrusage(resource.RUSAGE_SELF))  # wrong
+"""
+
+
+def test_the_checker_sees_misuse_of_the_host_and_what_windows_lacks(tmp_path: Path):
+    pytest.importorskip("mypy", reason="the type checker runs with the tools' Python")
+    file = tmp_path / "mistakes.py"
+    file.write_text(MISTAKES, encoding="utf-8")
+    flags = ["--platform", "win32", "--cache-dir", str(tmp_path / "cache"), "--no-error-summary"]
+    command = [sys.executable, "-m", "mypy", *flags, str(file)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+    seen = {int(number) for number in re.findall(r":(\d+): error: ", done.stdout)}
+    wrong = {number for number, line in enumerate(MISTAKES.splitlines(), 1) if line.endswith("# wrong")}
+    assert seen == wrong, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
