@@ -25,7 +25,7 @@ QUIET_THREADS = {"GOMP_SPINCOUNT": "0", "OMP_WAIT_POLICY": "PASSIVE"}
 """Idle threads that spin make a busy machine ten times slower."""
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-PURE = ("core", "lora", "attention", "engine")
+PURE = ("settings", "prompt", "core", "batch", "lora", "attention", "engine")
 """Parts of ``clora_ext`` whose lines the unit tests must cover."""
 
 Variables = Mapping[str, str]
@@ -53,11 +53,21 @@ class Task:
 TOOLS = ("tools",)
 TESTS = ("tools", "tests")
 WEBUI = ("WEBUI_DIR",)
+SYSTEMS = ("linux", "win32", "darwin")
+"""What Python calls the three systems; the annotations are checked as for each."""
+
 COVERED = ",".join(f"clora_ext/{part}/*" for part in PURE)
 TASKS = {
     "demo": Task("two personal subjects, four seeds: out/demo/compare.png", TOOLS, (Command("-m tiny_world.demo"),)),
     "test": Task("everything that can run here", TESTS, ()),
-    "lint": Task("style and import directions", TESTS, (Command("-m ruff check ."),)),
+    "lint": Task(
+        "style, import directions, and annotations as for Linux, Windows and macOS",
+        TESTS,
+        (
+            Command("-m ruff check ."),
+            *(Command(f"-m mypy --platform {system} --cache-dir out/mypy/{system}") for system in SYSTEMS),
+        ),
+    ),
     "test-unit": Task(
         "all tests but the real WebUI's",
         TESTS,

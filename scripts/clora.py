@@ -6,7 +6,7 @@ from typing import Any
 
 from modules import script_callbacks, scripts
 
-from clora_ext.hosts.webui.compat import unsupported_host
+from clora_ext.hosts.webui.drive.compat import unsupported_host
 
 log = logging.getLogger("clora")
 REASON = unsupported_host()
@@ -14,7 +14,8 @@ REASON = unsupported_host()
 if REASON:
     log.error(REASON)
 else:
-    from clora_ext.hosts.webui import api, lifecycle, options, ui, xyz
+    from clora_ext.hosts.webui import lifecycle, options
+    from clora_ext.hosts.webui.page import api, panel, xyz
 
     class CLoRAScript(scripts.Script):
         """The always-on script of the txt2img tab."""
@@ -26,7 +27,7 @@ else:
             if is_img2img:
                 return False
             self.page: dict[str, Any] = {}
-            for name in ("prompt", *ui.COUNTED):
+            for name in ("prompt", *panel.COUNTED):
                 self.on_after_component(partial(self._meet, name), elem_id=f"txt2img_{name}")
             return scripts.AlwaysVisible
 
@@ -34,7 +35,7 @@ else:
             self.page[name] = event.component
 
         def ui(self, is_img2img: bool) -> list[Any]:
-            components, self.infotext_fields = ui.panel("txt2img", self.page)
+            components, self.infotext_fields = panel.build_panel("txt2img", self.page, lifecycle.SOURCE)
             return components
 
         def process(self, p: Any, *args: Any) -> None:
@@ -49,7 +50,11 @@ else:
         def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
             lifecycle.finished(p, processed)
 
+    def add_routes(_demo: Any, app: Any) -> None:
+        """Called when the page is served."""
+        api.add_routes(app, lifecycle.SOURCE, lifecycle.LAST_JOB)
+
     options.set_log_level()
-    script_callbacks.on_app_started(api.add_routes, name="clora")
+    script_callbacks.on_app_started(add_routes, name="clora")
     script_callbacks.on_before_ui(xyz.add_axes, name="clora")
     script_callbacks.on_ui_settings(options.add_options, name="clora")

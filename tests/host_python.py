@@ -13,7 +13,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ("pytest==9.2.0", "pytest-timeout==2.4.0", "hypothesis==6.168.5")
-TESTS = ("core", "lora", "attention", "engine", "prompt")
+TESTS = (
+    *(f"tests/{room}" for room in ("core", "batch", "lora", "attention", "engine", "prompt")),
+    *(f"tests/test_{name}.py" for name in ("patching", "portable", "settings")),
+)
+"""Those that need nothing but what a WebUI has."""
 
 
 def chosen(arguments: Sequence[str], variables: Mapping[str, str], system: str = os.name) -> tuple[Path, bool]:
@@ -26,13 +30,6 @@ def chosen(arguments: Sequence[str], variables: Mapping[str, str], system: str =
     return Path(arguments[0]) / "venv" / place, False
 
 
-def files() -> list[str]:
-    """The tests that need nothing but what a WebUI has."""
-    paths = sorted((ROOT / "tests").glob("test_[ps]*.py"))
-    single = [path.relative_to(ROOT).as_posix() for path in paths]
-    return [*(f"tests/{part}" for part in TESTS), *single]
-
-
 def run(python: Path) -> int:
     """Install the test tools if they are not there, and run the tests; the exit status of pytest."""
     tools = ROOT / "out" / "host-tools"
@@ -41,7 +38,7 @@ def run(python: Path) -> int:
     environment = os.environ | {"PYTHONPATH": str(tools), "PYTHONDONTWRITEBYTECODE": "1"}
     probe = "import sys, torch; print('Python', sys.version.split()[0], 'with torch', torch.__version__, flush=True)"
     subprocess.run([python, "-c", probe], check=True)
-    return subprocess.run([python, "-m", "pytest", "-q", *files()], cwd=ROOT, env=environment, check=False).returncode
+    return subprocess.run([python, "-m", "pytest", "-q", *TESTS], cwd=ROOT, env=environment, check=False).returncode
 
 
 def main(arguments: Sequence[str]) -> int:

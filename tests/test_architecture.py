@@ -9,8 +9,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 HOSTS = ("modules", "gradio", "fastapi", "diffusers", "transformers", "PIL")
 PARTS = (
-    "core.loss", "core.masks", "lora.routing", "lora.files", "attention.capture", "engine.session", "engine.job",
-    "prompt", "request", "settings",
+    "core.loss", "core.masks", "batch.context", "lora.routing", "lora.files", "attention.capture", "engine.run",
+    "engine.estimate", "prompt", "settings.request", "patching",
 )  # fmt: skip
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import tasks
-from clora_ext.prompt import find_tags, parse_requests
-from clora_ext.settings import METHODS, PROFILES
+from clora_ext.prompt import find_tags, parse_bindings
+from clora_ext.settings.profiles import METHODS, PROFILES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -145,7 +145,7 @@ def test_the_manual_names_every_profile_and_method():
 def test_a_tag_and_a_line_of_the_manual_say_the_same(row: list[str]):
     tag, line = (re.sub("`", "", cell) for cell in row[1:])
     (said,) = find_tags(tag)
-    (asked,) = parse_requests(line)
+    (asked,) = parse_bindings(line)
     assert said.name == asked.lora
     named = dict(re.findall(r":(\w+)=([^:>]+)", tag))
     given = {"bind": asked.subject, "occurrence": asked.occurrence, "trigger": asked.trigger, "on": asked.on}

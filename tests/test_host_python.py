@@ -41,6 +41,6 @@ def test_a_webui_without_a_python_is_no_failure(
 
 
 def test_every_file_that_is_named_is_there():
-    named = host_python.files()
+    named = host_python.TESTS
     assert all((ROOT / name).exists() for name in named)
     assert "tests/test_portable.py" in named

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from clora_ext.engine.peak import peak_bytes
+from clora_ext.engine.device import peak_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 LOADS = ROOT / "tests" / "data" / "load_script.py"

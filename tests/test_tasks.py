@@ -26,7 +26,6 @@ def words(name: str, system: str = "posix", **variables: str) -> list[list[str]]
     ("name", "expected"),
     [
         ("demo", ["-m", "tiny_world.demo"]),
-        ("lint", ["-m", "ruff", "check", "."]),
         ("link-webui", ["-m", "tiny_world.link_webui", "webui"]),
         ("test-host-python", ["tests/host_python.py", "webui"]),
         ("test-webui", ["-m", "pytest", "-n", "2", "--dist", "loadfile", "tests/webui"]),
@@ -34,6 +33,13 @@ def words(name: str, system: str = "posix", **variables: str) -> list[list[str]]
 )
 def test_a_command_on_each_system(system: str, python: str, name: str, expected: list[str]):
     assert words(name, system) == [[python, *expected]]
+
+
+@pytest.mark.parametrize("system", ["posix", "nt"])
+def test_lint_looks_at_style_and_at_the_annotations_as_for_each_system(system: str):
+    style, *checks = words("lint", system)
+    assert style[1:] == ["-m", "ruff", "check", "."]
+    assert [check[1:5] for check in checks] == [["-m", "mypy", "--platform", each] for each in tasks.SYSTEMS]
 
 
 def test_options_come_from_variables_that_are_set():
@@ -50,7 +56,7 @@ def test_every_command_runs_something_that_is_there(name: str):
         part = line[2] if line[1] == "-m" else line[1]
         path = part.replace(".", "/") if line[1] == "-m" else part
         ours = [ROOT / path, ROOT / f"{path}.py", ROOT / path / "__main__.py"]
-        assert part in ("pytest", "ruff", "coverage") or any(place.is_file() for place in ours), line
+        assert part in ("pytest", "ruff", "mypy", "coverage") or any(place.is_file() for place in ours), line
 
 
 @pytest.mark.parametrize("name", tasks.TASKS)
@@ -114,11 +120,11 @@ def installed(called: list[list[str]]) -> list[str]:
 def test_everything_is_installed_once_and_again_when_it_changed(called: list[list[str]]):
     assert tasks.main(["lint"]) == 0
     assert called[0][1:3] == ["-m", "venv"]
-    assert called[-1][1:] == ["-m", "ruff", "check", "."]
+    assert called[-1][1:3] == ["-m", "mypy"]
     assert installed(called) == ["requirements/tools.txt", "requirements/tests.txt"]
     called.clear()
     assert tasks.main(["lint"]) == 0
-    assert len(called) == 1, "nothing changed"
+    assert installed(called) == [], "nothing changed"
     later = (tasks.VENV / ".tests").stat().st_mtime + 5
     os.utime(tasks.ROOT / "requirements" / "tests.txt", (later, later))
     tasks.main(["lint"])

@@ -1,12 +1,20 @@
-"""A small UNet with ldm's attention names: the host of the engine's own tests."""
+"""A small host, written only against the port: a UNet with ldm's names, texts of plain words, LoRAs in a dictionary."""
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from clora_ext.core.rows import Half, Row
+from clora_ext.batch.conditions import Condition
+from clora_ext.batch.rows import Half, Row
+from clora_ext.engine.branches import ActiveLora, Branches
+from clora_ext.engine.report import StepReport
+from clora_ext.lora.deltas import Delta, LowRank
+from clora_ext.prompt import LoraFacts
+
+Loras = Mapping[str, Mapping[nn.Module, Delta]]
 
 
 class Attention(nn.Module):
@@ -52,40 +60,90 @@ class ToyUNet(nn.Module):
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.inp = nn.Conv2d(4, width, 3, padding=1)
-            self.blocks = nn.ModuleList([Block(width, context) for _ in range(3)])
-            self.down = nn.Conv2d(width, width, 3, stride=2, padding=1)
-            self.out = nn.Conv2d(width, 4, 3, padding=1)
+            blocks = [Block(width, context) for _ in range(3)]
+            inp, down = nn.Conv2d(4, width, 3, padding=1), nn.Conv2d(width, width, 3, stride=2, padding=1)
+            self.input_blocks = nn.ModuleList([inp, blocks[0], down])
+            self.middle_block = blocks[1]
+            self.output_blocks = nn.ModuleList([nn.Upsample(), blocks[2], nn.Conv2d(width, 4, 3, padding=1)])
             for parameter in self.parameters():
                 nn.init.normal_(parameter, std=0.8 / math.sqrt(max(parameter[0].numel(), 1)))
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        first = self.blocks[0](self.inp(x), context)
-        middle = self.blocks[1](self.down(first), context)
+        inp, first_block, down = self.input_blocks
+        first = first_block(inp(x), context)
+        middle = self.middle_block(down(first), context)
         up = nn.functional.interpolate(middle, first.shape[-2:], mode="nearest")
-        return self.out(self.blocks[2](first + up, context))
+        return self.output_blocks[2](self.output_blocks[1](first + up, context))
+
+
+class ToyTexts:
+    """A condition [token, width] for every row; a routed row has its branch's own."""
+
+    def __init__(self, tokens: Mapping[Row, Tensor]) -> None:
+        self.tokens = tokens
+
+    def at(self, rows: Sequence[Row], call: int) -> Mapping[Row, Condition]:
+        return {row: Condition(self.tokens[row._replace(routed=False)]) for row in rows}
+
+
+class ToyHost:
+    """Meets ``engine.port.Host``; token column c of a text is its word number c, from 1."""
+
+    adds_everywhere = False
+    device = torch.device("cpu")
+
+    def __init__(self, unet: nn.Module, loras: Loras, texts: Mapping[Row, Tensor], free: float | None = None) -> None:
+        self.unet, self.loras, self.texts, self.free = unet, loras, texts, free
+        self.steps: list[StepReport] = []
+
+    def facts(self, lora: str) -> LoraFacts:
+        return LoraFacts(lora)
+
+    def text_forms(self, text: str) -> Sequence[tuple[int, str]]:
+        return [(sys.maxsize, text)]
+
+    def columns(self, text: str, form: str, spans: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+        return tuple(1 + len(text[:start].split()) for start, _ in spans)
+
+    def encode(self, branches: Sequence[Branches]) -> ToyTexts:
+        return ToyTexts(self.texts)
+
+    def deltas(self, loras: Sequence[ActiveLora]) -> Loras:
+        return {lora.key: at_strength(self.loras[lora.name], lora.unet) for lora in loras}
+
+    def check_interrupt(self) -> None:
+        """Nobody interrupts."""
+
+    def show_progress(self, step: StepReport) -> None:
+        self.steps.append(step)
+
+    def free_bytes(self) -> float | None:
+        return self.free
+
+
+def at_strength(changes: Mapping[nn.Module, LowRank], weight: float) -> Mapping[nn.Module, Delta]:
+    """A LoRA's changes at another weight than 1."""
+    if weight == 1.0:
+        return changes
+    return {layer: LowRank(delta.down, delta.up, weight * delta.scale) for layer, delta in changes.items()}
 
 
 class ToyDenoiser:
-    """Meets the engine's port; ``texts`` has a condition [token, width] for every row."""
+    """Meets ``engine.port.Denoiser``; the UNet's output is the prediction."""
 
-    def __init__(self, unet: ToyUNet, texts: Mapping[Row, Tensor]) -> None:
-        self.unet, self.conditions = unet, texts
+    def __init__(self, unet: nn.Module, encoded: ToyTexts) -> None:
+        self.unet, self.encoded = unet, encoded
 
-    def forward(self, latent: Tensor, rows: Sequence[Row]) -> Tensor:
-        return self.unet(latent[[row.image for row in rows]], self.texts(rows).to(latent.dtype))
+    def conditions(self, rows: Sequence[Row]) -> list[Condition]:
+        found = self.encoded.at(rows, 0)
+        return [found[row] for row in rows]
 
-    def texts(self, rows: Sequence[Row]) -> Tensor:
-        """The rows' conditions; a routed row has its branch's own."""
-        return torch.stack([self.conditions[Row(row.image, row.branch, row.half)] for row in rows])
+    def predict(self, latent: Tensor, rows: Sequence[Row], condition: Condition) -> Tensor:
+        return self.unet(latent[[row.image for row in rows]], condition.tokens.to(latent.dtype))
 
 
 def texts(images: int, branches: int, *, tokens: int = 9, width: int = 6, seed: int = 1) -> dict[Row, Tensor]:
     """A random condition for every row."""
     generator = torch.Generator().manual_seed(seed)
-    return {
-        Row(image, branch, half): torch.randn(tokens, width, generator=generator)
-        for image in range(images)
-        for branch in range(branches)
-        for half in Half
-    }
+    places = [(image, branch, half) for image in range(images) for branch in range(branches) for half in Half]
+    return {Row(*place): torch.randn(tokens, width, generator=generator) for place in places}

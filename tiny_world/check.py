@@ -21,8 +21,9 @@ import torch
 from tqdm import tqdm
 
 from clora_ext.hosts.diffusers.checkpoint import load
-from clora_ext.hosts.diffusers.pipeline import Library, Picture, generate
-from clora_ext.settings import settings
+from clora_ext.hosts.diffusers.library import Library
+from clora_ext.hosts.diffusers.pipeline import Picture, generate
+from clora_ext.settings.profiles import build_settings
 
 from .judge import Judge, verdict
 from .lora import trigger_phrase
@@ -78,7 +79,7 @@ def perform(task: Task) -> Outcome:
     picture = Picture(
         prompt(task.pair, task.weight, task.suffix), seeds=task.seeds, steps=task.steps, cfg_scale=task.scale
     )
-    made = generate(_LOADED["model"], _LOADED["library"], picture, settings("balanced", task.method))
+    made = generate(_LOADED["model"], _LOADED["library"], picture, build_settings("balanced", task.method))
     verdicts = [verdict(_LOADED["judge"].find(np.asarray(image)), task.pair) for image in made.images]
     return Outcome(
         task,

@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from clora_ext.hosts.diffusers.checkpoint import Model, load
-from clora_ext.hosts.diffusers.pipeline import Library, Picture, Result, generate
-from clora_ext.settings import settings
+from clora_ext.hosts.diffusers.library import Library
+from clora_ext.hosts.diffusers.pipeline import Picture, Result, generate
+from clora_ext.settings.profiles import build_settings
 
 from .check import prompt
 from .judge import Judge, verdict
@@ -33,7 +34,7 @@ def draw(model: Model, library: Library, method: str) -> list[Result]:
     with tqdm(total=len(SEEDS), desc=method, unit="picture") as bar:
         for seed in SEEDS:
             picture = Picture(prompt(PAIR, WEIGHT), seeds=(seed,), steps=20, cfg_scale=4.0)
-            made.append(generate(model, library, picture, settings(method=method)))
+            made.append(generate(model, library, picture, build_settings(method=method)))
             bar.update()
     return made
 
@@ -42,7 +43,7 @@ def overlay(result: Result) -> Image.Image:
     """The picture, greyed, with each subject's mask in its colour."""
     image = result.images[0]
     grey = image.convert("L").convert("RGB")
-    for weights, colour in zip(result.report.weights[0][1:], COLOURS, strict=True):
+    for weights, colour in zip(result.report.region_masks[0][1:], COLOURS, strict=True):
         mask = Image.fromarray((weights * 150).to(torch.uint8).numpy()).resize(image.size, Image.Resampling.NEAREST)
         grey.paste(Image.new("RGB", image.size, colour), mask=mask)
     return grey

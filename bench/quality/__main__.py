@@ -16,8 +16,8 @@ from bench.quality.runner import Runner
 from bench.quality.store import Store
 from bench.quality.worker import Setup
 from clora_ext.errors import CLoRAError
-from clora_ext.hosts.diffusers.pipeline import Library
-from clora_ext.settings import METHODS, PROFILES
+from clora_ext.hosts.diffusers.library import Library
+from clora_ext.settings.profiles import METHODS, PROFILES
 from tiny_world.judge import Judge
 from tiny_world.model import WEIGHTS
 

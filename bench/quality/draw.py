@@ -8,10 +8,12 @@ from PIL import Image
 from torch import Tensor
 
 from bench.quality.jobs import Job
+from clora_ext.engine.prepare import bind_prompts
 from clora_ext.hosts.diffusers.checkpoint import Model
-from clora_ext.hosts.diffusers.pipeline import Library, Picture, generate
-from clora_ext.prompt import Binding, BoundPrompt, bind, find_tags, read_bindings
-from clora_ext.settings import settings
+from clora_ext.hosts.diffusers.library import Library
+from clora_ext.hosts.diffusers.pipeline import Picture, generate
+from clora_ext.prompt import Binding, BoundPrompt, read_bindings
+from clora_ext.settings.profiles import build_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,8 @@ class Drawn:
 def bound(library: Library, job: Job) -> BoundPrompt:
     """The job's prompt, bound."""
     bindings = read_bindings(list(job.prompt.bindings))
-    names = dict.fromkeys([tag.name for tag in find_tags(job.prompt.prompt)] + [binding.lora for binding in bindings])
-    return bind(job.prompt.prompt, library.facts(list(names)), bindings)
+    (found,) = bind_prompts([job.prompt.prompt], bindings, library.facts)
+    return found
 
 
 def draw(model: Model, library: Library, job: Job) -> list[Drawn]:
@@ -78,12 +80,12 @@ def _worn(lora: str, weight: float) -> tuple[Binding, ...]:
 def _drawn(
     model: Model, library: Library, job: Job, text: str, bindings: Sequence[Binding], alone: str | None = None
 ) -> Drawn:
-    wanted = job.method.settings if job.method.draws == "composed" else settings(method="merge")
+    wanted = job.method.settings if job.method.draws == "composed" else build_settings(method="merge")
     numbers = job.sampling
     picture = Picture(
         text, numbers.negative, job.seeds, numbers.steps, numbers.cfg_scale, numbers.width, numbers.height
     )
     result = generate(model, library, picture, wanted, bindings)
     loras = tuple(binding.lora for binding in bindings)[: len(result.report.subjects)]
-    weights = result.report.weights if wanted.masked else ()
+    weights = result.report.region_masks if wanted.masked else ()
     return Drawn(result.images, alone, weights, loras, result.report.rows, result.seconds)

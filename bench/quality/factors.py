@@ -4,22 +4,21 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bench.quality.methods import Method
 from clora_ext.errors import SettingsError
-from clora_ext.settings import KNOB, KNOBS, Value, settings
+from clora_ext.settings.knobs import KNOB, KNOBS
+from clora_ext.settings.profiles import build_settings
 
 FACTORS = Path(__file__).resolve().parent / "factors.json"
-UPDATES = ("update_until", "rounds", "step_", "temperature", "presence", "refresh", "gradient_row", "word_maps")
+UPDATES = ("update_until", "rounds", "step_", "temperature", "presence", "word_maps")
 """Prefixes of the knobs that only a latent update reads."""
 EVERYWHERE = ("text_encoder",)
 """Knobs that methods without masks read as well."""
-BY_ROW = ("gradient_row",)
-"""Knobs that only a profile composing by a row reads."""
-
-Trial = Mapping[str, Value]
+Trial = Mapping[str, Any]
 """Values of knobs, and ``weight`` for the LoRAs' weight."""
 
 
@@ -37,7 +36,7 @@ def known() -> list[Factor]:
     listed = [Factor(entry["name"], tuple(filter(_possible, entry["trials"]))) for entry in entries]
     named = {name for factor in listed for trial in factor.trials for name in trial}
     for knob in KNOBS:
-        choices = (True, False) if isinstance(knob.default, bool) else knob.choices
+        choices = [knob.parse(option) for option in knob.kind.options]
         if knob.name not in named and knob.name != "count_by" and choices:
             listed.append(Factor(knob.name.replace("_", " "), tuple({knob.name: choice} for choice in choices)))
     return [factor for factor in listed if factor.trials]
@@ -72,7 +71,7 @@ def changed(row: Method, trial: Trial) -> Method:
 
 def _possible(trial: Trial) -> bool:
     try:
-        settings(**{name: value for name, value in trial.items() if name != "weight"})
+        build_settings(**{name: value for name, value in trial.items() if name != "weight"})
     except SettingsError:
         return False
     return True
@@ -81,8 +80,6 @@ def _possible(trial: Trial) -> bool:
 def _read(name: str, row: Method) -> bool:
     """Whether a row's pictures depend on a knob."""
     method = row.method
-    if name in BY_ROW and row.settings["compose_by"] != "row":
-        return False
     if name == "weight" or name in EVERYWHERE:
         return name == "weight" or method != "merge"
     if name == "switch_every":

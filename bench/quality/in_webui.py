@@ -27,8 +27,9 @@ from bench.quality.jobs import Job, interleaved, seeds_of
 from bench.quality.methods import table
 from bench.quality.worker import find
 from clora_ext.hosts.diffusers.checkpoint import load
-from clora_ext.hosts.diffusers.pipeline import Library
+from clora_ext.hosts.diffusers.library import Library
 from clora_ext.prompt import Binding
+from clora_ext.settings.profiles import plain_changes
 from tests.webui.server import Setup, WebUI, find_python, find_webui
 from tests.webui.world import tiny_world
 from tiny_world.judge import Judge
@@ -46,7 +47,7 @@ def asked(binding: Binding) -> dict[str, Any]:
 def payload(job: Job, bindings: Sequence[Binding]) -> dict[str, Any]:
     """The txt2img request of a job's first seed."""
     numbers, wanted = job.sampling, job.method.settings
-    named = {"profile": wanted.profile, "method": wanted.method, **wanted.changed}
+    named = {"profile": wanted.profile, "method": wanted.method, **plain_changes(wanted)}
     return {
         "prompt": job.prompt.prompt,
         "negative_prompt": numbers.negative,

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from bench.quality.methods import Method
 from bench.quality.prompts import Prompt, Sampling
 from clora_ext.prompt import find_tags
+from clora_ext.settings.knobs import plain_values
 
 LEAKS = frozenset({"two", "same_class"})
 """Splits on which leakage is measured: it doubles the work."""
@@ -50,7 +51,7 @@ class Job:
             "prompt": asdict(self.prompt) | {"id": "", "split": self.prompt.split},
             "draws": self.method.draws,
             "method": wanted.method,
-            "knobs": dict(wanted.values),
+            "knobs": plain_values(wanted),
             "profile": wanted.profile,
             "weight": self.method.weight,
             "sampling": asdict(self.sampling),

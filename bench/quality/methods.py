@@ -4,8 +4,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from clora_ext.settings import METHODS, PROFILES, Settings, Value, settings
+from clora_ext.settings.knobs import Settings
+from clora_ext.settings.profiles import METHODS, PROFILES, build_settings
 
 TUNED = Path(__file__).resolve().parent / "tuned.json"
 WEIGHT = 1.0
@@ -24,12 +26,12 @@ class Method:
     profile: str = "balanced"
     method: str = "merge"
     weight: float = WEIGHT
-    knobs: Mapping[str, Value] = field(default_factory=dict)
+    knobs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def settings(self) -> Settings:
         """What the engine is asked for."""
-        return settings(self.profile, self.method, **self.knobs)
+        return build_settings(self.profile, self.method, **self.knobs)
 
 
 def table(tuned: Path = TUNED) -> dict[str, Method]:
@@ -47,7 +49,7 @@ def table(tuned: Path = TUNED) -> dict[str, Method]:
     return rows
 
 
-def save(name: str, weight: float, knobs: Mapping[str, Value], tuned: Path = TUNED) -> None:
+def save(name: str, weight: float, knobs: Mapping[str, Any], tuned: Path = TUNED) -> None:
     """Keep what tuning found for the row ``name``."""
     found = json.loads(tuned.read_text(encoding="utf-8")) if tuned.is_file() else {}
     found[name] = {"weight": weight, "knobs": dict(knobs)}

@@ -15,8 +15,9 @@ from bench.quality.extractors import Extractors
 from bench.quality.jobs import Job
 from bench.quality.methods import Method
 from bench.quality.prompts import Prompt, Sampling
-from clora_ext.hosts.diffusers.pipeline import Library
-from clora_ext.prompt import bind, find_tags, read_bindings
+from clora_ext.engine.prepare import bind_prompts
+from clora_ext.hosts.diffusers.library import Library
+from clora_ext.prompt import read_bindings
 from tiny_world.judge import Found
 
 EXTRACTORS = ("dino", "clip")
@@ -30,14 +31,13 @@ def reference_jobs(
     """``count`` pictures of each LoRA's subject alone, with that LoRA, once per wording of the prompts."""
     made: dict[str, Job] = {}
     for prompt in prompts:
-        bindings = read_bindings(list(prompt.bindings))
-        names = dict.fromkeys([t.name for t in find_tags(prompt.prompt)] + [b.lora for b in bindings])
-        for subject in bind(prompt.prompt, library.facts(list(names)), bindings).subjects:
+        (bound,) = bind_prompts([prompt.prompt], read_bindings(list(prompt.bindings)), library.facts)
+        for subject in bound.subjects:
             words = f"{subject.trigger} {subject.words}" if subject.trigger else subject.words
             text = f"a {words} <lora:{subject.lora}:{subject.unet:g}>"
             own = {subject.lora: prompt.subjects[subject.lora]} if subject.lora in prompt.subjects else {}
-            binding = {"lora": subject.lora, "subject": subject.words, "trigger": subject.trigger}
-            alone = Prompt(f"reference {subject.lora} {words}", "reference", text, own, (), None, (binding,))
+            bindings = ({"lora": subject.lora, "subject": subject.words, "trigger": subject.trigger},)
+            alone = Prompt(f"reference {subject.lora} {words}", "reference", text, own, (), None, bindings)
             method = Method("reference", "single", weight=weight)
             made[alone.id] = Job(alone, method, tuple(range(1, count + 1)), sampling)
     return list(made.values())

@@ -16,7 +16,7 @@ from bench.quality.jobs import Job, World
 from bench.quality.methods import Method
 from bench.quality.prompts import Prompt, PromptSet
 from bench.quality.protocol import References, references, similarities
-from clora_ext.settings import PROFILES
+from clora_ext.settings.profiles import PROFILES
 
 Table = dict[str, dict[str, dict[str, dict[int, Mapping[str, Any]]]]]
 """Lines by method, split, prompt and seed."""

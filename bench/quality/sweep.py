@@ -22,7 +22,7 @@ from bench.quality.prompts import Prompt, PromptSet
 from bench.quality.runner import Runner
 from bench.quality.store import Store
 from bench.quality.worker import Setup
-from clora_ext.settings import PROFILES
+from clora_ext.settings.profiles import PROFILES
 
 HALF = (15, 2)
 SCREENED = (30, 2)

@@ -19,7 +19,7 @@ from bench.quality.extractors import Extractors
 from bench.quality.jobs import Job, World
 from bench.quality.protocol import crops
 from clora_ext.hosts.diffusers.checkpoint import load
-from clora_ext.hosts.diffusers.pipeline import Library
+from clora_ext.hosts.diffusers.library import Library
 from tiny_world.judge import PRESENT, Found, Judge, decode, to_pixels
 
 

@@ -14,7 +14,7 @@ import torch
 
 from bench.speed import clock, count, growth, overhead, page
 from bench.speed.cases import COUNTS, LITTLE, RANK, STEPS, Case, Results, machine, order
-from clora_ext.settings import Settings
+from clora_ext.settings.knobs import Settings
 
 OUT = Path("out/bench/speed.json")
 TIMED = (2, 4)
@@ -71,7 +71,7 @@ def timed(chosen: Iterable[tuple[str, Settings, int, int]]) -> list[tuple[Settin
     every = [
         (wanted, concepts)
         for model, wanted, concepts, rank in chosen
-        if (model, rank) == ("sd15", RANK) and concepts in TIMED and wanted["memory"] != LITTLE
+        if (model, rank) == ("sd15", RANK) and concepts in TIMED and wanted.memory != LITTLE
     ]
     return sorted(every, key=lambda one: (one[0].profile in ("authors", "paper"), one[1]))
 

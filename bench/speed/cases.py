@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from clora_ext.engine.job import composes
+from clora_ext.engine.branches import composes
 from clora_ext.prompt import BoundPrompt, Subject
-from clora_ext.settings import METHODS, PROFILES, Settings, settings
+from clora_ext.settings.knobs import Settings
+from clora_ext.settings.profiles import METHODS, PROFILES, build_settings
 
 MODELS = ("sd15", "sdxl", "tiny")
 COUNTS = (2, 8, 4, 1)
@@ -70,7 +71,7 @@ class Results:
 
     def counted(self, model: str, wanted: Settings, k: int, rank: int) -> Case | None:
         """The case that was counted for ``wanted``; None if none was."""
-        key = (model, wanted.profile, wanted.method, k, rank, wanted["memory"])
+        key = (model, wanted.profile, wanted.method, k, rank, wanted.memory)
         return next((c for c in self.cases if (c.model, c.profile, c.method, c.k, c.rank, c.memory) == key), None)
 
     def put(self, before: Case, now: Case) -> Case:
@@ -103,16 +104,16 @@ def machine(device: str) -> dict[str, str | int]:
 
 def ways() -> Iterator[Settings]:
     """Every profile with its own method, those without a limit of their own once more with one, the other methods."""
-    yield from (settings(profile) for profile in PROFILES)
-    yield from (settings(name, memory=LITTLE) for name in PROFILES if not settings(name)["memory"])
-    yield from (settings(method=method) for method in METHODS if method not in ("clora", "merge"))
+    yield from (build_settings(profile) for profile in PROFILES)
+    yield from (build_settings(name, memory=LITTLE) for name in PROFILES if not build_settings(name).memory)
+    yield from (build_settings(method=method) for method in METHODS if method not in ("clora", "merge"))
 
 
 def effective(wanted: Settings, concepts: int) -> Settings:
     """What is really run: one LoRA alone is the host's own picture, in most profiles."""
     subject = Subject("L1", 1.0, 1.0, None, "subject", None, 1)
     bound = BoundPrompt((subject,) * concepts, (), "", ("",) * concepts, ())
-    return wanted if composes(bound, wanted) else settings(wanted.profile, "merge")
+    return wanted if composes(bound, wanted) else build_settings(wanted.profile, "merge")
 
 
 def order(
@@ -127,7 +128,7 @@ def order(
             for count in counts if rank == RANK else counts[:2]:
                 for wanted in ways():
                     name = wanted.profile if wanted.method == "clora" else wanted.method
-                    limited = wanted.method == "clora" and wanted != settings(wanted.profile)
+                    limited = wanted.method == "clora" and wanted != build_settings(wanted.profile)
                     chosen = not rows or (name in rows and not limited)
                     if chosen and (rank == RANK or wanted.method == "clora"):
                         yield model, wanted, count, rank

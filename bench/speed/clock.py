@@ -17,11 +17,12 @@ from bench.speed.count import adapted, brief, often, schedule, settled, visits_f
 from bench.speed.meter import meta_as_gpu
 from bench.speed.models import MODELS, loras, unet
 from bench.speed.stage import Call, Visit, compose
-from clora_ext.core.rows import Row
-from clora_ext.settings import Settings, settings
+from clora_ext.batch.rows import Row
+from clora_ext.settings.knobs import Settings
+from clora_ext.settings.profiles import build_settings
 
 REPEATS = 3
-PLAIN = settings(method="merge")
+PLAIN = build_settings(method="merge")
 
 
 class CpuClock:
@@ -47,8 +48,8 @@ class CpuClock:
         wanted = adapted(self.model, wanted)
         self._put(real=False)
         size = MODELS[self.model].pixels
-        self._memory = settled(self.network, size, wanted, concepts, rank)
-        visits = schedule(self.model, size, wanted, concepts, steps, self._memory)
+        self._bounds = settled(self.network, size, wanted, concepts, rank)
+        visits = schedule(self.model, size, wanted, concepts, steps, self._bounds)
         self._time(brief(wanted), concepts, rank, steps, visits)
         times = often(visits)
         if any(call not in self._seconds for call in times):
@@ -67,7 +68,7 @@ class CpuClock:
         deltas = loras(self.network, concepts, rank)
         with meta_as_gpu():
             size, order = MODELS[self.model].pixels, sorted(indices)
-            compose(self.network, size, wanted, deltas, steps, order, self._mark, self._enter, self._memory)
+            compose(self.network, size, wanted, deltas, steps, order, self._mark, self._enter, self._bounds)
 
     def _enter(self, rows: Sequence[Row]) -> None:
         key = tuple(rows), torch.is_grad_enabled()

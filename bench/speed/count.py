@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from bench.speed.cases import STEPS, Case, effective
 from bench.speed.meter import Meter, meta_as_gpu
 from bench.speed.models import MODELS, Scout, loras, unet
-from bench.speed.stage import Call, Settled, Visit, compose
-from clora_ext.engine.memory import Memory
+from bench.speed.stage import Bounds, Call, Visit, compose, found_bounds
 from clora_ext.lora.deltas import LowRank
-from clora_ext.settings import Settings, settings
+from clora_ext.settings.knobs import Settings
+from clora_ext.settings.profiles import build_settings
 
 BEFORE = 3
 """Steps that are run before a kind's first one, so that the engine is in the state that leads to it."""
@@ -45,14 +45,14 @@ def _scout(model: str) -> Scout:
 
 
 def schedule(
-    model: str, size: int, wanted: Settings, concepts: int, steps: int, memory: Memory | None = None
+    model: str, size: int, wanted: Settings, concepts: int, steps: int, bounds: Bounds | None = None
 ) -> list[Visit]:
     """Every step of a run, by the engine's own decisions."""
-    key = (model, size, repr(wanted), concepts, steps, memory and (memory.graph_rows, memory.plain_rows, memory.kept))
+    key = (model, size, wanted, concepts, steps, bounds)
     if key not in _SCHEDULES:
         with meta_as_gpu():
             no_loras = {f"L{k}": {} for k in range(1, concepts + 1)}
-            _SCHEDULES[key] = compose(_scout(model), size, wanted, no_loras, steps, memory=memory)
+            _SCHEDULES[key] = compose(_scout(model), size, wanted, no_loras, steps, bounds=bounds)
     return _SCHEDULES[key]
 
 
@@ -75,7 +75,7 @@ def often(visits: Iterable[Visit]) -> Counter[Call]:
 
 def brief(wanted: Settings) -> Settings:
     """The same kinds of calls in fewer rounds."""
-    return replace(wanted, values={**wanted.values, "rounds": min(wanted["rounds"], 2)})
+    return replace(wanted, rounds=min(wanted.rounds, 2))
 
 
 def count(model: str, wanted: Settings, concepts: int, rank: int, steps: int = 50, size: int | None = None) -> Count:
@@ -89,13 +89,13 @@ def count(model: str, wanted: Settings, concepts: int, rank: int, steps: int = 5
 
 def adapted(model: str, wanted: Settings) -> Settings:
     """``wanted`` with what the model asks for."""
-    return replace(wanted, values={**wanted.values, **MODELS[model].settings})
+    return replace(wanted, **MODELS[model].settings)
 
 
 def _counted(model: str, wanted: Settings, concepts: int, rank: int, steps: int, size: int) -> Count:
-    memory = settled(_network(model), size, wanted, concepts, rank)
-    visits = schedule(model, size, wanted, concepts, steps, memory)
-    costs = _metered(model, size, brief(wanted), concepts, rank, steps, visits_for(visits), memory)
+    bounds = settled(_network(model), size, wanted, concepts, rank)
+    visits = schedule(model, size, wanted, concepts, steps, bounds)
+    costs = _metered(model, size, brief(wanted), concepts, rank, steps, visits_for(visits), bounds)
     times = often(visits)
     if not set(times) <= set(costs):
         msg = f"“{wanted.profile}” on {model} with {concepts} LoRAs made other calls than its schedule says."
@@ -107,12 +107,10 @@ def _counted(model: str, wanted: Settings, concepts: int, rank: int, steps: int,
     )
 
 
-def settled(network: nn.Module, size: int, wanted: Settings, concepts: int, rank: int) -> Memory:
+def settled(network: nn.Module, size: int, wanted: Settings, concepts: int, rank: int) -> Bounds:
     """How many rows fit on ``network``, as the engine finds in its first step."""
-    memory = Memory(wanted["memory"])
     with meta_as_gpu():
-        compose(network, size, brief(wanted), loras(network, concepts, rank), STEPS, (0,), memory=memory)
-    return Settled(memory)
+        return found_bounds(network, size, brief(wanted), loras(network, concepts, rank), STEPS)
 
 
 def _metered(
@@ -123,7 +121,7 @@ def _metered(
     rank: int,
     steps: int,
     indices: tuple[int, ...],
-    memory: Memory,
+    bounds: Bounds,
 ) -> dict[Call, tuple[int, int]]:
     """FLOPs and peak bytes of one call of each kind, its backward included."""
     network = _network(model)
@@ -136,7 +134,7 @@ def _metered(
                 costs[calls[-1]] = meter.flops, meter.peak
             meter.start()
 
-        compose(network, size, wanted, deltas, steps, indices, mark, memory=memory)
+        compose(network, size, wanted, deltas, steps, indices, mark, bounds=bounds)
     return costs
 
 
@@ -149,7 +147,7 @@ def given(network: nn.Module, deltas: Mapping[str, Mapping[nn.Module, LowRank]])
 @cache
 def plain(model: str, steps: int = 50, size: int | None = None) -> Count:
     """A picture of the same model with the LoRAs merged into its weights: what a user would else wait for."""
-    return _counted(model, settings(method="merge"), 0, 0, steps, size or MODELS[model].pixels)
+    return _counted(model, build_settings(method="merge"), 0, 0, steps, size or MODELS[model].pixels)
 
 
 def case(
@@ -166,7 +164,7 @@ def case(
         rank=rank,
         device=device,
         dtype="float16",
-        memory=wanted["memory"],
+        memory=wanted.memory,
     )
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from bench.speed.cases import RANK, STEPS
 from bench.speed.count import count, plain
-from clora_ext.settings import PROFILES, Settings, settings
+from clora_ext.settings.knobs import Settings
+from clora_ext.settings.profiles import PROFILES, build_settings
 
 CONCEPTS = (1, 2, 3, 4, 6, 8)
 SIZES = (256, 384, 512, 768, 1024)
@@ -14,7 +15,7 @@ Points = list[dict[str, Any]]
 
 def growth(model: str = "sd15") -> dict[str, Points]:
     """Per axis (``k``, ``size``, ``steps``) a point for every profile and value; the rest as in the main cases."""
-    ways = [settings(profile) for profile in PROFILES]
+    ways = [build_settings(profile) for profile in PROFILES]
     return {
         "k": [_point(model, wanted, "k", k, k=k) for wanted in ways for k in CONCEPTS],
         "size": [_point(model, wanted, "size", size, size=size) for wanted in ways for size in SIZES],

@@ -1,6 +1,7 @@
 """The UNets that are measured, with random weights or none at all, and LoRAs on them."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,23 +40,33 @@ class Scout(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.levels = shape.levels
         self.config = SimpleNamespace(addition_embed_type=None, cross_attention_dim=8)
+        self.down_blocks = nn.ModuleList()
         with torch.device("meta"):
             self.conv_in = nn.Conv2d(4, 8, 1)
-            self.blocks = nn.ModuleList(
-                [nn.ModuleDict({"attn2": Attention(8, 8, heads=1, dim_head=8)}) for _ in self.levels]
-            )
+            for before, factor in pairwise((1, *shape.levels, 1)):
+                self.down_blocks.extend(_resizing(before, factor))
+                self.down_blocks.append(nn.ModuleDict({"attn2": Attention(8, 8, heads=1, dim_head=8)}))
+            del self.down_blocks[-1]
         self.device = torch.device("meta")
 
     def forward(self, sample: Tensor, time: int, encoder_hidden_states: Tensor) -> SimpleNamespace:
         """The maps that the real one has, at the same sizes in the same order."""
         x = self.conv_in(sample)
-        for factor, block in zip(self.levels, self.blocks, strict=True):
-            pixels = x[..., ::factor, ::factor].flatten(2).transpose(1, 2)
-            pixels = pixels + block["attn2"](pixels, encoder_hidden_states=encoder_hidden_states)
-            x = x + pixels.sum()
+        for block in self.down_blocks:
+            if isinstance(block, nn.ModuleDict):
+                pixels = block["attn2"](x.flatten(2).transpose(1, 2), encoder_hidden_states=encoder_hidden_states)
+                x = x + pixels.transpose(1, 2).view_as(x)
+            else:
+                x = block(x)
         return SimpleNamespace(sample=x[:, :4])
+
+
+def _resizing(before: int, after: int) -> list[nn.Module]:
+    """What leads from a picture ``before`` times smaller than the latent to one ``after`` times smaller."""
+    if after >= before:
+        return [nn.Conv2d(8, 8, 1, stride=2) for _ in range((after // before).bit_length() - 1)]
+    return [nn.Upsample(scale_factor=2.0) for _ in range((before // after).bit_length() - 1)]
 
 
 SD15 = {

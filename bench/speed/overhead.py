@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from clora_ext.hosts.diffusers.checkpoint import Model, load
-from clora_ext.hosts.diffusers.pipeline import Library, Picture, generate
-from clora_ext.settings import settings
+from clora_ext.hosts.diffusers.library import Library
+from clora_ext.hosts.diffusers.pipeline import Picture, generate
+from clora_ext.settings.profiles import build_settings
 from tiny_world.model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
 
 PROMPT = "a vako cat <lora:tuxcat:1> and a pleko dog <lora:browndog:1> in the grass"
@@ -40,7 +41,7 @@ def _until_first_call(model: Model, library: Library, method: str) -> float:
     handle = model.unet.register_forward_pre_hook(stop)
     since = time.process_time()
     try:
-        generate(model, library, Picture(PROMPT, steps=STEPS), settings(method=method))
+        generate(model, library, Picture(PROMPT, steps=STEPS), build_settings(method=method))
     except _Called:
         return time.process_time() - since
     finally:
@@ -57,9 +58,9 @@ def overhead(profile: str = "balanced") -> dict[str, Any]:
     model, library = load(CHECKPOINT, CONFIG, TOKENIZER), Library(WEIGHTS / "lora")
     torch.set_num_threads(1)
     picture = Picture(PROMPT, steps=STEPS)
-    generate(model, library, picture, settings(profile))
+    generate(model, library, picture, build_settings(profile))
     profiler = cProfile.Profile(time.process_time)
-    result = profiler.runcall(generate, model, library, picture, settings(profile))
+    result = profiler.runcall(generate, model, library, picture, build_settings(profile))
     steps = len(result.report.steps)
     rows = [
         {"function": f"{Path(file).stem}.{name}", "calls": count, "ms_per_step": round(own / steps * 1e3, 3)}

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.speed.cases import Case
 from bench.speed.growth import law, plot
-from clora_ext.settings import profile_value
+from clora_ext.settings.profiles import profile_value
 
 DOCS = Path("docs")
 FILES = {

@@ -5,6 +5,7 @@ the engine's own decisions see real tensors. Each subject has a region, a stripe
 large as subjects are and what works by the pixel has its share of pixels to work on.
 """
 
+import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -16,19 +17,27 @@ import torch
 from torch import Tensor, nn
 
 from clora_ext.attention import capture
-from clora_ext.core.concepts import Concept, Plan
-from clora_ext.core.regions import Packed, Regions
-from clora_ext.core.rows import Row
-from clora_ext.core.schedule import Moment
+from clora_ext.batch.conditions import Condition
+from clora_ext.batch.packing import PixelGroups
+from clora_ext.batch.regions import RegionPyramid
+from clora_ext.batch.rows import Row
+from clora_ext.core.schedule import SamplingPoint
+from clora_ext.engine.branches import ActiveLora, Branches
+from clora_ext.engine.device import free_bytes
+from clora_ext.engine.graphs import GraphKeeps
 from clora_ext.engine.memory import Memory
-from clora_ext.engine.session import installed
+from clora_ext.engine.prepare import prepare
+from clora_ext.engine.report import StepReport
+from clora_ext.engine.run import composing
 from clora_ext.engine.step import Composition
 from clora_ext.lora.deltas import LowRank
 from clora_ext.lora.stacks import Stack
-from clora_ext.settings import Settings
+from clora_ext.prompt import Binding, LoraFacts
+from clora_ext.settings.knobs import Settings
 
 TOKENS = 77
 CFG = 7.5
+BLOCKS = ("down_blocks", "mid_block", "up_blocks")
 
 
 class _Enter(torch.autograd.Function):
@@ -69,6 +78,10 @@ class Gate(nn.Module):
         super().__init__()
         self.unet = unet
 
+    def __getattr__(self, name: str) -> Any:
+        """Its blocks are the UNet's, by whose names cross-attention is found."""
+        return getattr(self.unet, name) if name in BLOCKS else super().__getattr__(name)
+
     @property
     def device(self) -> torch.device:
         """Where the engine computes."""
@@ -93,13 +106,13 @@ def regions(concepts: int, network: nn.Module) -> Generator[None, None, None]:
     What routed rows are made of stands where ``network`` is, which may change where it is a meta device at times.
     """
     measured = capture.token_maps
-    shares, packed = Regions.shares, Regions.packed
+    shares, groups = RegionPyramid.lora_shares, RegionPyramid.pixel_groups
 
-    def placed_shares(self: Regions, *args: Any) -> Tensor:
+    def placed_shares(self: RegionPyramid, *args: Any) -> Tensor:
         return shares(self, *args).to(place(network))
 
-    def placed_packed(self: Regions, *args: Any) -> Packed | None:
-        found, device = packed(self, *args), place(network)
+    def placed_groups(self: RegionPyramid, *args: Any) -> PixelGroups | None:
+        found, device = groups(self, *args), place(network)
         places = tuple((at.to(device), share.to(device)) for at, share in found.places) if found else ()
         return found and replace(found, index=found.index.to(device), places=places, base=found.base.to(device))
 
@@ -120,7 +133,7 @@ def regions(concepts: int, network: nn.Module) -> Generator[None, None, None]:
             found, stripes(tuple(map(tuple, columns)), round(found.shape[-1] ** 0.5), device, found.dtype)
         )
 
-    placed_factors = Stack._for
+    placed_factors = Stack._factors_of
 
     def kept_factors(self: Stack, product: Any, output: Tensor) -> tuple[Tensor, Tensor]:
         factors, views = self._factors, self._views
@@ -132,17 +145,10 @@ def regions(concepts: int, network: nn.Module) -> Generator[None, None, None]:
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(capture, "token_maps", shown))
         if place(network).type != "cuda":
-            stack.enter_context(mock.patch.object(Stack, "_for", kept_factors))
-            stack.enter_context(mock.patch.object(Regions, "shares", placed_shares))
-            stack.enter_context(mock.patch.object(Regions, "packed", placed_packed))
+            stack.enter_context(mock.patch.object(Stack, "_factors_of", kept_factors))
+            stack.enter_context(mock.patch.object(RegionPyramid, "lora_shares", placed_shares))
+            stack.enter_context(mock.patch.object(RegionPyramid, "pixel_groups", placed_groups))
         yield
-
-
-def plan(concepts: int) -> Plan:
-    """One-token subjects and triggers; concept c has columns 2c + 1 (trigger) and 2c + 2 in every branch."""
-    return Plan(
-        tuple(Concept(str(c), tuple((2 * c + 2,) for _ in range(concepts + 1)), (2 * c + 1,)) for c in range(concepts))
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,30 +168,86 @@ Enter = Callable[[Sequence[Row]], None]
 """Called with the rows of every UNet call right before it."""
 
 
-class Host:
+class StageHost:
+    """Meets the engine's port; every text is nothing, and a word's column tells its subject."""
+
+    adds_everywhere = False
+
+    def __init__(self, gate: Gate, loras: Mapping[str, Mapping[nn.Module, LowRank]]) -> None:
+        self.unet = gate
+        self.loras = loras
+        self.device = place(gate.unet)
+
+    def facts(self, lora: str) -> LoraFacts:
+        """Nothing but the name."""
+        return LoraFacts(lora)
+
+    def text_forms(self, text: str) -> Sequence[tuple[int, str]]:
+        """Texts are not edited."""
+        return [(sys.maxsize, text)]
+
+    def columns(self, text: str, form: str, spans: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+        """``trigger3`` has column 5 and ``subject3`` 6, in every branch."""
+        found: list[int] = []
+        for start, stop in spans:
+            word = text[start:stop]
+            number = int(word.removeprefix("trigger").removeprefix("subject"))
+            found.append(2 * number - word.startswith("trigger"))
+        return tuple(found)
+
+    def encode(self, branches: Sequence[Branches]) -> "NoTexts":
+        """Nothing to encode."""
+        return NoTexts()
+
+    def deltas(self, loras: Sequence[ActiveLora]) -> Mapping[str, Mapping[nn.Module, LowRank]]:
+        """As they were given."""
+        return {lora.key: self.loras[lora.name] for lora in loras}
+
+    def check_interrupt(self) -> None:
+        """Nobody interrupts."""
+
+    def show_progress(self, step: StepReport) -> None:
+        """Nobody looks."""
+
+    def free_bytes(self) -> float | None:
+        """As torch tells."""
+        return free_bytes(self.device)
+
+
+class NoTexts:
+    """The same for every row."""
+
+    def at(self, rows: Sequence[Row], call: int) -> Mapping[Row, Condition]:
+        """Nothing of a row's own."""
+        return {}
+
+
+class StageDenoiser:
     """Meets the engine's port at one timestep and keeps the calls."""
 
-    def __init__(self, gate: Gate, mark: Mark, enter: Enter) -> None:
-        self.gate, self.mark, self.enter = gate, mark, enter
-        self.time = 0
+    def __init__(self, gate: Gate, time: int, mark: Mark, enter: Enter) -> None:
+        self.gate, self.time, self.mark, self.enter = gate, time, mark, enter
         self.calls: list[Call] = []
 
-    def forward(self, latent: Tensor, rows: Sequence[Row]) -> Tensor:
+    def conditions(self, rows: Sequence[Row]) -> Sequence[Condition]:
+        """Nothing, for every row."""
+        width = self.gate.unet.config.cross_attention_dim
+        tokens = torch.zeros(TOKENS, width, device=place(self.gate.unet))
+        return [Condition(tokens)] * len(rows)
+
+    def predict(self, latent: Tensor, rows: Sequence[Row], condition: Condition) -> Tensor:
         """The predicted noise of every row, by one call of the UNet."""
         if self.calls:
             self.mark(self.calls)
         self.enter(rows)
         gradient, cut = torch.is_grad_enabled(), True
         try:
-            out = self.gate(latent[[row.image for row in rows]], self.time, self.texts(rows))
+            tokens = torch.zeros_like(condition.tokens, device=place(self.gate.unet))  # which may have moved since
+            out = self.gate(latent[[row.image for row in rows]], self.time, tokens)
             cut = False
         finally:
             self.calls.append(Call(tuple(rows), gradient, gradient and not torch.is_grad_enabled(), cut))
         return out
-
-    def texts(self, rows: Sequence[Row]) -> Tensor:
-        """The conditions of the rows: nothing."""
-        return torch.zeros(len(rows), TOKENS, self.gate.unet.config.cross_attention_dim, device=place(self.gate.unet))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,53 +263,92 @@ class Visit:
         return sum(len(call.rows) for call in self.calls)
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many rows run at once, and what graphs keep, as an engine has found before."""
+
+    graph_rows: int | None
+    plain_rows: int | None
+    keeps: GraphKeeps
+
+
+class SettledMemory(Memory):
+    """A memory whose bounds are known."""
+
+    def __init__(self, before: Memory, bounds: Bounds) -> None:
+        super().__init__(before.limit, before.graphs)
+        self.graph_rows, self.plain_rows, self.keeps = bounds.graph_rows, bounds.plain_rows, bounds.keeps
+
+    def fit(self, size: tuple[int, int], images: int) -> None:
+        """Nothing is left to tell."""
+
+
+@contextmanager
+def composed(
+    network: nn.Module,
+    wanted: Settings,
+    loras: Mapping[str, Mapping[nn.Module, LowRank]],
+    images: int = 1,
+    bounds: Bounds | None = None,
+) -> Generator[tuple[Composition, Gate], None, None]:
+    """A composition with a subject for each of ``loras``, on ``network`` behind its gate."""
+    numbers = [name.removeprefix("L") for name in loras]
+    prompt = " ".join(f"trigger{number} subject{number}" for number in numbers)
+    bindings = [Binding(f"L{number}", subject=f"subject{number}", trigger=f"trigger{number}") for number in numbers]
+    host = StageHost(Gate(network), loras)
+    prepared = prepare([prompt] * images, bindings, wanted, host)
+    with composing(prepared, host, 1.0) as run, regions(len(loras), network):
+        composition = run.composition
+        if bounds is not None:
+            memory = SettledMemory(composition.tools.memory, bounds)
+            composition.tools = replace(composition.tools, memory=memory)
+        yield composition, host.unet
+
+
 def compose(
     network: nn.Module,
     size: int,
     wanted: Settings,
-    deltas: Mapping[str, Mapping[nn.Module, LowRank]],
+    loras: Mapping[str, Mapping[nn.Module, LowRank]],
     steps: int,
     visits: Iterable[int] | None = None,
     mark: Mark = lambda calls: None,
     enter: Enter = lambda rows: None,
-    memory: Memory | None = None,
+    bounds: Bounds | None = None,
     images: int = 1,
 ) -> list[Visit]:
     """Run the steps ``visits`` (all of them by default) of a schedule of ``steps``; ``size`` in pixels, of a batch.
 
-    There is one subject for each LoRA of ``deltas``. ``memory`` takes the place of the engine's own.
+    There is one subject for each LoRA. With ``bounds`` the engine does not find them out by itself.
     """
-    concepts = len(deltas)
-    worn = {0: (), **{number: (f"L{number}",) for number in range(1, concepts + 1)}}
-    composition = Composition([plan(concepts)] * images, worn, wanted)
-    if memory is not None:
-        composition.memory = composition.updating.memory = memory
-    host = Host(Gate(network), mark, enter)
-    latent = torch.randn(images, 4, size // 8, size // 8, device=host.gate.device)
     done: list[Visit] = []
-    with installed(composition, host.gate, deltas, place(network)), regions(concepts, network), torch.no_grad():
+    with composed(network, wanted, loras, images, bounds) as (composition, gate), torch.no_grad():
+        latent = torch.randn(images, 4, size // 8, size // 8, device=gate.device)
         for index in range(steps) if visits is None else visits:
-            host.calls, host.time = [], timestep(index, steps)
-            mark(host.calls)
-            move = composition.before(Moment(index, steps, host.time / 999.0), latent, host)
-            fused = composition.after(composition.predict(move.at))
+            time = timestep(index, steps)
+            denoiser = StageDenoiser(gate, time, mark, enter)
+            mark(denoiser.calls)
+            move = composition.before(SamplingPoint(index, steps, time / 999.0, index), latent, denoiser)
+            fused = composition.after(composition.predict(move.predict_from))
             guided = fused.uncond + (fused.cond - fused.uncond) * CFG
             latent = move.latent - 1e-3 * guided
-            mark(host.calls)
-            done.append(Visit(index, tuple(host.calls)))
+            mark(denoiser.calls)
+            done.append(Visit(index, tuple(denoiser.calls)))
     return done
 
 
-class Settled(Memory):
-    """A memory that has been measured before."""
-
-    def __init__(self, before: Memory) -> None:
-        super().__init__(before.limit)
-        self.graph_rows, self.plain_rows, self.kept = before.graph_rows, before.plain_rows, before.kept
-        self._unet, self._passage = before._unet, before._passage
-
-    def fit(self, size: tuple[int, int], images: int) -> None:
-        """Nothing is left to tell."""
+def found_bounds(
+    network: nn.Module, size: int, wanted: Settings, loras: Mapping[str, Mapping[nn.Module, LowRank]], steps: int
+) -> Bounds:
+    """How many rows fit on ``network``, as the engine finds in its first step."""
+    with composed(network, wanted, loras) as (composition, gate), torch.no_grad():
+        latent = torch.randn(1, 4, size // 8, size // 8, device=gate.device)
+        time = timestep(0, steps)
+        denoiser = StageDenoiser(gate, time, lambda calls: None, lambda rows: None)
+        move = composition.before(SamplingPoint(0, steps, time / 999.0), latent, denoiser)
+        composition.after(composition.predict(move.predict_from))
+        memory = composition.tools.memory
+    return Bounds(memory.graph_rows, memory.plain_rows, memory.keeps)
 
 
 def timestep(index: int, steps: int) -> int:

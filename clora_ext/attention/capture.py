@@ -1,6 +1,6 @@
-"""Observes the cross-attention layers of a UNet for the rows of a passage."""
+"""Observes the cross-attention layers of a UNet for the rows of a forward."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
 from enum import Enum
 from typing import Any
@@ -9,16 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from clora_ext.attention.probability import token_maps
-from clora_ext.core.concepts import Columns
-from clora_ext.core.rows import Passage, Row
+from clora_ext.batch.context import ForwardContext
+from clora_ext.batch.rows import Row
+from clora_ext.core.maps import Grid
+from clora_ext.core.shapes import LayerPixels, LayerTokens, RecordedMaps
 from clora_ext.errors import HostError
 
 
-class Enough(BaseException):
+class StopForward(BaseException):
     """The last map that is wanted has been recorded: the rest of the forward is not needed."""
 
 
-class After(Enum):
+class OnLastMap(Enum):
     """What becomes of a forward when the last map that is wanted has been recorded."""
 
     GO_ON = "go on"
@@ -26,112 +28,118 @@ class After(Enum):
     STOP = "stop"
 
 
-def cross_attentions(unet: nn.Module) -> dict[str, nn.Module]:
-    """The ``attn2`` layers by name; ldm, sgm and diffusers agree on ``to_q``, ``to_k``, ``heads`` and ``scale``."""
-    return {name: layer for name, layer in unet.named_modules() if name.endswith("attn2") and hasattr(layer, "to_q")}
-
-
-def _nobody() -> None:
-    """Nobody asked to be told."""
+RowMaps = dict[Row, RecordedMaps]
+"""For each row the mean over layers of its maps [column, height, width]."""
 
 
 class Recorder:
     """Sums of the wanted token maps over the layers of one resolution.
 
-    ``wants`` tells a row's columns: rows that want none cost nothing.
+    Which columns of a row are wanted says the context's forward; rows that want none cost nothing.
     """
 
-    def __init__(self, passage: Passage, wants: Callable[[Row], Columns]) -> None:
-        self.passage = passage
-        self.wants = wants
-        self.size = (0, 0)
-        self.then = After.GO_ON
-        self.last: dict[tuple[int, int], nn.Module] = {}
+    def __init__(self, context: ForwardContext) -> None:
+        self.context = context
+        self._last_layers: dict[Grid, nn.Module] = {}
+        self._grid: Grid = (0, 0)
+        self._then = OnLastMap.GO_ON
+        self._on_map: Callable[[], None] = _ignore
         self._sums: dict[Row, tuple[Tensor, int]] = {}
         self._latest: nn.Module | None = None
-        self._shown: Callable[[], None] = _nobody
         self._on = False
 
     @property
     def watching(self) -> bool:
-        """Whether what layers compute now is a row's own; not outside a passage, nor for the pixels of a region."""
-        return bool(self.passage.window) and not self.passage.inside
+        """Whether what layers compute now is a row's own; not outside a forward, nor for the pixels of a region."""
+        return bool(self.context.rows_now) and not self.context.in_region
 
-    def knows(self, size: tuple[int, int]) -> bool:
-        """Whether the layer with the last map of ``size`` is known, from a recorded forward that was not cut short."""
-        return size in self.last
+    def knows(self, grid: Grid) -> bool:
+        """Whether the layer with the last map of ``grid`` is known, from a recorded forward that was not cut short."""
+        return grid in self._last_layers
 
     @contextmanager
     def recording(
-        self, size: tuple[int, int], then: After = After.STOP, seen: Callable[[], None] = _nobody
+        self, grid: Grid, then: OnLastMap = OnLastMap.STOP, on_map: Callable[[], None] | None = None
     ) -> Generator[None, None, None]:
-        """While inside, layers whose map is of ``size`` (height, width) are recorded, and ``seen`` called after each.
+        """While inside, layers whose map is of ``grid`` (height, width) are recorded, and ``on_map`` called after each.
 
         ``then`` says what happens after the last such layer, once that layer is known: ``STOP`` ends the forward by
-        ``Enough``, which leaves this context and not further.
+        ``StopForward``, which leaves this context and not further.
         """
         graph = torch.is_grad_enabled()
-        self.start(size, then)
-        self._shown = seen
+        self.start(grid, then)
+        self._on_map = on_map or _ignore
         try:
             yield
-        except Enough:
+        except StopForward:
             pass
         finally:
-            self._on, self._shown = False, _nobody
+            self._on, self._on_map = False, _ignore
             torch.set_grad_enabled(graph)
 
-    def start(self, size: tuple[int, int], then: After = After.GO_ON) -> None:
+    def start(self, grid: Grid, then: OnLastMap = OnLastMap.GO_ON) -> None:
         """Begin to record; what was recorded before is dropped."""
         self._sums = {}
-        self.size, self.then, self._on = size, then, True
+        self._grid, self._then, self._on = grid, then, True
 
-    def take(self) -> dict[Row, Tensor]:
-        """End the recording: for each row the mean over layers of its maps [column, height, width].
-
-        Raises ``HostError`` when no layer of that size was seen.
-        """
+    def take(self) -> RowMaps:
+        """End the recording and give the maps. Raises ``HostError`` when no layer of that size was seen."""
         self._on = False
         sums, self._sums = self._sums, {}
         if not sums or self._latest is None:
-            height, width = self.size
+            height, width = self._grid
             msg = f"The model has no cross-attention map of {width}x{height}; choose another size or map level."
             raise HostError(msg)
-        self.last[self.size] = self._latest  # a forward that was not cut short has seen them all
+        self._last_layers[self._grid] = self._latest  # a forward that was not cut short has seen them all
         return {row: total / count for row, (total, count) in sums.items()}
 
-    def seen(self, layer: nn.Module, query: Tensor, key: Tensor) -> None:
-        """A layer has computed its queries and keys."""
-        window = self.passage.window
-        if not self._on or not window or query.shape[1] != self.size[0] * self.size[1]:
+    def see(self, layer: nn.Module, query: LayerPixels, key: LayerTokens) -> None:
+        """A layer has computed its queries [row, pixel, width] and keys [row, token, width]."""
+        height, width = self._grid
+        if not self._on or query.shape[1] != height * width:
             return
-        if query.shape[0] != len(window):
-            msg = f"a cross-attention layer was given {query.shape[0]} samples for {len(window)} rows"
+        rows = self.context.rows_now
+        if len(query) != len(rows):
+            msg = f"a cross-attention layer was given {len(query)} samples for {len(rows)} rows"
             raise RuntimeError(msg)
-        columns = [self.wants(row) for row in window]
-        chosen = [place for place, wanted in enumerate(columns) if wanted]
         self._latest = layer
-        if chosen:
-            maps = token_maps(query[chosen], key[chosen], layer.heads, layer.scale, [columns[i] for i in chosen])
-            for place, found in zip(chosen, maps, strict=True):
-                self._add(window[place], found[: len(columns[place])].unflatten(-1, self.size))
-        self._shown()
-        if self.last.get(self.size) is layer and self.passage.seen == len(self.passage.rows):
+        self._record(layer, query, key, rows)
+        self._on_map()
+        if self._last_layers.get(self._grid) is layer and self.context.complete:
             self._finish()
 
-    def _finish(self) -> None:
-        if self.then is After.STOP:
-            raise Enough
-        if self.then is After.DETACH:
-            torch.set_grad_enabled(False)
+    def _record(self, layer: nn.Module, query: LayerPixels, key: LayerTokens, rows: Sequence[Row]) -> None:
+        wanted = self.context.forward.columns
+        chosen = [place for place, row in enumerate(rows) if wanted.get(row)]
+        if not chosen:
+            return
+        columns = [wanted[rows[place]] for place in chosen]
+        maps = token_maps(query[chosen], key[chosen], *_heads_and_scale(layer), columns)
+        for place, own, found in zip(chosen, columns, maps, strict=True):
+            self._add(rows[place], found[: len(own)].unflatten(-1, self._grid))
 
     def _add(self, row: Row, maps: Tensor) -> None:
         total, count = self._sums.get(row, (None, 0))
         self._sums[row] = (maps if total is None else total + maps, count + 1)
 
+    def _finish(self) -> None:
+        if self._then is OnLastMap.STOP:
+            raise StopForward
+        if self._then is OnLastMap.DETACH:
+            torch.set_grad_enabled(False)
+
+
+def _heads_and_scale(layer: Any) -> tuple[int, float]:
+    """Of a cross-attention layer; ldm, sgm and diffusers agree on these names."""
+    return layer.heads, layer.scale
+
+
+def _ignore() -> None:
+    """Nobody asked to be told."""
+
 
 @contextmanager
-def observed(layers: Sequence[nn.Module], recorder: Recorder) -> Generator[None, None, None]:
+def observed(layers: Iterable[nn.Module], recorder: Recorder) -> Generator[None, None, None]:
     """While inside, ``recorder`` sees the queries and keys of ``layers``.
 
     Forward hooks on ``to_q`` and ``to_k`` see what the layer computed, whatever attention implementation uses it.
@@ -154,15 +162,15 @@ def _observed_one(layer: nn.Module, recorder: Recorder) -> Generator[None, None,
 
         return hook
 
-    def done(_: nn.Module, __: Any, ___: Any) -> None:
+    def tell(_: nn.Module, __: Any, ___: Any) -> None:
         if recorder.watching and len(parts) == 2:
             query, key = parts.pop("query"), parts.pop("key")
-            recorder.seen(layer, query, key)
+            recorder.see(layer, query, key)
 
     handles = [
-        layer.to_q.register_forward_hook(keep("query")),
-        layer.to_k.register_forward_hook(keep("key")),
-        layer.register_forward_hook(done),
+        layer.get_submodule("to_q").register_forward_hook(keep("query")),
+        layer.get_submodule("to_k").register_forward_hook(keep("key")),
+        layer.register_forward_hook(tell),
     ]
     try:
         yield

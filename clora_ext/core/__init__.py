@@ -1,1 +1,1 @@
-"""The mathematics: tensors in, tensors out; no model, no host, no settings object."""
+"""The mathematics: tensors and numbers in, tensors and numbers out; no model, no host, no settings object."""

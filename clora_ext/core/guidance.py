@@ -1,11 +1,11 @@
-"""One update of the latent against the gradient of the loss."""
+"""One update of the latent against the gradient of the loss, and how often guidance counts a LoRA."""
 
 import torch
 
-from clora_ext.core.shapes import Latent
+from clora_ext.core.shapes import Gradient, Latent
 
 
-def step(latent: Latent, gradient: Latent, size: float, *, clip: float = 0.0) -> Latent:
+def move_latent(latent: Latent, gradient: Gradient, size: float, *, clip: float = 0.0) -> Latent:
     """z' = z - alpha * dL/dz (CLoRA, section 3.3), per image.
 
     ``clip`` bounds the root mean square of the move, in latent units; 0 for no bound.
@@ -13,22 +13,24 @@ def step(latent: Latent, gradient: Latent, size: float, *, clip: float = 0.0) ->
     move = gradient * size
     if clip > 0.0:
         rms = move.float().square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-        move = move * (clip / rms.clamp(min=clip)).to(move.dtype)
+        bound = clip / rms.clamp(min=clip)
+        move = move * bound.to(move.dtype)
     return (latent - move).detach()
 
 
-def finite(gradient: Latent) -> bool:
+def is_finite(gradient: Gradient) -> bool:
     """Whether a gradient can be used; half precision overflows now and then."""
     return bool(torch.isfinite(gradient).all())
 
 
 def uncond_share(emphasis: float, cfg_scale: float) -> float:
-    """The share of a LoRA's weight that the unconditional half wears, 0 to 1, so that guidance counts it ``emphasis``
-    times (ours).
+    """The share of a LoRA's weight in the unconditional half, 0 to 1, so that guidance counts it ``emphasis`` times
+    (ours).
 
-    To first order in a LoRA's weight w both halves move by w d. Where u moves by r w d alone, guidance u + g (c - u)
+    To first order in a LoRA's weight w both halves move by w d. Where u moves by r w d only, guidance u + g (c - u)
     moves by (g - (g - 1) r) w d: r = 1 is the host's own image, and with r = 0 the LoRA counts g times.
     """
     if cfg_scale <= 1.0:
         return 1.0
-    return min(max((cfg_scale - emphasis) / (cfg_scale - 1.0), 0.0), 1.0)
+    share = (cfg_scale - emphasis) / (cfg_scale - 1.0)
+    return min(max(share, 0.0), 1.0)

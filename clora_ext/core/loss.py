@@ -19,34 +19,42 @@ def _pairs(groups: GroupIds) -> tuple[torch.Tensor, torch.Tensor]:
     """(positive pairs, maps of one concept), both [map, map]; a concept's only map is its own partner."""
     same = groups[:, None] == groups[None, :]
     itself = torch.eye(len(groups), dtype=torch.bool, device=groups.device)
-    alone = same.sum(dim=1) == 1
-    return torch.where(alone[:, None], itself, same & ~itself), same
+    partners = same & ~itself
+    single = same.sum(dim=1) == 1
+    return torch.where(single[:, None], itself, partners), same
 
 
 def info_nce(maps: Maps, groups: GroupIds, temperature: float) -> Scalar:
     """NT-Xent over ordered positive pairs (CLoRA, equation 2; InfoNCE with cosine similarity).
 
-    An anchor's denominator holds the one positive of the pair and all maps of other groups. A concept with one map
-    alone (ours: where one row is all there is) is its own positive, so that it is still pushed away from the others.
+    An anchor's denominator holds the one positive of the pair and all maps of other groups. A concept with a single map
+    (ours: where one row is all there is) is its own positive, so that it is still pushed away from the others.
     Without a negative there is nothing to contrast: zero, still differentiable.
     """
-    points = F.normalize(normalise(maps).flatten(1), dim=1)  # map, pixel
-    similarity = points @ points.T / temperature
+    similarity = _cosine_similarity(maps) / temperature
     pairs, same = _pairs(groups)
     if same.all():
         return maps.sum() * 0.0
-    negatives = similarity.masked_fill(same, float("-inf")).logsumexp(dim=1, keepdim=True)
-    return F.softplus(negatives - similarity)[pairs].mean()  # -log(e^s / (e^s + sum of e^negatives))
+    others = similarity.masked_fill(same, float("-inf"))
+    negatives = others.logsumexp(dim=1, keepdim=True)
+    losses = F.softplus(negatives - similarity)  # -log(e^s / (e^s + sum of e^negatives))
+    return losses[pairs].mean()
+
+
+def _cosine_similarity(maps: Maps) -> torch.Tensor:
+    """Of every pair of normalised maps: [map, map]."""
+    points = F.normalize(normalise(maps).flatten(1), dim=1)  # map, pixel
+    return points @ points.T
 
 
 def separation(maps: Maps, groups: GroupIds) -> float:
     """Mean cosine similarity within concepts minus that between them: 1 is apart, 0 is not told apart."""
-    points = F.normalize(normalise(maps.detach()).flatten(1), dim=1)
-    similarity = points @ points.T
+    similarity = _cosine_similarity(maps.detach())
     pairs, same = _pairs(groups)
     if same.all():
         return 0.0
-    return float(similarity[pairs].mean() - similarity[~same].mean())
+    within, between = similarity[pairs].mean(), similarity[~same].mean()
+    return float(within - between)
 
 
 def absence(maps: Maps, groups: GroupIds) -> Scalar:
@@ -57,11 +65,12 @@ def absence(maps: Maps, groups: GroupIds) -> Scalar:
     the largest strength there is. InfoNCE compares shapes and is blind to strength: a map too weak to make a mask
     can be perfectly apart.
     """
-    strengths = torch.stack([maps[groups == concept].mean(dim=0) for concept in groups.unique()])
-    if len(strengths) < 2:
+    means = [maps[groups == concept].mean(dim=0) for concept in groups.unique()]
+    if len(means) < 2:
         return maps.sum() * 0.0
-    strengths = smoothed(strengths, 0.7)
-    itself = torch.eye(len(strengths), dtype=torch.bool, device=maps.device)[:, :, None, None]
-    others = strengths[None].masked_fill(itself, float("-inf")).amax(dim=1)
-    lead = (strengths - others).flatten(1).amax(dim=1)
-    return F.relu(1.0 - lead / strengths.detach().amax()).amax()
+    strengths = smoothed(torch.stack(means), 0.7)  # concept, height, width
+    itself = torch.eye(len(strengths), dtype=torch.bool, device=maps.device)
+    rivals = strengths[None].masked_fill(itself[:, :, None, None], float("-inf"))
+    lead = (strengths - rivals.amax(dim=1)).flatten(1).amax(dim=1)
+    missing = 1.0 - lead / strengths.detach().amax()
+    return F.relu(missing).amax()

@@ -1,30 +1,33 @@
-"""From cross-attention maps to who draws which pixel."""
+"""From cross-attention maps to who draws which pixel, and from many branches' predictions to one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from clora_ext.core.loss import normalise
-from clora_ext.core.shapes import Maps, Masks, Weights
+from clora_ext.core.shapes import Maps, Masks, Predictions, RegionMasks, RowPredictions
 
 
-def region(maps: Maps, threshold: float) -> Tensor:
-    """A concept's region [height, width]: each token's map above ``threshold`` of its own peak, united over tokens."""
-    return (maps > threshold * maps.amax(dim=(-2, -1), keepdim=True)).any(dim=0)
+def concept_mask(maps: Maps, threshold: float) -> Tensor:
+    """A concept's mask [height, width]: each token's map above ``threshold`` of its own peak, united over tokens."""
+    peaks = maps.amax(dim=(-2, -1), keepdim=True)
+    return (maps > threshold * peaks).any(dim=0)
 
 
 def _dilate(masks: Masks) -> Masks:
-    return F.max_pool2d(masks[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0
+    grown = F.max_pool2d(masks[:, None].float(), 3, stride=1, padding=1)
+    return grown[:, 0] > 0
 
 
 def _erode(masks: Masks) -> Masks:
-    padded = F.pad((~masks)[:, None].float(), (1, 1, 1, 1))  # outside the picture nothing erodes
+    outside = (~masks)[:, None].float()
+    padded = F.pad(outside, (1, 1, 1, 1))  # outside the picture nothing erodes
     return F.max_pool2d(padded, 3, stride=1)[:, 0] == 0
 
 
-MORPHOLOGY: dict[str, Callable[[Masks], Masks]] = {
+OPERATIONS: Mapping[str, Callable[[Masks], Masks]] = {
     "dilate": _dilate,
     "erode": _erode,
     "open": lambda masks: _dilate(_erode(masks)),
@@ -33,34 +36,65 @@ MORPHOLOGY: dict[str, Callable[[Masks], Masks]] = {
 """3x3 operations, in the order in which they are applied."""
 
 
-def morphed(masks: Masks, operations: Sequence[str]) -> Masks:
-    """Apply the named 3x3 operations in the fixed order of ``MORPHOLOGY``."""
-    for name, operation in MORPHOLOGY.items():
+def apply_morphology(masks: Masks, operations: Sequence[str]) -> Masks:
+    """The masks after the named 3x3 operations, in the fixed order of ``OPERATIONS``."""
+    for name, operation in OPERATIONS.items():
         if name in operations:
             masks = operation(masks)
     return masks
 
 
-def shares(masks: Masks, strengths: Maps, overlap: str) -> Weights:
-    """Weights of the base (row 0) and of each concept's branch; the base draws what no concept claims.
+def region_masks(masks: Masks, strengths: Maps, overlap: str) -> RegionMasks:
+    """How much the base (row 0) and each concept's branch count at each pixel; the base draws what no concept claims.
 
-    ``strengths`` [concept, height, width] decide where regions overlap: ``average`` shares equally, ``strongest``
+    ``strengths`` [concept, height, width] decide where masks overlap: ``average`` shares equally, ``strongest``
     gives the pixel to the concept with the strongest normalised map, ``soft`` shares in proportion to it.
     """
     claims = masks.to(strengths.dtype)
     if overlap != "average":
         weights = normalise(strengths).to(strengths.dtype) * claims + 1e-6 * claims
-        claims = claims * (weights == weights.amax(dim=0, keepdim=True)) if overlap == "strongest" else weights
-    background = (~masks.any(dim=0)).to(claims.dtype)[None]
-    claims = torch.cat([background, claims])
+        strongest = weights == weights.amax(dim=0, keepdim=True)
+        claims = claims * strongest if overlap == "strongest" else weights
+    background = (~masks.any(dim=0)).to(claims.dtype)
+    claims = torch.cat([background[None], claims])
     return claims / claims.sum(dim=0, keepdim=True)
 
 
-def changed(before: Weights, now: Weights) -> float:
-    """The share of the picture that passed from one branch to another: 0 for equal weights, at most 1."""
-    return float((now - before).abs().sum(dim=0).mean()) / 2.0
+def changed_share(before: RegionMasks, now: RegionMasks) -> float:
+    """How much of the picture passed from one branch to another: 0 for equal region masks, at most 1."""
+    moved = (now - before).abs().sum(dim=0)
+    return float(moved.mean()) / 2.0
 
 
-def resized(weights: Weights, size: tuple[int, int]) -> Tensor:
-    """Weights at the latent's (height, width), by the nearest pixel; the sum over branches stays 1."""
-    return F.interpolate(weights[None], size, mode="nearest")[0]
+def resized(regions: RegionMasks, size: tuple[int, int]) -> Tensor:
+    """Region masks at the latent's (height, width), by the nearest pixel; the sum over branches stays 1."""
+    return F.interpolate(regions[None], size, mode="nearest")[0]
+
+
+def uniform_region_masks(branches: int, like: Tensor) -> RegionMasks:
+    """The same for every branch, on the grid of ``like`` [..., height, width]: what there is without masks."""
+    height, width = like.shape[-2:]
+    return torch.full((branches, height, width), 1.0 / branches, dtype=like.dtype, device=like.device)
+
+
+def fuse(predictions: Predictions, regions: RegionMasks) -> Tensor:
+    """One prediction [channel, y, x] = sum over branches of region mask * prediction (CLoRA, section 3.4).
+
+    Any prediction that is affine in the noise (noise, or the denoised latent) may be fused: the masks sum to 1.
+    """
+    weighted = predictions * regions[:, None].to(predictions.dtype)
+    return weighted.sum(dim=0)
+
+
+def fuse_rows(predictions: RowPredictions, regions: RegionMasks | None) -> Tensor:
+    """One prediction of one image from the rows that draw it: a single row's own, which may be routed; else one for
+    each branch, fused, in equal parts where there are no region masks.
+
+    ``regions`` may be on a coarser grid than the predictions.
+    """
+    if len(predictions) == 1:
+        return predictions[0]
+    if regions is None:
+        return fuse(predictions, uniform_region_masks(len(predictions), predictions))
+    height, width = predictions.shape[-2:]
+    return fuse(predictions, resized(regions, (height, width)))

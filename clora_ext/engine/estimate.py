@@ -1,12 +1,11 @@
-"""What a job will cost, counted with the engine's own schedule and layout before anything is drawn."""
+"""What a job will cost: its steps' plans, added up before anything is drawn."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clora_ext.core.rows import Half
-from clora_ext.core.schedule import Moment, position, updates
-from clora_ext.engine.layout import differentiated, drawing, routes
-from clora_ext.settings import Settings
+from clora_ext.core.schedule import SamplingPoint
+from clora_ext.engine.step_plan import ImagePlan, Lock, MaskState, plan_step
+from clora_ext.settings.knobs import Settings
 
 DIFFERENTIATED = 2.0
 """A differentiated row in plain ones: forward and backward to the last map that is needed."""
@@ -17,43 +16,42 @@ class Estimate:
     """UNet rows of one image; ``ratio`` is their cost to that of a plain image."""
 
     plain_rows: int
-    rows: int
-    gradient_rows: int
-    most_rows: int
+    rows: int = 0
+    gradient_rows: int = 0
+    most_rows: int = 0
     """The most that a step predicts."""
-    most_gradient_rows: int
+    most_gradient_rows: int = 0
     """The most that an update differentiates."""
 
     @property
     def ratio(self) -> float:
         """Cost in UNet time, 1 for a plain image."""
-        return (self.rows + DIFFERENTIATED * self.gradient_rows) / max(self.plain_rows, 1)
+        work = self.rows + DIFFERENTIATED * self.gradient_rows
+        return work / max(self.plain_rows, 1)
+
+    def with_step(self, image: ImagePlan, predicted: int) -> "Estimate":
+        """The same and one more step, which predicts ``predicted`` rows."""
+        compared = len(image.gradient_rows)
+        return Estimate(
+            plain_rows=self.plain_rows,
+            rows=self.rows + predicted,
+            gradient_rows=self.gradient_rows + image.updates * compared,
+            most_rows=max(self.most_rows, predicted),
+            most_gradient_rows=max(self.most_gradient_rows, compared),
+        )
 
 
-def estimate(settings: Settings, worn: Mapping[int, Sequence[str]], steps: int) -> Estimate:
-    """Count ``steps`` steps, taken at evenly spaced noise levels; ``worn`` has the LoRAs of every branch.
+def estimate(settings: Settings, branches: Sequence[int], steps: int) -> Estimate:
+    """Add up ``steps`` steps, taken at evenly spaced noise levels, of one image with ``branches``.
 
     Masks are taken to be locked at the last moment, ``lock_at``; steady ones are locked earlier.
     """
-    rows = gradients = most_rows = most_gradients = 0
-    before: float | None = None
-    seen = False
+    found = Estimate(2 * steps)
+    state, previous = MaskState(), None
     for index in range(steps):
-        here = position(Moment(index, steps, 1.0 - index / steps), settings["count_by"])
-        locked = before is not None and 0.0 < settings["lock_at"] <= before
-        routed = seen and routes(settings, locked=locked)
-        made = updates(here, before, settings["update_until"], settings.rounds_at, settings["rounds"])
-        if settings.method != "clora" or len(worn) < 3 or (routed and settings["compose_by"] == "branches"):
-            made = 0
-        compared = differentiated(settings, tuple(worn), 0, routed=routed)
-        seen = settings.masked and (seen or made > 0)
-        routed = seen and routes(settings, locked=locked)
-        drawn = drawing(settings, tuple(worn), index, routed=routed, divided=seen)
-        wanted = {row for half in Half for row in drawn.rows(0, half)}
-        kept = wanted.intersection(compared) if made and not settings["refresh"] else set()
-        gradients += made * len(compared)
-        rows += len(wanted) - len(kept)
-        most_rows = max(most_rows, len(wanted) - len(kept))
-        most_gradients = max(most_gradients, len(compared) if made else 0)
-        before, seen = here, settings.masked
-    return Estimate(2 * steps, rows, gradients, most_rows, most_gradients)
+        point = SamplingPoint(index, steps, 1.0 - index / steps, index)
+        plan = plan_step(settings, branches, point, previous, [state])
+        found = found.with_step(plan.images[0], len(plan.predicted_rows))
+        locked = state.locked or plan.lock is Lock.NOW
+        state, previous = MaskState(settings.masked, locked and settings.masked), plan.position
+    return found

@@ -2,18 +2,17 @@
 
 import logging
 import sys
-from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
-from enum import Enum
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
+from torch import nn
 
-from clora_ext.core.rows import Passage, Row
-from clora_ext.engine.recomputing import recomputed
+from clora_ext.batch.rows import Row
+from clora_ext.core.maps import Grid
+from clora_ext.engine.graphs import GraphKeeps, GraphMemory, RunForward
 from clora_ext.errors import HostError
 
 GRAPH, PLAIN = 450.0, 35.0
@@ -23,65 +22,61 @@ The most that was counted among Stable Diffusion 1.x (160), SDXL (450) and with 
 2.5 MiB for SD1.x at 512 pixels in half precision. What a graph saves is surveyed before the first one is built.
 """
 GIB = 2**30
-SHARE = 0.9
-"""How much of what is free may be counted on."""
 Done = TypeVar("Done")
 Item = TypeVar("Item")
 _log = logging.getLogger(__name__)
 
 
-class Kept(Enum):
-    """What a gradient pass keeps of its forward, from the fastest to what takes least memory."""
-
-    ALL = "all"
-    INPUTS = "the inputs of inner layers, which run again"
-    AWAY = "all, in the CPU's memory"
-
-
 class Memory:
-    """The room that a composition has on its device, in rows. Before ``place`` and ``fit`` there is no bound.
+    """The room that a composition has on its device, in rows. Before ``fit`` there is no bound.
 
-    ``limit`` is in GiB beyond a plain picture's peak; 0 for as much as is free when ``fit`` is called.
+    ``limit`` is in GiB beyond a plain picture's peak; 0 for as much as is free when ``fit`` is called, which
+    ``free_bytes`` tells. ``taken`` are bytes of ours that are on the device already.
     """
 
-    def __init__(self, limit: float) -> None:
+    def __init__(
+        self, limit: float, graphs: GraphMemory, taken: int = 0, free_bytes: Callable[[], float | None] = lambda: None
+    ) -> None:
         self.limit = limit
+        self.graphs = graphs
         self.graph_rows: int | None = None
         """Rows that are differentiated at once; None for any number."""
         self.plain_rows: int | None = None
         """Rows that are predicted at once; None for any number."""
-        self.kept = Kept.ALL
+        self.keeps = GraphKeeps.ALL
+        self._taken = taken
+        self._free_bytes = free_bytes
         self._notes: list[str] = []
-        self._unet: nn.Module | None = None
-        self._fitted: tuple[int, int] | None = None
+        self._fitted: Grid | None = None
         self._room: float | None = None
+        self._plain_row = 0.0
+        """Bytes of a row without a graph."""
         self._most = sys.maxsize
         """What is known by memory that ran out: so many rows are differentiated at most."""
 
-    def place(self, unet: nn.Module, device: torch.device, taken: int, passage: Passage) -> None:
-        """The UNet computes on ``device``, where ``taken`` bytes of ours are already; its calls are ``passage``'s."""
-        self._unet, self._device, self._taken, self._passage = unet, device, taken, passage
-        self._weights = frozenset(map(_key, unet.parameters()))
-
-    def fit(self, size: tuple[int, int], images: int) -> None:
+    def fit(self, size: Grid, images: int) -> None:
         """Tell how many rows fit for ``images`` latents of (height, width) ``size``; once for each size."""
-        if self._unet is None or self._fitted == size:
+        if self._fitted == size:
             return
         self._fitted = size
-        room = self.limit * GIB - self._taken if self.limit else _free(self._device)
+        room = self.limit * GIB - self._taken if self.limit else self._free_bytes()
         if room is None:
             return
-        row = row_bytes(self._unet, size)
+        row = row_bytes(self.graphs.unet, size)
         if self.limit:
             room += 2.0 * images * row * PLAIN  # what a plain picture takes anyway
-        self._room, self._transient = room, row * PLAIN
+        self._room, self._plain_row = room, row * PLAIN
         self.plain_rows, self.graph_rows = _rows_in(room, row)
 
     def groups(self, rows: Sequence[Row]) -> list[Sequence[Row]]:
         """``rows`` in the parts in which they are differentiated."""
-        return split(rows, self.graph_rows)
+        return split_evenly(rows, self.graph_rows)
 
-    def taken_notes(self) -> list[str]:
+    def building_graph(self) -> AbstractContextManager[None]:
+        """A forward builds its graph inside."""
+        return self.graphs.building(self.keeps)
+
+    def take_notes(self) -> list[str]:
         """What happened since this was asked last."""
         notes, self._notes = self._notes, []
         return notes
@@ -95,86 +90,56 @@ class Memory:
             try:
                 return action()
             except torch.cuda.OutOfMemoryError as error:
-                if not self._less(rows, graph=graph):
+                if not self._take_less(rows, graph=graph):
                     msg = "The memory of the GPU is too small for one row of this picture; make the picture smaller."
                     raise HostError(msg) from error
             torch.cuda.empty_cache()
 
-    def _less(self, rows: int, *, graph: bool) -> bool:
-        now = min(rows, (self.graph_rows if graph else self.plain_rows) or rows)
+    def _take_less(self, rows: int, *, graph: bool) -> bool:
+        """Halve the rows, or keep less of them. Gives whether there was anything left to do."""
+        bound = self.graph_rows if graph else self.plain_rows
+        now = min(rows, bound or rows)
         half = (now + 1) // 2
         if now > 1 and graph:
             self.graph_rows = self._most = half
         elif now > 1:
             self.plain_rows = half
-        elif graph and self.kept is not Kept.AWAY:
-            self.kept = Kept.INPUTS if self.kept is Kept.ALL else Kept.AWAY
+        elif graph and self.keeps is not GraphKeeps.AWAY:
+            self.keeps = GraphKeeps.INPUTS if self.keeps is GraphKeeps.ALL else GraphKeeps.AWAY
         else:
             return False
-        what = f"{half} rows at once" if now > 1 else f"graphs that keep {self.kept.value}"
+        what = f"{half} rows at once" if now > 1 else f"graphs that keep {self.keeps.value}"
         self._notes.append(f"memory ran out; it goes on with {what}")
         _log.warning("CLoRA: memory ran out; it goes on with %s", what)
         return True
 
-    def survey(self, forward: Callable[[Callable[[], None]], object]) -> None:
-        """Tell how many rows fit from what one row's graph would save up to its last map.
-
-        ``forward`` runs one row and calls what it is given whenever a map was made; nothing that it saves is kept.
-        """
-        if self._room is None or self.kept is Kept.AWAY:
+    def survey(self, forward: RunForward) -> None:
+        """Tell how many rows fit from what one row's graph would save up to its last map."""
+        if self._room is None or self.keeps is GraphKeeps.AWAY:
             with torch.no_grad():
                 forward(lambda: None)
             return
-        ladder = [Kept.ALL, Kept.INPUTS]
-        for kept in ladder[ladder.index(self.kept) :]:
-            self.kept = kept
-            row = self._saved(forward) + self._transient
+        ladder = [GraphKeeps.ALL, GraphKeeps.INPUTS]
+        for keeps in ladder[ladder.index(self.keeps) :]:
+            self.keeps = keeps
+            row = self.graphs.saved_bytes(forward, keeps) + self._plain_row
             self.graph_rows = min(max(1, int(self._room / row)), self._most)
             if row <= self._room:
                 return
         self._notes.append(f"differentiating one row takes {row / GIB:.2f} GiB, more than there is to be taken")
 
-    def _saved(self, forward: Callable[[Callable[[], None]], object]) -> int:
-        """Bytes that a graph of ``forward`` would save up to its last map."""
-        counted: dict[int, StorageWeakRef] = {}  # weak references free the bytes and keep the keys from new storages
-        sums = [0]
 
-        def count(found: Tensor) -> None:
-            key, storage = _key(found), found.untyped_storage()
-            if key not in self._weights and key not in counted:
-                counted[key] = StorageWeakRef(storage)
-                sums[-1] += storage.nbytes()
+def split_evenly(items: Sequence[Item], at_once: int | None) -> list[Sequence[Item]]:
+    """``items`` in as few parts as possible, as equal as possible, of at most ``at_once``.
 
-        with ExitStack() as stack:
-            stack.enter_context(torch.enable_grad())
-            stack.enter_context(torch.autograd.graph.saved_tensors_hooks(count, lambda found: found))
-            if self.kept is Kept.INPUTS:
-                stack.enter_context(recomputed(self._unet, self._passage, count))
-            forward(lambda: sums.append(sums[-1]))
-        return sums[-2]
-
-    @contextmanager
-    def graph(self) -> Generator[None, None, None]:
-        """A forward builds its graph inside. Weights stay where they are."""
-        with ExitStack() as stack:
-            if self.kept is Kept.INPUTS:
-                stack.enter_context(recomputed(self._unet, self._passage))
-            elif self.kept is Kept.AWAY:
-                hooks = torch.autograd.graph.saved_tensors_hooks
-                stack.enter_context(hooks(self._away, lambda packed: packed[1].to(packed[0])))
-            yield
-
-    def _away(self, saved: Tensor) -> tuple[torch.device, Tensor]:
-        return saved.device, saved if _key(saved) in self._weights else saved.cpu()
-
-
-def split(rows: Sequence[Item], at_once: int | None) -> list[Sequence[Item]]:
-    """``rows``, or their places, in as few parts as possible, as equal as possible, of at most ``at_once``."""
-    if at_once is None or not rows:
-        return [rows] if rows else []
-    parts = -(-len(rows) // at_once)
-    ends = [len(rows) * part // parts for part in range(parts + 1)]
-    return [rows[start:end] for start, end in pairwise(ends)]
+    >>> split_evenly([1, 2, 3, 4, 5], 2)
+    [[1], [2, 3], [4, 5]]
+    """
+    if at_once is None or not items:
+        return [items] if items else []
+    parts = -(-len(items) // at_once)
+    ends = [len(items) * part // parts for part in range(parts + 1)]
+    return [items[start:end] for start, end in pairwise(ends)]
 
 
 def extra_bytes(row: float, rows: int, graph_rows: int, limit: float) -> float:
@@ -185,9 +150,10 @@ def extra_bytes(row: float, rows: int, graph_rows: int, limit: float) -> float:
     """
     plain = 2.0 * row * PLAIN
     if limit:
-        bounds = _rows_in(limit * GIB + plain, row)
-        rows, graph_rows = min(rows, bounds[0]), min(graph_rows, bounds[1])
-    return max(rows * row * PLAIN, graph_rows * row * GRAPH, plain) - plain
+        most_rows, most_graph_rows = _rows_in(limit * GIB + plain, row)
+        rows, graph_rows = min(rows, most_rows), min(graph_rows, most_graph_rows)
+    peak = max(rows * row * PLAIN, graph_rows * row * GRAPH, plain)
+    return peak - plain
 
 
 def _rows_in(room: float, row: float) -> tuple[int, int]:
@@ -195,20 +161,8 @@ def _rows_in(room: float, row: float) -> tuple[int, int]:
     return max(1, int(room / (row * PLAIN))), max(1, int(room / (row * GRAPH)))
 
 
-def row_bytes(unet: nn.Module, size: tuple[int, int]) -> int:
+def row_bytes(unet: nn.Module, size: Grid) -> int:
     """Bytes of the first layer's output for one latent of (height, width) ``size``: the unit of the estimates."""
     first = next(layer for layer in unet.modules() if isinstance(layer, nn.Conv2d))
-    return first.out_channels * size[0] * size[1] * first.weight.element_size()
-
-
-def _key(tensor: Tensor) -> int:
-    """What tells one storage from another while both are alive, on any device."""
-    return tensor.untyped_storage()._cdata  # noqa: SLF001
-
-
-def _free(device: torch.device) -> float | None:
-    """Bytes that are free on ``device``, what torch's allocator holds in reserve included; None where unknown."""
-    if device.type != "cuda":
-        return None
-    reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return (torch.cuda.mem_get_info(device)[0] + reserve) * SHARE
+    height, width = size
+    return first.out_channels * height * width * first.weight.element_size()

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from torch import Tensor
+from clora_ext.core.shapes import Maps, RegionMasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +12,7 @@ class StepReport:
 
     index: int
     position: float
+    """On the scale of the settings: percent of the noise schedule, or steps."""
     losses: tuple[float, ...]
     """Loss of each update, summed over images."""
     gradient_rms: tuple[float, ...]
@@ -36,12 +37,13 @@ class JobReport:
     """One sampling run."""
 
     settings: dict[str, Any]
+    """Profile, method and every knob as JSON has it."""
     subjects: tuple[str, ...]
     steps: list[StepReport] = field(default_factory=list)
-    weights: list[Tensor] = field(default_factory=list)
-    """Last weights per image [branch, height, width]: who draws what."""
-    maps: list[Tensor] = field(default_factory=list)
-    """Last cross-attention per image [concept, height, width], of which the weights were made; none before masks."""
+    region_masks: list[RegionMasks] = field(default_factory=list)
+    """The last of every image [branch, height, width]: who draws what."""
+    maps: list[Maps] = field(default_factory=list)
+    """Last cross-attention per image [concept, height, width], of which the masks were made; none before masks."""
 
     @property
     def rows(self) -> int:
@@ -53,13 +55,21 @@ class JobReport:
         """Time in the engine and in the UNet calls between its two halves."""
         return sum(step.seconds for step in self.steps)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the steps have to tell, each once."""
+        found: dict[str, None] = {}
+        for step in self.steps:
+            found |= dict.fromkeys(step.notes)
+        return tuple(found)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON; masks as nested lists of each branch's share, maps of each concept's attention."""
         return {
             "settings": self.settings,
             "subjects": list(self.subjects),
             "steps": [asdict(step) for step in self.steps],
-            "masks": [weights.tolist() for weights in self.weights],
+            "masks": [masks.tolist() for masks in self.region_masks],
             "maps": [maps.tolist() for maps in self.maps],
             "unet_rows": self.rows,
             "seconds": self.seconds,

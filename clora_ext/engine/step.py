@@ -3,8 +3,8 @@
 before: gradient passes move the latent until the concepts' maps part, then our rows join the host's batch
 after:  maps become masks, the branches' predictions become one
 
-Once masks are locked, one routed row takes the branches' place: each of its pixels is drawn as the branch that owns it
-would draw it (docs/method.md, "Lock and route").
+What a step does is decided before it (``engine.step_plan``). Once masks are locked, one routed row takes the branches'
+place: each of its pixels is drawn as the branch that owns it would draw it (docs/method.md, "Lock and route").
 """
 
 import time
@@ -14,233 +14,236 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from clora_ext.attention.capture import Recorder
-from clora_ext.core import fusion, guidance, masks
-from clora_ext.core import maps as cross_attention
-from clora_ext.core.concepts import Columns, Plan
-from clora_ext.core.regions import Regions
-from clora_ext.core.rows import Half, Passage, Row, by_length
-from clora_ext.core.schedule import Moment, position, updates
-from clora_ext.core.shapes import Latent, Weights
-from clora_ext.engine.layout import Drawing, Layout, differentiated, drawing, routes
-from clora_ext.engine.masking import Masking
-from clora_ext.engine.memory import Memory, split
+from clora_ext.attention.levels import LayerFactors
+from clora_ext.batch.conditions import StepConditions
+from clora_ext.batch.context import Forward, ForwardContext
+from clora_ext.batch.plan import BranchMaps, Columns
+from clora_ext.batch.regions import RegionPyramid
+from clora_ext.batch.rows import BranchLoras, Half, Row
+from clora_ext.core import masks
+from clora_ext.core.maps import Grid, choose_level, grid_at
+from clora_ext.core.schedule import SamplingPoint
+from clora_ext.core.shapes import Latent, Prediction, RegionMasks
+from clora_ext.engine.gradient import GradientTools, PredictionByRow, StepFacts, maps_by_image, predict_rows
+from clora_ext.engine.masks import ImageMasks
+from clora_ext.engine.memory import split_evenly
 from clora_ext.engine.port import Denoiser
+from clora_ext.engine.prepare import TokenPlans
 from clora_ext.engine.report import JobReport, StepReport
-from clora_ext.engine.updating import Log, Moved, Updating, by_image
-from clora_ext.settings import Settings
+from clora_ext.engine.step_plan import StepPlan, plan_step
+from clora_ext.engine.update import UpdateLog, UpdateResult, update_latent
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What ``before`` decides: predict from ``at``, go on from ``latent``; they differ where predictions are stale."""
+    """What ``before`` decides: predict from ``predict_from``, go on from ``latent``.
 
-    at: Latent
+    They differ after an update: predictions are those of its last gradient pass, which began before it moved.
+    """
+
+    predict_from: Latent
     latent: Latent
 
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """One prediction per image and half, in the space of the predictions that ``after`` was given."""
+    """One prediction per image and half [image, channel, y, x], in the space of those that ``after`` was given."""
 
-    cond: Tensor
-    uncond: Tensor
+    cond: Latent
+    uncond: Latent
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStep:
+    """A step between its two halves."""
+
+    plan: StepPlan
+    facts: StepFacts
+    rows: tuple[Row, ...]
+    """Those that the host still has to predict."""
+    kept: PredictionByRow
+    """Those that the last gradient pass has predicted."""
+    regions: RegionPyramid | None
+    log: UpdateLog
+    began: float
+    """Seconds, by ``time.perf_counter``."""
 
 
 class Composition:
     """One sampling run of a batch of images with the same LoRAs.
 
-    ``plans`` has one plan per image, ``worn`` the names of the LoRAs of every branch, base (0) first; ``cfg_scale`` is
-    the scale of the host's guidance. ``layout`` has
-    all rows of the step, ``rows`` those that the host still has to predict; ``kept`` has the others' predictions.
+    ``step`` is the step that is under way; ``report`` tells of those that are over.
     """
 
     def __init__(
-        self, plans: Sequence[Plan], worn: Mapping[int, Sequence[str]], settings: Settings, cfg_scale: float = 1.0
+        self, tools: GradientTools, loras: BranchLoras, plans: TokenPlans, attention: LayerFactors, report: JobReport
     ) -> None:
-        self.plans = tuple(plans)
-        self.worn = worn
-        self.settings = settings
-        self.uncond = guidance.uncond_share(settings["emphasis"], cfg_scale) if settings.masked else 1.0
-        self.passage = Passage()
-        self.recorder = Recorder(self.passage, self.wanted)
-        self.memory = Memory(settings["memory"])
-        self.updating = Updating(settings, self.recorder, self.memory)
-        self.masking = Masking(settings, len(plans))
-        self.report = JobReport(
-            {"profile": settings.profile, "method": settings.method, **settings.values},
-            tuple(concept.name for concept in self.plans[0].concepts),
-        )
-        self.layout = Layout((), 0, worn, self.uncond)
-        self.rows: tuple[Row, ...] = ()
-        self.kept: Mapping[Row, Tensor] = {}
-        self.regions: Regions | None = None
-        self._watched: frozenset[int] = frozenset()
-        self._before: float | None = None
+        self.tools = tools
+        self.settings = tools.settings
+        self.loras = loras
+        self.plans = plans
+        self.attention = attention
+        self.factors = sorted(set(attention.values()))
+        self.report = report
+        self.masks = [ImageMasks(tools.settings) for _ in range(plans.images)]
+        self.step: OpenStep | None = None
+        self._regions: RegionPyramid | None = None
+        self._highest: float | None = None
+        """The highest position of the steps so far: a sampler may go back in time."""
+
+    @property
+    def context(self) -> ForwardContext:
+        """What the hooks on the UNet read."""
+        return self.tools.recorder.context
 
     # -- before the host's forward ------------------------------------------------------------------------------
 
-    def before(self, moment: Moment, latent: Latent, denoiser: Denoiser) -> Move:
-        """Update the latent, then open the passage for the host's forward over ``self.rows``."""
-        self._started, self._moment, self._denoiser = time.perf_counter(), moment, denoiser
-        self._size = (latent.shape[-2], latent.shape[-1])
-        self._here = position(moment, self.settings["count_by"])
-        self._texts: dict[tuple[Row, ...], list[tuple[list[int], Tensor]]] = {}
-        self.memory.fit(self._size, len(self.plans))
-        self._lay_out()
-        moved, self._log = self._update(latent)
-        for image, maps in moved.maps.items():
-            self._see(image, maps)
-        self._lay_out()  # rows may be routed from now on, by the masks that have just been found
-        self.kept = {row: moved.predictions[row] for row in self.layout.rows if row in moved.predictions}
-        self.rows = tuple(row for row in self.layout.rows if row not in self.kept)
-        self._before = self._here
-        self._watched = frozenset(image for image in range(len(self.plans)) if self._unseen(image, moved.maps))
-        self._open()
-        return Move(moved.latent if self.settings["refresh"] else moved.at, moved.latent)
+    def before(self, point: SamplingPoint, latent: Latent, denoiser: Denoiser) -> Move:
+        """Update the latent, then open the host's forward over the rows of ``step``."""
+        began = time.perf_counter()
+        size = (latent.shape[-2], latent.shape[-1])
+        self.tools.memory.fit(size, len(self.masks))
+        states = [image.state for image in self.masks]
+        plan = plan_step(self.settings, self.loras.branches, point, self._highest, states)
+        facts = self._facts(plan, point, size, denoiser)
+        updated = self._update(plan, facts, latent)
+        self._highest = plan.position if self._highest is None else max(plan.position, self._highest)
+        kept = {row: updated.predictions[row] for row in plan.kept}
+        regions = self._regions_at(size) if plan.needs_regions else None
+        self.step = OpenStep(plan, facts, plan.predicted_rows, kept, regions, updated.log, began)
+        self._open_forward(self.step)
+        return Move(updated.predict_from, updated.latent)
 
-    def predict(self, at: Latent) -> dict[Row, Tensor]:
-        """The predictions of ``rows`` from ``at``, in as many of the host's UNet calls as memory asks for."""
+    def _facts(self, plan: StepPlan, point: SamplingPoint, size: Grid, denoiser: Denoiser) -> StepFacts:
+        level = choose_level(size, self.factors, quarter=self.settings.map_level == "quarter")
+        return StepFacts(
+            point=point,
+            denoiser=denoiser,
+            conditions=StepConditions(denoiser.conditions),
+            plans=self.plans.at(point.call),
+            size=size,
+            map_grid=grid_at(size, level),
+        )
 
-        def predicted() -> dict[Row, Tensor]:
-            self._open()
-            parts = split(self.rows, self.memory.plain_rows)
-            return {row: one for part in parts for row, one in zip(part, self._denoiser.forward(at, part), strict=True)}
+    def _update(self, plan: StepPlan, facts: StepFacts, latent: Latent) -> UpdateResult:
+        """The latent's updates, and the masks that the maps of the last one make."""
+        rows = plan.gradient_rows
+        regions = self._regions_at(facts.size) if any(row.routed for row in rows) else None
+        forward = Forward(rows, self._columns(rows, facts), regions, facts.conditions)
+        result = update_latent(self.tools, facts, latent, plan.updates, forward)
+        for image, maps in result.maps.items():
+            self._read_masks(image, facts, maps)
+        return result
 
-        return self.memory.guarded(predicted, len(self.rows), graph=False)
+    def _columns(self, rows: Sequence[Row], facts: StepFacts) -> dict[Row, Columns]:
+        """The token columns whose maps are wanted, of the rows of ``rows`` that show any."""
+        both = self.settings.maps_from == "both"
+        shown = [row for row in rows if both or row.half is Half.COND]
+        return {row: facts.plans[row.image].columns(row.branch) for row in shown}
 
-    def _open(self) -> None:
-        self.passage.begin(self.rows)
-        if self._watched:
-            self.recorder.start(self._map_size)
+    def _regions_at(self, size: Grid) -> RegionPyramid:
+        """Who draws what, for a latent of ``size``; made anew after the masks have changed."""
+        if self._regions is None or self._regions.latent != size:
+            found = {number: image.regions for number, image in enumerate(self.masks) if image.regions is not None}
+            self._regions = RegionPyramid(found, self.loras, size)
+        return self._regions
 
-    def _lay_out(self) -> None:
-        drawings = tuple(self._drawing(image) for image in range(len(self.plans)))
-        self.layout = Layout(drawings, drawings[0].branches[0], self.worn, self.uncond)
-        if self.regions is None and any(each.routed or each.uncond_routed for each in drawings):
-            self.regions = Regions(dict(self.masking.current), self.worn, self._size, uncond=self.uncond)
+    def _open_forward(self, step: OpenStep) -> None:
+        """The host's forward is next; it is recorded where masks are read from it."""
+        reading = [row for row in step.rows if step.plan.images[row.image].reads_masks]
+        columns = self._columns(reading, step.facts)
+        self.context.begin(Forward(step.rows, columns, step.regions, step.facts.conditions))
+        if reading:
+            self.tools.recorder.start(step.facts.map_grid)
 
-    def _drawing(self, image: int) -> Drawing:
-        knobs = self.settings
-        divided = image in self.masking.current
-        routed = divided and routes(knobs, locked=image in self.masking.locked)
-        return drawing(knobs, tuple(self.worn), self._moment.index, routed=routed, divided=divided)
+    def predict(self, latent: Latent) -> PredictionByRow:
+        """The predictions of the step's rows from ``latent``, in as many UNet calls as memory asks for."""
+        step = self.open_step()
 
-    def _update(self, latent: Latent) -> tuple[Moved, Log]:
-        """The latent's updates in this step, by the rows that the settings differentiate."""
-        images = [image for image, plan in enumerate(self.plans) if self._updates(image) and len(plan.concepts) > 1]
-        self._watched = frozenset(images)
-        knobs = self.settings
-        rows = [
-            row
-            for image in images
-            for row in differentiated(knobs, tuple(self.worn), image, routed=self._drawing(image).routed)
-        ]
-        rows.sort(key=lambda row: (row.half is Half.UNCOND, row.branch))  # a LoRA's rows stand together
-        times = updates(self._here, self._before, knobs["update_until"], knobs.rounds_at, knobs["rounds"])
-        self.updating.start(self._moment, self._denoiser, self._map_size)
-        return self.updating.run(latent, times if rows else 0, {image: self.plans[image] for image in images}, rows)
+        def predicted() -> PredictionByRow:
+            self._open_forward(step)
+            found: PredictionByRow = {}
+            for part in split_evenly(step.rows, self.tools.memory.plain_rows):
+                each = predict_rows(step.facts.denoiser, step.facts.conditions, latent, part)
+                found |= dict(zip(part, each, strict=True))
+            return found
 
-    def _updates(self, image: int) -> bool:
-        """Whether the latent of ``image`` may still be updated: not once its branches are gone."""
-        by_row = self.settings["compose_by"] == "row"
-        gone = self.settings["route"] and not by_row and image in self.masking.locked
-        return self.settings.method == "clora" and not gone
-
-    def _see(self, image: int, maps: Mapping[int, Tensor]) -> None:
-        if image not in self.masking.locked:
-            self.masking.see(image, self.plans[image], maps)
-            self.regions = None
-
-    def _unseen(self, image: int, maps: Mapping[int, object]) -> bool:
-        """Whether the masks of ``image`` have to be read from the host's forward."""
-        knobs = self.settings
-        if not knobs.masked or image in self.masking.locked:
-            return False
-        base = knobs["compose_by"] == "row" and knobs["gradient_row"] == "base"
-        return image not in maps or not (base or any(row.image == image for row in self.kept))
+        return self.tools.memory.guarded(predicted, len(step.rows), graph=False)
 
     # -- after the host's forward -------------------------------------------------------------------------------
 
-    def after(self, predictions: Mapping[Row, Tensor]) -> Fused:
-        """Close the passage and fuse. ``predictions`` has one [channel, y, x] for each of ``rows``.
+    def after(self, predictions: Mapping[Row, Prediction]) -> Fused:
+        """Close the step and fuse. ``predictions`` has one [channel, y, x] for each of its rows.
 
         A host that left the unconditional rows out (its own way to save time) gets the conditional ones for them.
         """
-        self.passage.end()
-        if self._watched:
-            for image, maps in by_image(self.recorder.take()).items():
-                self._see(image, maps)
-        every = {**self.kept, **predictions}
-        weights = self._weights(next(iter(every.values())))
-        fused: dict[Half, list[Tensor]] = {Half.COND: [], Half.UNCOND: []}
-        for image in range(len(self.plans)):
-            for half in Half:
-                rows = self.layout.of(image, half)
-                if all(row in every for row in rows):
-                    stack = torch.stack([every[row] for row in rows])
-                    fused[half].append(stack[0] if len(rows) == 1 else fusion.fuse(stack, weights[image]))
-        self._report(weights, len(predictions))
-        self.kept = {}
-        cond = torch.stack(fused[Half.COND])
-        return Fused(cond, torch.stack(fused[Half.UNCOND]) if fused[Half.UNCOND] else cond)
+        step = self.open_step()
+        self.abandon()
+        if any(image.reads_masks for image in step.plan.images):
+            recorded = maps_by_image(self.tools.recorder.take())
+            for image, maps in recorded.items():
+                self._read_masks(image, step.facts, maps)
+        for masks_of_image in self.masks:
+            if masks_of_image.settle(step.plan.lock):
+                self._regions = None
+        fused = self._fuse(step.plan, {**step.kept, **predictions})
+        self._record(step, len(predictions))
+        return fused
 
     def abandon(self) -> None:
-        """The forward between ``before`` and ``after`` failed: hooks are inert again."""
-        self.passage.end()
-        self.kept = {}
+        """The forward between the two halves is over, or has failed: hooks are inert again."""
+        self.context.end()
+        self.step = None
 
-    def _weights(self, like: Tensor) -> list[Weights]:
-        """Who draws what, per image, at the size of the prediction ``like``."""
-        if not self.settings.masked:
-            return [fusion.uniform(len(each.branches), like) for each in self.layout.drawings]
-        weights = [self._settled(image) for image in range(len(self.plans))]
-        self.report.weights = [found.float().cpu() for found in weights]
-        self.report.maps = [found.float().cpu() for _, found in sorted(self.masking.maps.items())]
-        return [masks.resized(found, (like.shape[-2], like.shape[-1])) for found in weights]
+    def open_step(self) -> OpenStep:
+        """The step that is under way. Raises ``RuntimeError`` outside of one."""
+        if self.step is None:
+            raise RuntimeError("no step is under way; call before() first")
+        return self.step
 
-    def _settled(self, image: int) -> Weights:
-        """The weights of ``image``, which may be locked by this step."""
-        if image not in self.masking.locked:
-            self.masking.settle(image, self._here)
-            self.regions = None if image in self.masking.locked else self.regions
-        return self.masking.current[image]
+    def _read_masks(self, image: int, facts: StepFacts, maps: BranchMaps) -> None:
+        if not self.masks[image].locked:
+            self.masks[image].read(facts.plans[image], maps)
+            self._regions = None
 
-    def _report(self, weights: Sequence[Weights], rows: int) -> None:
-        areas = tuple(tuple(round(float(share.mean()), 4) for share in found) for found in weights)
-        log = self._log
-        self.report.steps.append(
-            StepReport(
-                index=self._moment.index,
-                position=self._here,
-                losses=tuple(log.losses),
-                gradient_rms=tuple(log.gradient_rms),
-                separation=log.separation,
-                areas=areas if self.settings.masked else (),
-                locked=len(self.masking.locked),
-                routed=sum(each.routed for each in self.layout.drawings),
-                rows=rows,
-                gradient_rows=log.rows,
-                seconds=time.perf_counter() - self._started,
-                notes=(*log.notes, *self.memory.taken_notes()),
-            ),
+    def _fuse(self, plan: StepPlan, predictions: Mapping[Row, Prediction]) -> Fused:
+        cond: list[Tensor] = []
+        uncond: list[Tensor] = []
+        for number, image in enumerate(plan.images):
+            masks_of_image = self.masks[number].regions
+            rows = torch.stack([predictions[row] for row in image.cond])
+            cond.append(masks.fuse_rows(rows, masks_of_image))
+            if all(row in predictions for row in image.uncond):
+                rows = torch.stack([predictions[row] for row in image.uncond])
+                uncond.append(masks.fuse_rows(rows, masks_of_image))
+        fused = torch.stack(cond)
+        return Fused(fused, torch.stack(uncond) if uncond else fused)
+
+    def _record(self, step: OpenStep, rows: int) -> None:
+        """Tell the report and the host what the step did."""
+        log, masked = step.log, self.settings.masked
+        regions = [image.regions for image in self.masks if image.regions is not None]
+        if masked:
+            self.report.region_masks = [found.float().cpu() for found in regions]
+            self.report.maps = [image.strengths.float().cpu() for image in self.masks if image.strengths is not None]
+        told = StepReport(
+            index=step.facts.point.index,
+            position=step.plan.position,
+            losses=tuple(log.losses),
+            gradient_rms=tuple(log.gradient_rms),
+            separation=log.separation,
+            areas=tuple(_areas(found) for found in regions),
+            locked=sum(image.locked for image in self.masks),
+            routed=sum(image.routed for image in step.plan.images),
+            rows=rows,
+            gradient_rows=log.rows,
+            seconds=time.perf_counter() - step.began,
+            notes=(*log.notes, *self.tools.memory.take_notes()),
         )
+        self.report.steps.append(told)
+        self.tools.host.show_progress(told)
 
-    # -- what hooks ask -----------------------------------------------------------------------------------------
 
-    def wanted(self, row: Row) -> Columns:
-        """The token columns to record in ``row``."""
-        if row.image not in self._watched or (row.half is Half.UNCOND and self.settings["maps_from"] == "cond"):
-            return ()
-        return self.plans[row.image].columns(row.branch)
-
-    def texts(self, rows: tuple[Row, ...]) -> list[tuple[list[int], Tensor]]:
-        """What one call can see of ``rows``: their places, with their conditions [row, token, width] at this step."""
-        if rows not in self._texts:
-            self._texts[rows] = by_length(rows, self._denoiser.texts)
-        return self._texts[rows]
-
-    @property
-    def _map_size(self) -> tuple[int, int]:
-        factor = cross_attention.level(self._size, quarter=self.settings["map_level"] == "quarter")
-        return cross_attention.shape(self._size, factor)
+def _areas(regions: RegionMasks) -> tuple[float, ...]:
+    """The share of the picture of every branch."""
+    return tuple(round(float(share.mean()), 4) for share in regions)

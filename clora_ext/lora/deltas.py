@@ -1,13 +1,14 @@
 """What a LoRA adds to one layer, as a function of the layer's input."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+@runtime_checkable
 class Delta(Protocol):
     """A change of one layer that is added to the layer's output."""
 
@@ -30,7 +31,8 @@ def _convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) 
     missing = layer.weight.shape[1] - weight.shape[1]
     if missing > 0:  # an inpainting model's first convolution has more input channels than the LoRA knows
         weight = F.pad(weight, (0, 0, 0, 0, 0, missing))
-    return layer._conv_forward(x, weight, bias)  # noqa: SLF001 - respects circular padding, which F.conv2d does not
+    found: Tensor = layer._conv_forward(x, weight, bias)  # noqa: SLF001 - pads in a circle where the layer does
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,34 +47,37 @@ class LowRank:
     scale: float
 
     def __call__(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """The addend for input ``x``: [..., in] to [..., out], or [row, in, y, x] to [row, out, y, x]."""
         down, up = self.down.to(x.device, x.dtype), self.up.to(x.device, x.dtype)
         if isinstance(layer, nn.Conv2d):
-            inner = _convolve(layer, x, down.reshape(down.shape[0], -1, *_kernel(down, layer)), None)
-            return F.conv2d(inner, up.reshape(*up.shape[:2], 1, 1)) * self.scale
-        return F.linear(F.linear(x, down.flatten(1)), up.flatten(1)) * self.scale
+            kernel = down.shape[2:] if down.dim() == 4 else layer.kernel_size
+            inner = _convolve(layer, x, down.reshape(down.shape[0], -1, *kernel), None)
+            outer = F.conv2d(inner, up.reshape(*up.shape[:2], 1, 1))
+        else:
+            inner = F.linear(x, down.flatten(1))
+            outer = F.linear(inner, up.flatten(1))
+        return outer * self.scale
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "LowRank":
+        """The same change elsewhere."""
         return LowRank(self.down.to(device, dtype), self.up.to(device, dtype), self.scale)
 
     @property
     def nbytes(self) -> int:
+        """Bytes of both factors."""
         return self.down.nbytes + self.up.nbytes
 
 
-def _kernel(down: Tensor, layer: nn.Conv2d) -> tuple[int, ...]:
-    return tuple(down.shape[2:]) if down.dim() == 4 else layer.kernel_size
-
-
 @dataclass(frozen=True, slots=True)
-class Full:
+class DenseDelta:
     """A whole difference of weight and bias, for every kind of LoRA that has no cheap low-rank form."""
 
     weight: Tensor | None
     bias: Tensor | None = None
 
     def __call__(self, layer: nn.Module, x: Tensor) -> Tensor:
-        weight = None if self.weight is None else self.weight.to(x.device, x.dtype)
-        bias = None if self.bias is None else self.bias.to(x.device, x.dtype)
+        """The addend for input ``x``, of the shape of the layer's output; a bias only broadcasts to it."""
+        weight, bias = (None if part is None else part.to(x.device, x.dtype) for part in (self.weight, self.bias))
         if isinstance(layer, nn.LayerNorm):
             normal = F.layer_norm(x, layer.normalized_shape, None, None, layer.eps)
             return _affine(normal, weight, bias, 0)
@@ -80,22 +85,33 @@ class Full:
             normal = F.group_norm(x, layer.num_groups, None, None, layer.eps)
             return _affine(normal, weight, bias, x.dim() - 2)
         if weight is None:
-            extra = 2 if isinstance(layer, nn.Conv2d) else 0
-            return bias.reshape(-1, *[1] * extra)
+            return _bias_only(layer, bias)
         if isinstance(layer, nn.Conv2d):
-            return _convolve(layer, x, weight.reshape(weight.shape[0], -1, *layer.kernel_size), bias)
-        return F.linear(x, weight.reshape(layer.weight.shape), bias)
+            kernel = weight.reshape(weight.shape[0], -1, *layer.kernel_size)
+            return _convolve(layer, x, kernel, bias)
+        own = cast(Tensor, layer.weight)
+        return F.linear(x, weight.reshape(own.shape), bias)
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> "Full":
-        move = lambda part: None if part is None else part.to(device, dtype)  # noqa: E731
-        return Full(move(self.weight), move(self.bias))
+    def to(self, device: torch.device, dtype: torch.dtype) -> "DenseDelta":
+        """The same change elsewhere."""
+        weight, bias = (None if part is None else part.to(device, dtype) for part in (self.weight, self.bias))
+        return DenseDelta(weight, bias)
 
     @property
     def nbytes(self) -> int:
+        """Bytes of what there is of weight and bias."""
         return sum(part.nbytes for part in (self.weight, self.bias) if part is not None)
+
+
+def _bias_only(layer: nn.Module, bias: Tensor | None) -> Tensor:
+    if bias is None:
+        raise ValueError("a delta has neither weight nor bias")
+    trailing = [1, 1] if isinstance(layer, nn.Conv2d) else []
+    return bias.reshape(-1, *trailing)
 
 
 def _affine(normal: Tensor, weight: Tensor | None, bias: Tensor | None, trailing: int) -> Tensor:
     """normal * weight + bias, where ``trailing`` axes follow the channel axis."""
-    out = normal * 0.0 if weight is None else normal * weight.reshape(-1, *[1] * trailing)
-    return out if bias is None else out + bias.reshape(-1, *[1] * trailing)
+    ones = [1] * trailing
+    out = normal * 0.0 if weight is None else normal * weight.reshape(-1, *ones)
+    return out if bias is None else out + bias.reshape(-1, *ones)

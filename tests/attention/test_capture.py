@@ -4,11 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from clora_ext.attention.capture import After, Recorder, cross_attentions, observed
+from clora_ext.attention.capture import OnLastMap, Recorder, observed
+from clora_ext.attention.levels import attention_factors
 from clora_ext.attention.probability import token_maps
-from clora_ext.core.rows import Half, Passage, Row
+from clora_ext.batch.context import Forward, ForwardContext
+from clora_ext.batch.rows import BranchLoras, Half, Row
 from clora_ext.errors import HostError
-from clora_ext.lora.routing import counted
+from clora_ext.lora.routing import counting_calls
 from tests.toy import Attention, ToyUNet
 
 
@@ -39,40 +41,58 @@ def test_half_precision_is_computed_in_float32():
 
 class _Watched:
     def __init__(self, wants=lambda row: (1, 2)):
-        self.unet, self.passage = ToyUNet(), Passage()
-        self.recorder = Recorder(self.passage, wants)
-        self.layers = list(cross_attentions(self.unet).values())
-        self.rows = [Row(0, 0), Row(0, 1)]
-        self.latent, self.context = torch.randn(2, 4, 8, 8), torch.randn(2, 7, 6)
+        self.unet, self.context = ToyUNet(), ForwardContext(BranchLoras({0: (), 1: ()}))
+        self.recorder = Recorder(self.context)
+        self.layers = list(attention_factors(self.unet))
+        self.rows, self.wants = (Row(0, 0), Row(0, 1)), wants
+        self.latent, self.texts = torch.randn(2, 4, 8, 8), torch.randn(2, 7, 6)
 
-    def run(self, size, *, then=After.GO_ON, latent=None, parts=(2,)):
-        with counted(self.unet, self.passage), observed(self.layers, self.recorder), self.passage.over(self.rows):
+    def run(self, grid, *, then=OnLastMap.GO_ON, latent=None, parts=(2,)):
+        forward = Forward(self.rows, {row: self.wants(row) for row in self.rows})
+        with (
+            counting_calls(self.unet, self.context),
+            observed(self.layers, self.recorder),
+            self.context.running(forward),
+        ):
             latent, out = self.latent if latent is None else latent, None
-            with self.recorder.recording(size, then):
+            with self.recorder.recording(grid, then):
                 ends = torch.tensor(parts).cumsum(0).tolist()
                 calls = [slice(end - part, end) for part, end in zip(parts, ends, strict=True)]
-                out = torch.cat([self.unet(latent[where], self.context[where]) for where in calls])
+                out = torch.cat([self.unet(latent[where], self.texts[where]) for where in calls])
             return self.recorder.take(), out
+
+
+def test_factors_are_read_from_the_unet():
+    unet = ToyUNet()
+    factors = attention_factors(unet)
+    names = {layer: name for name, layer in unet.named_modules()}
+    assert {names[layer]: factor for layer, factor in factors.items()} == {
+        "input_blocks.1.attn2": 1, "middle_block.attn2": 2, "output_blocks.1.attn2": 1,
+    }  # fmt: skip
+    assert attention_factors(nn.Linear(1, 1)) == {}
 
 
 def test_only_layers_of_the_wanted_size_are_averaged():
     watched = _Watched()
-    assert list(cross_attentions(watched.unet)) == [f"blocks.{i}.attn2" for i in range(3)]
     fine, out = watched.run((8, 8))
     coarse, _ = watched.run((4, 4))
     assert fine[Row(0, 0)].shape == (2, 8, 8)
     assert coarse[Row(0, 1)].shape == (2, 4, 4)
-    assert torch.equal(out, watched.unet(watched.latent, watched.context))
+    assert torch.equal(out, watched.unet(watched.latent, watched.texts))
 
 
 def test_a_stopped_forward_gives_the_same_maps_and_gradient():
     watched = _Watched()
     gradients = []
-    for then in (After.GO_ON, After.STOP, After.DETACH):  # the first, whole forward teaches which layer is the last
+    for then in (
+        OnLastMap.GO_ON,
+        OnLastMap.STOP,
+        OnLastMap.DETACH,
+    ):  # the first, whole forward teaches which layer is the last
         leaf = watched.latent.clone().requires_grad_()
         maps, out = watched.run((4, 4), then=then, latent=leaf)
-        assert (out is None) == (then is After.STOP)
-        assert out is None or out.requires_grad == (then is After.GO_ON)
+        assert (out is None) == (then is OnLastMap.STOP)
+        assert out is None or out.requires_grad == (then is OnLastMap.GO_ON)
         gradients.append(torch.autograd.grad(maps[Row(0, 0)].square().sum(), leaf)[0])
     torch.testing.assert_close(gradients[0], gradients[1])
     torch.testing.assert_close(gradients[0], gradients[2])
@@ -99,7 +119,7 @@ def test_a_size_without_layers_is_an_error():
 
 def test_a_changed_batch_is_an_error():
     watched = _Watched()
-    watched.rows = [Row(0, 0)]
+    watched.rows = (Row(0, 0),)
     with pytest.raises(RuntimeError):
         watched.run((8, 8))
 
@@ -107,6 +127,5 @@ def test_a_changed_batch_is_an_error():
 def test_hooks_go_away_and_see_nothing_outside():
     watched = _Watched()
     with observed(watched.layers, watched.recorder):
-        watched.unet(watched.latent, watched.context)
+        watched.unet(watched.latent, watched.texts)
     assert all(not module._forward_hooks for module in watched.unet.modules())
-    assert cross_attentions(nn.Linear(1, 1)) == {}

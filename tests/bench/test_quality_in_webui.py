@@ -9,8 +9,8 @@ from bench.quality.draw import bound, weighed
 from bench.quality.in_webui import payload
 from bench.quality.jobs import Job, interleaved, seeds_of
 from bench.quality.methods import table
-from clora_ext.hosts.diffusers.pipeline import Library
-from clora_ext.request import read
+from clora_ext.hosts.diffusers.library import Library
+from clora_ext.settings.request import read_request
 
 REPORTED = prompts.read(prompts.REPORTED)
 
@@ -23,7 +23,7 @@ def test_the_api_is_asked_for_what_the_embedded_host_draws(prompt: prompts.Promp
     bindings = weighed(job, bound(Library(*folder.tiny_world().loras), job))
     body = payload(job, bindings)
     (fields,) = body["alwayson_scripts"]["CLoRA"]["args"]
-    asked = read(fields)
+    asked = read_request(fields)
     assert asked.settings == row.settings
     assert asked.bindings == bindings
     assert {binding.weight for binding in asked.bindings} == {0.9}

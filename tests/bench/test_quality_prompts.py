@@ -8,7 +8,7 @@ from bench.quality import prompts
 from bench.quality.make_prompts import SAMPLING, SIZES, make
 from bench.quality.prompts import REPORTED, TUNING, Prompt, read, write
 from clora_ext.errors import PromptError
-from clora_ext.hosts.diffusers.pipeline import Library
+from clora_ext.hosts.diffusers.library import Library
 from clora_ext.prompt import bind, find_tags, remove_tags
 from tiny_world.concepts import CONCEPTS
 from tiny_world.model import WEIGHTS
@@ -56,7 +56,7 @@ def test_the_sides_share_nothing():
 @pytest.mark.parametrize("side", FILES)
 def test_every_prompt_binds_as_its_entry_says(side: str):
     for prompt in read(FILES[side]).prompts:
-        bound = bind(prompt.prompt, LIBRARY.facts([tag.name for tag in find_tags(prompt.prompt)]))
+        bound = bind(prompt.prompt, {tag.name: LIBRARY.facts(tag.name) for tag in find_tags(prompt.prompt)})
         assert {subject.lora for subject in bound.subjects} == set(prompt.subjects), prompt
         for subject in bound.subjects:
             concept = CONCEPTS[prompt.subjects[subject.lora]]

@@ -10,7 +10,7 @@ from bench.quality.eye import Eye, EyeNet
 from bench.quality.eye_train import contrast, examples, train
 from bench.quality.methods import WEIGHT
 from bench.quality.prompts import REPORTED, Sampling, read
-from clora_ext.hosts.diffusers.pipeline import Library
+from clora_ext.hosts.diffusers.library import Library
 from tiny_world.model import WEIGHTS
 
 

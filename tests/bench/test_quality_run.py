@@ -16,7 +16,7 @@ from bench.quality.pool import InProcess
 from bench.quality.prompts import REPORTED, Prompt, Sampling, Style, read, write
 from bench.quality.store import Store
 from bench.quality.worker import Setup, Worker
-from clora_ext.settings import METHODS, PROFILES
+from clora_ext.settings.profiles import METHODS, PROFILES
 
 SAMPLING = Sampling(steps=3)
 WORLD = World("code", {"tuxcat": "one", "browndog": "two", "starball": "three"})
@@ -46,7 +46,7 @@ def test_tuned_values_reach_their_rows_but_not_the_authors(tmp_path):
     save("merge", 0.4, {}, path)
     save("switch", 1.0, {"switch_every": 2}, path)
     rows = table(path)
-    assert rows["switch"].settings["switch_every"] == 2
+    assert rows["switch"].settings.switch_every == 2
     assert (rows["merge"].weight, rows["balanced"].weight, rows["authors"].weight) == (0.4, 0.9, 0.9)
     assert rows["authors"].settings == Method("a", profile="authors", method="clora").settings
 

@@ -11,7 +11,7 @@ from bench.quality import prompts, sweep
 from bench.quality.factors import Factor, changed, known, of_row, padded
 from bench.quality.jobs import Job
 from bench.quality.methods import Method, table
-from clora_ext.settings import KNOB
+from clora_ext.settings.knobs import KNOB
 
 ASKED = prompts.read(prompts.TUNING)
 
@@ -104,14 +104,13 @@ def test_time_that_runs_out_is_said_and_nothing_is_saved(monkeypatch, tmp_path):
 def test_factors_name_knobs_that_exist_and_every_choice_comes_up():
     named = {name for factor in known() for trial in factor.trials for name in trial} - {"weight"}
     assert named <= set(KNOB)
-    choices = {knob.name for knob in KNOB.values() if knob.choices or isinstance(knob.default, bool)}
+    choices = {knob.name for knob in KNOB.values() if knob.kind.options}
     assert choices - {"count_by"} <= named
 
 
 @pytest.mark.parametrize(("row", "has", "lacks"), [
     ("balanced", "step_size", "switch_every"),
-    ("balanced", "lock_at", "gradient_row"),
-    ("fast", "gradient_row", "switch_every"),
+    ("fast", "compose_by", "switch_every"),
     ("masks", "mask_threshold", "step_size"),
     ("switch", "switch_every", "mask_threshold"),
     ("merge", "weight", "text_encoder"),

@@ -13,7 +13,7 @@ from bench.speed import clock, count, growth, page
 from bench.speed.__main__ import _taken
 from bench.speed.cases import Case, Results
 from bench.speed.models import MODELS
-from clora_ext.settings import settings
+from clora_ext.settings.profiles import build_settings
 from tests.bench.small import SMALL
 
 CASE = Case("sd15", "paper", "clora", 2, 50, 512, 16, "meta", "float16", 4.5, 455, None, None, None, 3 << 30, 1 << 30)
@@ -27,7 +27,7 @@ def small(monkeypatch):
 def test_a_composed_picture_takes_longer_than_a_plain_one():
     timer = clock.CpuClock("small", repeats=1)
     plain = timer.seconds(clock.PLAIN, 0, 0, 4)
-    composed = timer.seconds(settings("authors"), 2, 4, 4)
+    composed = timer.seconds(build_settings("authors"), 2, 4, 4)
     assert composed > 2.0 * plain > 0.0
     found = clock.timed(CASE, composed, plain)
     assert found.ratio == pytest.approx(composed / plain, rel=1e-3)
@@ -37,20 +37,20 @@ def test_every_method_can_be_timed():
     """Calls that are timed come between others that are not, for which nothing is computed."""
     timer = clock.CpuClock("small", repeats=1)
     for method in ("switch", "composite", "masks"):
-        assert timer.seconds(settings(method=method), 2, 4, 20) > 0.0
+        assert timer.seconds(build_settings(method=method), 2, 4, 20) > 0.0
 
 
 def test_seconds_are_taken_in_a_process_beside():
     with closing(clock.Beside("tiny")) as beside:
-        plain, composed = beside.seconds(clock.PLAIN, 0, 0, 4), beside.seconds(settings("authors"), 2, 4, 4)
+        plain, composed = beside.seconds(clock.PLAIN, 0, 0, 4), beside.seconds(build_settings("authors"), 2, 4, 4)
         assert composed.result() > 1.5 * plain.result() > 0.0
-        late = [beside.seconds(settings("paper"), 2, 4, 50) for _ in range(9)]
+        late = [beside.seconds(build_settings("paper"), 2, 4, 50) for _ in range(9)]
     assert late[-1].cancelled()
 
 
 def test_seconds_are_put_to_their_cases_as_they_come(tmp_path):
     results = Results(tmp_path / "speed.json", {})
-    wanted = settings("paper"), settings("fast"), settings("balanced")
+    wanted = build_settings("paper"), build_settings("fast"), build_settings("balanced")
     plain, first, second, late = (Future() for _ in range(4))
     asked = [(clock.PLAIN, 0, plain), (wanted[0], 2, first), (wanted[1], 2, second), (wanted[2], 2, late)]
     plain.set_result(2.0)
@@ -59,8 +59,8 @@ def test_seconds_are_put_to_their_cases_as_they_come(tmp_path):
     assert list(_taken(results, asked, wait=False)) == []  # nothing is counted yet
     results.add(CASE)
     assert [case.ratio for case in _taken(results, asked, wait=False)] == [4.5]
-    results.add(replace(CASE, profile="fast", memory=wanted[1]["memory"]))
-    results.add(replace(CASE, profile="balanced", memory=wanted[2]["memory"]))
+    results.add(replace(CASE, profile="fast", memory=wanted[1].memory))
+    results.add(replace(CASE, profile="balanced", memory=wanted[2].memory))
     assert [case.ratio for case in _taken(results, asked, wait=False)] == [1.5]
     late.set_result(4.0)
     assert [case.ratio for case in _taken(results, asked, wait=True)] == [2.0]
@@ -68,7 +68,7 @@ def test_seconds_are_put_to_their_cases_as_they_come(tmp_path):
 
 
 def test_cost_grows_with_every_lora():
-    found = [growth._point("small", settings("authors"), "k", k, k=k, steps=1) for k in (2, 4)]
+    found = [growth._point("small", build_settings("authors"), "k", k, k=k, steps=1) for k in (2, 4)]
     _, slope = growth.law(found, "k", "flops_ratio")["authors"]
     assert slope > 0.5  # a row or more for each
     ratios = [point["flops_ratio"] for point in found]
@@ -91,6 +91,6 @@ def test_the_page_shows_every_case(tmp_path):
 
 
 def test_a_case_names_what_was_counted():
-    found = count.counted("small", settings("authors", "composite"), 2, 4, 2)
+    found = count.counted("small", build_settings("authors", "composite"), 2, 4, 2)
     assert (found.method, found.k, found.rows, found.dtype) == ("composite", 2, 8, "float16")
     assert found.flops_ratio > 2.0

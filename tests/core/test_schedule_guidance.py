@@ -1,22 +1,19 @@
 """When and how far the latent moves."""
 
-import itertools
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clora_ext.core import guidance
-from clora_ext.core.rows import Passage, Row, runs
-from clora_ext.core.schedule import Moment, position, step_size, updates
+from clora_ext.core.schedule import SamplingPoint, count_updates, position_of, step_size_at
 
 
 def _run(total: int, count_by: str, until: float, marks: list[float], rounds: int) -> list[int]:
     before, counts = None, []
     for index in range(total):
-        here = position(Moment(index, total, 1.0 - index / total), count_by)
-        counts.append(updates(here, before, until, marks, rounds))
+        here = position_of(SamplingPoint(index, total, 1.0 - index / total), count_by)
+        counts.append(count_updates(here, before, until, marks, rounds))
         before = here
     return counts
 
@@ -45,27 +42,27 @@ def test_noise_decides_whatever_the_number_of_steps():
 
 
 def test_a_run_that_starts_late_gets_only_what_is_left():
-    assert updates(position(Moment(0, 10, 0.3), "noise"), None, 40.0, [], 0) == 0
+    assert count_updates(position_of(SamplingPoint(0, 10, 0.3), "noise"), None, 40.0, [], 0) == 0
 
 
 def test_step_sizes():
-    assert step_size(20.0, "constant", Moment(9, 10, 0.1)) == 20.0
-    assert step_size(20.0, "sqrt", Moment(0, 50, 1.0)) == 20.0
-    assert step_size(20.0, "sqrt", Moment(49, 50, 0.0)) == pytest.approx(14.142, abs=1e-3)
+    assert step_size_at(20.0, "constant", SamplingPoint(9, 10, 0.1)) == 20.0
+    assert step_size_at(20.0, "sqrt", SamplingPoint(0, 50, 1.0)) == 20.0
+    assert step_size_at(20.0, "sqrt", SamplingPoint(49, 50, 0.0)) == pytest.approx(14.142, abs=1e-3)
     with pytest.raises(ValueError, match="sine"):
-        step_size(1.0, "sine", Moment(0, 1, 1.0))
+        step_size_at(1.0, "sine", SamplingPoint(0, 1, 1.0))
     with pytest.raises(ValueError, match="colour"):
-        position(Moment(0, 1, 1.0), "colour")
+        position_of(SamplingPoint(0, 1, 1.0), "colour")
 
 
 def test_a_step_goes_down_the_gradient_and_the_bound_holds_per_image():
     latent, gradient = torch.zeros(2, 4, 3, 3), torch.ones(2, 4, 3, 3)
     gradient[1] *= 0.001
-    assert (guidance.step(latent, gradient, 2.0)[0] == -2.0).all()
-    bounded = guidance.step(latent, gradient, 2.0, clip=0.5)
+    assert (guidance.move_latent(latent, gradient, 2.0)[0] == -2.0).all()
+    bounded = guidance.move_latent(latent, gradient, 2.0, clip=0.5)
     torch.testing.assert_close(bounded[0], torch.full((4, 3, 3), -0.5))
     torch.testing.assert_close(bounded[1], torch.full((4, 3, 3), -0.002))
-    assert not guidance.finite(gradient * torch.tensor(float("nan")))
+    assert not guidance.is_finite(gradient * torch.tensor(float("nan")))
 
 
 @given(st.floats(1.0, 30.0), st.floats(1.1, 30.0))
@@ -79,25 +76,3 @@ def test_guidance_counts_a_lora_as_often_as_it_is_told(emphasis: float, cfg_scal
 
 def test_without_guidance_there_is_nothing_to_count():
     assert guidance.uncond_share(3.0, 1.0) == guidance.uncond_share(3.0, 0.5) == 1.0
-
-
-@given(st.lists(st.booleans(), max_size=12))
-def test_runs_cover_exactly_the_chosen(chosen: list[bool]):
-    found = runs(chosen)
-    covered = [any(run.start <= i < run.stop for run in found) for i in range(len(chosen))]
-    assert covered == chosen
-    assert all(a.stop < b.start for a, b in itertools.pairwise(found))
-
-
-def test_a_passage_walks_its_rows_and_refuses_more():
-    passage = Passage()
-    rows = [Row(0, branch) for branch in range(5)]
-    with passage.over(rows):
-        passage.advance(2)
-        assert passage.window == tuple(rows[:2])
-        passage.advance(3)
-        assert passage.window == tuple(rows[2:])
-        with pytest.raises(RuntimeError, match="5 were planned"):
-            passage.advance(1)
-    assert not passage.active
-    assert passage.window == ()

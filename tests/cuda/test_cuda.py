@@ -9,24 +9,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from clora_ext.core.concepts import Concept, Plan
-from clora_ext.core.schedule import Moment
-from clora_ext.engine.memory import Kept
-from clora_ext.engine.session import installed
-from clora_ext.engine.step import Composition
+from clora_ext.core.schedule import SamplingPoint
+from clora_ext.engine.device import free_bytes
+from clora_ext.engine.graphs import GraphKeeps
 from clora_ext.lora.deltas import LowRank
-from clora_ext.settings import settings
+from clora_ext.settings.profiles import build_settings
 from tests import toy
+from tests.engine.setup import running
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 K = 3
-WORN = {0: (), **{b: (f"L{b}",) for b in range(1, K + 1)}}
-PLAN = Plan(
-    tuple(
-        Concept(str(c), tuple((c + 1 + (b != 0 and b <= c + 1),) for b in range(K + 1)), trigger=(c + 1,))
-        for c in range(K)
-    )
-)
 
 
 @pytest.fixture
@@ -52,6 +44,13 @@ def _loras(unet: nn.Module, dtype: torch.dtype) -> dict[str, dict[nn.Module, Low
     }
 
 
+class CudaHost(toy.ToyHost):
+    """The toy host, where torch tells what is free."""
+
+    def free_bytes(self) -> float | None:
+        return free_bytes(self.device)
+
+
 class Run:
     """Some steps of a composition on ``device``; the same weights, texts and latent on every device."""
 
@@ -60,18 +59,18 @@ class Run:
         texts = {row: text.to(device, dtype) for row, text in toy.texts(1, K + 1, tokens=12).items()}
         start = torch.randn(1, 4, side, side, generator=torch.Generator().manual_seed(7)).to(device)
         self.start = latent = start.to(dtype)
-        self.composition = Composition([PLAN], WORN, settings(profile, **knobs))
-        denoiser = toy.ToyDenoiser(unet, texts)
-        place = torch.device(device)
-        with context or nullcontext(), installed(self.composition, unet, _loras(unet, dtype), place), torch.no_grad():
+        host = CudaHost(unet, _loras(unet, dtype), texts)
+        host.device = torch.device(device)
+        wanted = build_settings(profile, **knobs)
+        with context or nullcontext(), running(host, wanted, K) as (composition, denoiser), torch.no_grad():
             if prepare:
-                prepare(self.composition.memory)
+                prepare(composition.tools.memory)
             for index in range(5):
-                move = self.composition.before(Moment(index, 10, 0.95 - 0.1 * index), latent, denoiser)
-                self.fused = self.composition.after(self.composition.predict(move.at))
+                move = composition.before(SamplingPoint(index, 10, 0.95 - 0.1 * index), latent, denoiser)
+                self.fused = composition.after(composition.predict(move.predict_from))
                 latent = move.latent - 0.01 * self.fused.cond.to(move.latent.dtype)
-        self.latent = latent
-        self.steps = self.composition.report.steps
+        self.latent, self.tools = latent, composition.tools
+        self.steps = composition.report.steps
 
     @property
     def moved(self) -> torch.Tensor:
@@ -97,7 +96,7 @@ def test_the_gpu_does_what_the_cpu_does(profile):
 def test_half_precision_moves_the_latent_the_same_way(profile, dtype):
     """Gradients of maps are around 1e-4: without the loss scale half precision loses them."""
     half = Run(profile, "cuda", dtype)
-    assert half.composition.updating.loss_scale > 1.0
+    assert half.tools.loss_scale > 1.0
     assert not any(step.notes for step in half.steps)
     _alike(half, Run(profile, "cuda"), 0.98 if dtype is torch.float16 else 0.9)
 
@@ -148,7 +147,7 @@ def _forget() -> None:
 
 @pytest.mark.usefixtures("fused")
 def test_fewer_rows_at_once_take_less_memory_and_change_nothing():
-    run, *less = _peak(), *(_peak(graph_rows=1, kept=kept) for kept in Kept)
+    run, *less = _peak(), *(_peak(graph_rows=1, keeps=keeps) for keeps in GraphKeeps)
     for one in less:
         _alike(one, run, 0.999)
     by_row, by_inputs, away = (one.own for one in less)
@@ -180,6 +179,6 @@ def test_when_the_card_is_full_it_goes_on_with_fewer_rows():
 
 
 def test_what_is_free_bounds_the_rows():
-    free = Run("balanced", "cuda", torch.float16, memory=0).composition.memory
-    limited = Run("balanced", "cuda", torch.float16, memory=0.05).composition.memory
+    free = Run("balanced", "cuda", torch.float16, memory=0).tools.memory
+    limited = Run("balanced", "cuda", torch.float16, memory=0.05).tools.memory
     assert 1 <= limited.graph_rows < free.graph_rows

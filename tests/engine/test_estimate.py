@@ -1,19 +1,19 @@
-"""The estimate counts what the engine then does."""
+"""The estimate counts what the engine then does: both read the same plans."""
 
 import pytest
 
 from clora_ext.engine.estimate import estimate
-from clora_ext.settings import PROFILES, settings
+from clora_ext.settings.profiles import PROFILES, build_settings
 from tests.engine.test_route import run
 
-WORN = {0: (), 1: ("a",), 2: ("b",)}
+BRANCHES = (0, 1, 2)
 
 
 @pytest.mark.parametrize(
     ("method", "rows"), [("clora", 6), ("masks", 6), ("composite", 4), ("switch", 2), ("merge", 2)]
 )
 def test_rows_of_a_step(method: str, rows: int):
-    found = estimate(settings("authors", method), WORN, 20)
+    found = estimate(build_settings("authors", method), BRANCHES, 20)
     assert found.plain_rows == 40
     assert found.rows == (0 if method == "clora" else 20 * rows)  # a stale step has predicted all in its gradient pass
     assert found.gradient_rows == (20 * 6 if method == "clora" else 0)
@@ -21,17 +21,18 @@ def test_rows_of_a_step(method: str, rows: int):
 
 
 def test_the_papers_rounds_are_counted():
-    paper = estimate(settings("paper"), WORN, 50)
+    paper = estimate(build_settings("paper"), BRANCHES, 50)
     assert paper.gradient_rows == (25 + 3 * 20) * 3
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize(
-    "knobs", [{}, {"uncond": "routed"}, {"refresh": False, "route": False}, {"gradient_row": "base"}]
+    "knobs",
+    [{}, {"uncond": "routed"}, {"uncond": "branches"}, {"route": False}, {"compose_by": "row", "maps_from": "both"}],
 )
 def test_the_estimate_is_what_the_engine_does(profile: str, knobs: dict):
-    wanted = settings(profile, **{"lock_steady": 0, **knobs})
+    wanted = build_settings(profile, **{"lock_steady": 0, **knobs})
     report, _, _ = run(wanted)
-    counted = estimate(wanted, {0: (), 1: ("L1",), 2: ("L2",)}, 10)
+    counted = estimate(wanted, BRANCHES, 10)
     assert counted.rows == sum(step.rows for step in report.steps)
     assert counted.gradient_rows == sum(step.gradient_rows for step in report.steps)

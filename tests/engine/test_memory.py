@@ -6,43 +6,50 @@ import pytest
 import torch
 from torch import nn
 
-from clora_ext.core.rows import Passage, Row
-from clora_ext.core.schedule import Moment
-from clora_ext.engine.memory import GIB, GRAPH, PLAIN, Kept, Memory, extra_bytes, row_bytes, split
-from clora_ext.engine.recomputing import inner_layers, recomputed
-from clora_ext.engine.session import installed
-from clora_ext.engine.step import Composition
+from clora_ext.batch.context import ForwardContext
+from clora_ext.batch.rows import BranchLoras
+from clora_ext.core.schedule import SamplingPoint
+from clora_ext.engine.checkpointing import checkpointed, inner_layers
+from clora_ext.engine.graphs import GraphKeeps, GraphMemory
+from clora_ext.engine.memory import GIB, GRAPH, PLAIN, Memory, extra_bytes, row_bytes, split_evenly
 from clora_ext.errors import HostError
-from clora_ext.settings import settings
-from tests.engine.test_step import CPU, _deltas, _plan, _setup
-from tests.toy import ToyDenoiser, ToyUNet
+from clora_ext.settings.profiles import build_settings
+from tests.engine.setup import random_loras, running, setup
+from tests.toy import ToyDenoiser, ToyHost, ToyUNet
 
 
 class Small(ToyDenoiser):
-    """A host whose memory ends at ``most`` rows, with or without a graph."""
+    """A model whose memory ends at ``most`` rows, with or without a graph."""
 
     most = 99
 
-    def forward(self, latent: torch.Tensor, rows: list[Row]) -> torch.Tensor:
+    def predict(self, latent, rows, condition):
         if len(rows) > self.most:
             raise torch.cuda.OutOfMemoryError("out of memory")
-        return super().forward(latent, rows)
+        return super().predict(latent, rows, condition)
 
 
-def _step(wanted, *, graph_rows=None, plain_rows=None, kept=Kept.ALL, most=99, images=2):
-    unet, conditions, latent = _setup(3, (16, 16), images=images)
-    composition = Composition([_plan(3)] * images, {0: (), 1: ("L1",), 2: ("L2",), 3: ("L3",)}, wanted)
-    denoiser = Small(unet, conditions)
-    denoiser.most = most
-    with installed(composition, unet, _deltas(unet, 3), CPU), torch.no_grad():
+def _context() -> ForwardContext:
+    return ForwardContext(BranchLoras({0: ()}))
+
+
+def _memory(limit: float, unet: nn.Module) -> Memory:
+    return Memory(limit, GraphMemory(unet, _context()))
+
+
+def _step(wanted, *, graph_rows=None, plain_rows=None, keeps=GraphKeeps.ALL, most=99, images=2):
+    unet, conditions, latent = setup(3, (16, 16), images=images)
+    host = ToyHost(unet, random_loras(unet, 3), conditions)
+    with running(host, wanted, 3, images) as (composition, toy), torch.no_grad():
+        denoiser, memory = Small(unet, toy.encoded), composition.tools.memory
+        denoiser.most = most
         if graph_rows:
-            composition.memory.fit((16, 16), images)
-            composition.memory._room = None  # nothing is surveyed
-            composition.memory.graph_rows, composition.memory.plain_rows = graph_rows, plain_rows
-            composition.memory.kept = kept
+            memory.fit((16, 16), images)
+            memory._room = None  # nothing is surveyed
+            memory.graph_rows, memory.plain_rows, memory.keeps = graph_rows, plain_rows, keeps
         for index in range(2):
-            move = composition.before(Moment(index, 10, 0.95 - 0.1 * index), latent, denoiser)
-            fused = composition.after(composition.predict(move.at))
+            move = composition.before(SamplingPoint(index, 10, 0.95 - 0.1 * index), latent, denoiser)
+            fused = composition.after(composition.predict(move.predict_from))
             latent = move.latent - 0.01 * fused.cond
     return composition, latent, fused
 
@@ -50,7 +57,7 @@ def _step(wanted, *, graph_rows=None, plain_rows=None, kept=Kept.ALL, most=99, i
 @pytest.mark.parametrize("profile", ["authors", "paper", "balanced", "fast"])
 @pytest.mark.parametrize("rows", [1, 3])
 def test_rows_at_once_change_nothing(profile, rows):
-    wanted = settings(profile, rounds=1)
+    wanted = build_settings(profile, rounds=1)
     whole, few = _step(wanted), _step(wanted, graph_rows=rows, plain_rows=rows)
     torch.testing.assert_close(few[1], whole[1], rtol=1e-9, atol=1e-11)
     torch.testing.assert_close(few[2].cond, whole[2].cond, rtol=1e-9, atol=1e-11)
@@ -63,34 +70,34 @@ def test_no_graph_goes_beyond_the_last_map(profile, monkeypatch):
     """But for the survey of one row, which finds out where that is and keeps nothing."""
     ends = []
 
-    def forward(self, latent, rows):
-        out = ToyDenoiser.forward(self, latent, rows)
+    def predict(self, latent, rows, condition):
+        out = ToyDenoiser.predict(self, latent, rows, condition)
         ends.append((len(rows), torch.is_grad_enabled()))
         return out
 
-    monkeypatch.setattr(Small, "forward", forward)
-    _step(settings(profile, rounds=1))
+    monkeypatch.setattr(Small, "predict", predict)
+    _step(build_settings(profile, rounds=1))
     assert ends[0][0] == 1
     assert not any(graph for _, graph in ends[1:])
 
 
 @pytest.mark.parametrize("profile", ["authors", "balanced", "fast"])
-@pytest.mark.parametrize("kept", [Kept.INPUTS, Kept.AWAY])
+@pytest.mark.parametrize("keeps", [GraphKeeps.INPUTS, GraphKeeps.AWAY])
 @pytest.mark.parametrize("rows", [1, 8])
-def test_a_graph_that_keeps_less_gives_the_same_gradient(profile, kept, rows):
-    whole, less = _step(settings(profile)), _step(settings(profile), kept=kept, graph_rows=rows)
+def test_a_graph_that_keeps_less_gives_the_same_gradient(profile, keeps, rows):
+    whole, less = _step(build_settings(profile)), _step(build_settings(profile), keeps=keeps, graph_rows=rows)
     torch.testing.assert_close(less[1], whole[1], rtol=1e-9, atol=1e-11)
 
 
 def test_when_memory_runs_out_it_goes_on_with_half(caplog):
-    wanted = settings("balanced", uncond="branches")
+    wanted = build_settings("balanced", uncond="branches")
     whole = _step(wanted)
     with caplog.at_level(logging.WARNING):
         few = _step(wanted, most=3)
     torch.testing.assert_close(few[1], whole[1], rtol=1e-9, atol=1e-11)
     torch.testing.assert_close(few[2].cond, whole[2].cond, rtol=1e-9, atol=1e-11)
-    assert few[0].memory.graph_rows <= 3
-    assert few[0].memory.plain_rows <= 3
+    assert few[0].tools.memory.graph_rows <= 3
+    assert few[0].tools.memory.plain_rows <= 3
     assert "memory ran out" in caplog.text
     assert any("memory ran out" in note for note in few[0].report.steps[0].notes)
     assert few[0].report.steps[1].notes == ()
@@ -98,16 +105,16 @@ def test_when_memory_runs_out_it_goes_on_with_half(caplog):
 
 def test_one_row_that_does_not_fit_is_an_error():
     with pytest.raises(HostError, match="make the picture smaller"):
-        _step(settings("balanced"), most=0)
+        _step(build_settings("balanced"), most=0)
 
 
 def test_parts_are_equal_and_small():
-    assert split("abcdefg", 3) == ["ab", "cd", "efg"]
-    assert split("abc", None) == ["abc"]
-    assert split("", 2) == []
+    assert split_evenly("abcdefg", 3) == ["ab", "cd", "efg"]
+    assert split_evenly("abc", None) == ["abc"]
+    assert split_evenly("", 2) == []
     for rows in range(1, 20):
         for most in range(1, 8):
-            parts = split(range(rows), most)
+            parts = split_evenly(range(rows), most)
             assert [row for part in parts for row in part] == list(range(rows))
             assert max(map(len, parts)) <= most
             assert len(parts) == -(-rows // most)
@@ -117,32 +124,31 @@ def test_the_estimate_follows_size_and_limit():
     unet = ToyUNet()
     unit = row_bytes(unet, (64, 64))
     assert unit == 8 * 64 * 64 * 4
-    memory = Memory(3 * GRAPH * unit / GIB)
-    memory.fit((64, 64), 1)
+    memory = _memory(3 * GRAPH * unit / GIB, unet)
     assert memory.graph_rows is None  # nothing is known yet
-    memory.place(unet, CPU, taken=0, passage=Passage())
     memory.fit((64, 64), 1)
     assert memory.graph_rows == int(3 + 2 * PLAIN / GRAPH)
     memory.fit((128, 128), 1)
     assert memory.graph_rows == 1
-    free = Memory(0.0)
-    free.place(nn.Sequential(unet), CPU, taken=0, passage=Passage())
+    unbound = _memory(0.0, unet)
+    unbound.fit((64, 64), 1)
+    assert unbound.graph_rows is None  # the CPU's memory has no bound of ours
+    free = Memory(0.0, GraphMemory(unet, _context()), free_bytes=lambda: 5.5 * GRAPH * unit)
     free.fit((64, 64), 1)
-    assert free.graph_rows is None  # the CPU's memory has no bound of ours
+    assert free.graph_rows == 5
 
 
 def _survey(limit: float) -> Memory:
     """What a linear layer and two sigmoids save before the last map, and after it."""
     layer = nn.Conv2d(4, 8, 1)
-    memory = Memory(limit)
-    memory.place(layer, CPU, taken=0, passage=Passage())
+    memory = _memory(limit, layer)
     memory.fit((32, 32), 1)
 
-    def forward(seen):
+    def forward(on_map):
         out = layer(torch.randn(1, 4, 32, 32, requires_grad=True)).sigmoid()
-        seen()
+        on_map()
         out = out.sigmoid()
-        seen()
+        on_map()
         assert out.requires_grad
         with pytest.raises(Exception, match=r"None|hook"):  # nothing was kept for it
             torch.autograd.grad(out.exp().sum(), layer.bias)
@@ -156,32 +162,33 @@ def test_what_a_graph_saves_up_to_its_last_map_is_known_before_there_is_one():
     memory, layer = _survey(1.0), nn.Conv2d(4, 8, 1)
     unit = row_bytes(layer, (32, 32))
     row = (4 + 8 + 8) * 32 * 32 * 4
-    assert memory.kept is Kept.ALL
+    assert memory.keeps is GraphKeeps.ALL
     assert memory.graph_rows == int((GIB + 2 * PLAIN * unit) / (row + PLAIN * unit))
-    assert memory.taken_notes() == []
+    assert memory.take_notes() == []
 
 
 def test_a_row_that_is_larger_than_the_limit_is_told():
     memory = _survey(-0.01)
-    assert (memory.kept, memory.graph_rows) == (Kept.INPUTS, 1)
-    assert "more than there is to be taken" in memory.taken_notes()[0]
+    assert (memory.keeps, memory.graph_rows) == (GraphKeeps.INPUTS, 1)
+    assert "more than there is to be taken" in memory.take_notes()[0]
 
 
 def test_where_no_row_fits_inner_layers_run_again():
-    assert _step(settings("balanced", memory=1e-6))[0].memory.kept is Kept.INPUTS
+    assert _step(build_settings("balanced", memory=1e-6))[0].tools.memory.keeps is GraphKeeps.INPUTS
     unet, x = ToyUNet(), torch.randn(1, 4, 16, 16, requires_grad=True)
-    memory, sizes = Memory(1.0), []
-    memory.place(unet, CPU, taken=0, passage=Passage())
-    for memory.kept in (Kept.ALL, Kept.INPUTS):
-        sizes.append(memory._saved(lambda seen: (unet(x, torch.randn(1, 9, 6)), seen())))
-    assert sizes[1] < 0.8 * sizes[0]
+    graphs = GraphMemory(unet, _context())
+    whole, inputs = (
+        graphs.saved_bytes(lambda on_map: (unet(x, torch.randn(1, 9, 6)), on_map()), keeps)
+        for keeps in (GraphKeeps.ALL, GraphKeeps.INPUTS)
+    )
+    assert inputs < 0.8 * whole
 
 
 def test_layers_are_as_they_were_after_running_again():
-    unet, passage = ToyUNet(), Passage()
+    unet = ToyUNet()
     layers = inner_layers(unet)
     assert len(layers) == 3  # the self-attention of every block
-    with recomputed(unet, passage):
+    with checkpointed(unet, _context()):
         assert all("forward" in layer.__dict__ for layer in layers)
         with torch.no_grad():
             unet(torch.randn(1, 4, 8, 8), torch.randn(1, 9, 6))
@@ -189,11 +196,11 @@ def test_layers_are_as_they_were_after_running_again():
 
 
 def test_a_limit_holds_from_the_first_pass_on():
-    wanted = settings("balanced", memory=0.0005)
-    few, whole = _step(wanted), _step(settings("balanced"))
+    wanted = build_settings("balanced", memory=0.0005)
+    few, whole = _step(wanted), _step(build_settings("balanced"))
     torch.testing.assert_close(few[1], whole[1], rtol=1e-9, atol=1e-11)
-    assert few[0].memory.graph_rows < 8
-    assert whole[0].memory.graph_rows > 8
+    assert few[0].tools.memory.graph_rows < 8
+    assert whole[0].tools.memory.graph_rows > 8
 
 
 @pytest.mark.parametrize(

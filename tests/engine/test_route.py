@@ -7,15 +7,17 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from clora_ext.core.regions import Regions
-from clora_ext.core.rows import Half, Row
-from clora_ext.core.schedule import Moment
-from clora_ext.engine.session import installed
-from clora_ext.engine.step import Composition
-from clora_ext.lora.deltas import Full, LowRank
-from clora_ext.settings import settings
-from tests.engine.test_step import CPU, _deltas, _merged, _plan, _setup
-from tests.toy import ToyDenoiser, ToyUNet
+from clora_ext.batch.context import Forward
+from clora_ext.batch.regions import RegionPyramid
+from clora_ext.batch.rows import BranchLoras, Half, Row
+from clora_ext.core.schedule import SamplingPoint
+from clora_ext.engine import update
+from clora_ext.engine.gradient import predict_rows
+from clora_ext.errors import HostError
+from clora_ext.lora.deltas import DenseDelta, LowRank
+from clora_ext.settings.profiles import build_settings
+from tests.engine.setup import merged, predicted, random_loras, running, setup
+from tests.toy import ToyHost, ToyUNet
 
 
 def _wide(unet: ToyUNet, k: int) -> dict[str, dict[nn.Module, object]]:
@@ -33,7 +35,7 @@ def _wide(unet: ToyUNet, k: int) -> dict[str, dict[nn.Module, object]]:
                 down = random(2, layer.in_channels, *layer.kernel_size)
                 changes[layer] = LowRank(down, random(layer.out_channels, 2, 1, 1), 0.1)
             elif isinstance(layer, nn.GroupNorm):
-                changes[layer] = Full(random(layer.num_channels) * 0.2, random(layer.num_channels) * 0.2)
+                changes[layer] = DenseDelta(random(layer.num_channels) * 0.2, random(layer.num_channels) * 0.2)
         found[f"L{c + 1}"] = changes
     return found
 
@@ -41,17 +43,17 @@ def _wide(unet: ToyUNet, k: int) -> dict[str, dict[nn.Module, object]]:
 def _with(unet: ToyUNet, changes: dict[nn.Module, object]) -> ToyUNet:
     """A copy of the UNet with the LoRA added to its weights."""
     plain = {layer: delta for layer, delta in changes.items() if isinstance(layer, nn.Linear)}
-    merged = _merged(unet, plain)
+    found = merged(unet, plain)
     names = {layer: name for name, layer in unet.named_modules()}
     with torch.no_grad():
         for layer, delta in changes.items():
-            target = merged.get_submodule(names[layer])
+            target = found.get_submodule(names[layer])
             if isinstance(layer, nn.Conv2d):
                 target.weight += delta.scale * torch.einsum("or,rihw->oihw", delta.up.flatten(1), delta.down)
             elif isinstance(layer, nn.GroupNorm):
                 target.weight += delta.weight
                 target.bias += delta.bias
-    return merged
+    return found
 
 
 class _Obvious:
@@ -88,10 +90,10 @@ class _Obvious:
         return pixels.transpose(1, 2).unflatten(-1, size)
 
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
-        first = self.block("blocks.0", self.mixed("inp", z, z.shape[-2:]))
-        middle = self.block("blocks.1", self.mixed("down", first, z.shape[-2:]))
+        first = self.block("input_blocks.1", self.mixed("input_blocks.0", z, z.shape[-2:]))
+        middle = self.block("middle_block", self.mixed("input_blocks.2", first, z.shape[-2:]))
         up = F.interpolate(middle, first.shape[-2:], mode="nearest")
-        return self.mixed("out", self.block("blocks.2", first + up), z.shape[-2:])
+        return self.mixed("output_blocks.2", self.block("output_blocks.1", first + up), z.shape[-2:])
 
 
 def _hard(k: int, size: tuple[int, int], seed: int) -> torch.Tensor:
@@ -103,18 +105,21 @@ def _soft(k: int, size: tuple[int, int], seed: int) -> torch.Tensor:
     return torch.rand(k + 1, *size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).softmax(dim=0)
 
 
-def _route(unet, deltas, conditions, latent, weights, worn=None, denoiser=ToyDenoiser):
-    """The routed rows' predictions of both halves, for given weights per image."""
-    k = len(weights[0]) - 1
-    worn = worn or {0: (), **{b: (f"L{b}",) for b in range(1, k + 1)}}
-    composition = Composition([_plan(k)] * len(latent), worn, settings("balanced"))
-    composition.masking.current = dict(enumerate(weights))
-    composition.masking.locked = set(range(len(latent)))
-    denoiser = denoiser(unet, conditions)
-    with installed(composition, unet, deltas, CPU), torch.no_grad():
-        move = composition.before(Moment(5, 10, 0.5), latent, denoiser)
-        rows = composition.rows
-        found = dict(zip(rows, denoiser.forward(move.at, rows), strict=True))
+def _lock(composition, regions: Sequence[torch.Tensor]) -> None:
+    """Give every image masks that do not change any more."""
+    for image, own in zip(composition.masks, regions, strict=True):
+        image.regions, image.locked = own, True
+
+
+def _route(unet, loras, conditions, latent, regions, predict=predicted, **job):
+    """The routed rows' predictions of both halves, for given region masks per image."""
+    k = len(regions[0]) - 1
+    wanted = build_settings("authors" if k == 1 else "balanced", route=True, uncond="routed", count_by="noise")
+    host = ToyHost(unet, loras, conditions)
+    with running(host, wanted, k, len(latent), **job) as (composition, denoiser), torch.no_grad():
+        _lock(composition, regions)
+        move = composition.before(SamplingPoint(5, 10, 0.5), latent, denoiser)
+        found = predict(denoiser, composition.open_step().rows, move.predict_from)
         composition.after(found)
     return found
 
@@ -122,7 +127,7 @@ def _route(unet, deltas, conditions, latent, weights, worn=None, denoiser=ToyDen
 @pytest.mark.parametrize("make", [_hard, _soft])
 @pytest.mark.parametrize(("k", "size", "grid"), [(2, (16, 24), (16, 24)), (3, (16, 16), (4, 4)), (1, (12, 12), (6, 6))])
 def test_a_routed_row_equals_the_obvious_one(make, k, size, grid):
-    unet, conditions, latent = _setup(k, size, images=2)
+    unet, conditions, latent = setup(k, size, images=2)
     deltas, weights = _wide(unet, k), [make(k, grid, 1), make(k, grid, 2)]
     found = _route(unet, deltas, conditions, latent, weights)
     networks = [unet, *(_with(unet, deltas[f"L{b}"]) for b in range(1, k + 1))]
@@ -133,19 +138,17 @@ def test_a_routed_row_equals_the_obvious_one(make, k, size, grid):
         torch.testing.assert_close(prediction, expected, rtol=1e-6, atol=1e-6)
 
 
-class _Padding(ToyDenoiser):
-    """Pads the texts of a forward to one length in a way of its own, as WebUI may."""
-
-    def forward(self, latent: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
-        texts = [self.conditions[Row(row.image, row.branch, row.half)] for row in rows]
-        longest = max(len(text) for text in texts)
-        padded = torch.stack([F.pad(text, (0, 0, 0, longest - len(text)), value=0.5) for text in texts])
-        return self.unet(latent[[row.image for row in rows]], padded)
+def _padded(denoiser, rows: Sequence[Row], latent: torch.Tensor) -> dict[Row, torch.Tensor]:
+    """Predictions of a host that pads the texts of a forward to one length in a way of its own, as WebUI may."""
+    texts = [condition.tokens for condition in denoiser.conditions(rows)]
+    longest = max(len(text) for text in texts)
+    padded = torch.stack([F.pad(text, (0, 0, 0, longest - len(text)), value=0.5) for text in texts])
+    return dict(zip(rows, denoiser.unet(latent[[row.image for row in rows]], padded), strict=True))
 
 
 def test_pixels_attend_to_texts_as_they_are_however_the_host_pads_its_rows():
     """The unconditional texts are longer: a picture of one branch alone is that branch's own with its own text."""
-    unet, conditions, latent = _setup(2, (16, 16))
+    unet, conditions, latent = setup(2, (16, 16))
     generator = torch.Generator().manual_seed(7)
     more = torch.randn(3, 5, 6, generator=generator, dtype=torch.float64)
     for branch in range(3):
@@ -155,14 +158,14 @@ def test_pixels_attend_to_texts_as_they_are_however_the_host_pads_its_rows():
     weights[2] = 1.0
     deltas = _wide(unet, 2)
     network = _with(unet, deltas["L2"])
-    for row, prediction in _route(unet, deltas, conditions, latent, [weights], denoiser=_Padding).items():
+    for row, prediction in _route(unet, deltas, conditions, latent, [weights], predict=_padded).items():
         own = network(latent, conditions[Row(0, 2, row.half)][None])[0]
         torch.testing.assert_close(prediction, own, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("owner", [0, 1, 2])
 def test_a_picture_of_one_branch_is_that_branchs_own(owner: int):
-    unet, conditions, latent = _setup(2, (16, 16))
+    unet, conditions, latent = setup(2, (16, 16))
     deltas, weights = _wide(unet, 2), torch.zeros(3, 8, 8, dtype=torch.float64)
     weights[owner] = 1.0
     network = _with(unet, deltas[f"L{owner}"]) if owner else unet
@@ -171,37 +174,44 @@ def test_a_picture_of_one_branch_is_that_branchs_own(owner: int):
         torch.testing.assert_close(prediction, own, rtol=1e-6, atol=1e-6)
 
 
-def test_a_lora_that_all_branches_wear_is_everywhere():
-    unet, conditions, latent = _setup(2, (16, 16))
-    deltas, weights = _deltas(unet, 3), _hard(2, (8, 8), 3)
-    worn = {0: ("L3",), 1: ("L3", "L1"), 2: ("L3", "L2")}
-    found = _route(unet, deltas, conditions, latent, [weights], worn)
-    styled = _merged(unet, deltas["L3"])
+def test_a_lora_of_the_whole_picture_is_everywhere():
+    unet, conditions, latent = setup(2, (16, 16))
+    loras, regions = random_loras(unet, 3), _hard(2, (8, 8), 3)
+    bindings = [
+        *({"lora": f"L{c}", "subject": f"subject{c}", "trigger": f"trigger{c}"} for c in (1, 2)),
+        {"lora": "L3", "role": "style"},
+    ]
+    wanted = {"bindings": bindings}
+    found = _route(unet, loras, conditions, latent, [regions], **wanted)
+    styled = merged(unet, loras["L3"])
     networks = [styled]
     for name in ("L1", "L2"):
-        twice = _merged(unet, deltas[name])
+        twice = merged(unet, {layer: _scaled(delta, 0.25) for layer, delta in loras[name].items()})
         names = {layer: path for path, layer in unet.named_modules()}
         with torch.no_grad():
-            for layer, delta in deltas["L3"].items():
+            for layer, delta in loras["L3"].items():
                 twice.get_submodule(names[layer]).weight += delta.scale * delta.up @ delta.down
         networks.append(twice)
     texts = [conditions[Row(0, b, Half.COND)] for b in range(3)]
-    expected = _Obvious(networks, texts, weights)(latent)[0]
+    expected = _Obvious(networks, texts, regions)(latent)[0]
     torch.testing.assert_close(found[Row(0, 0, Half.COND, routed=True)], expected, rtol=1e-6, atol=1e-6)
 
 
+def _scaled(delta: LowRank, share: float) -> LowRank:
+    return LowRank(delta.down, delta.up, delta.scale * share)
+
+
 def test_gradients_flow_through_routed_rows():
-    unet, conditions, latent = _setup(2, (8, 8))
-    deltas, weights = _wide(unet, 2), _soft(2, (8, 8), 4)
-    composition = Composition([_plan(2)], {0: (), 1: ("L1",), 2: ("L2",)}, settings("balanced"))
-    composition.masking.current, composition.masking.locked = {0: weights}, {0}
-    denoiser, row = ToyDenoiser(unet, conditions), [Row(0, 0, routed=True)]
-    with installed(composition, unet, deltas, CPU):
-        composition.before(Moment(5, 10, 0.5), latent, denoiser)
+    unet, conditions, latent = setup(2, (8, 8))
+    host, regions, row = ToyHost(unet, _wide(unet, 2), conditions), _soft(2, (8, 8), 4), (Row(0, 0, routed=True),)
+    with running(host, build_settings("balanced"), 2) as (composition, denoiser):
+        _lock(composition, [regions])
+        composition.before(SamplingPoint(5, 10, 0.5), latent, denoiser)
+        forward = composition.context.forward
 
         def predict(z: torch.Tensor) -> torch.Tensor:
-            with composition.passage.over(row):
-                return denoiser.forward(z, row).square().sum()
+            with composition.context.running(Forward(row, {}, forward.regions, forward.conditions)):
+                return predict_rows(denoiser, forward.conditions, z, row).square().sum()
 
         assert torch.autograd.gradcheck(predict, (latent.requires_grad_(),), eps=1e-6, atol=1e-4, rtol=1e-5)
 
@@ -211,29 +221,23 @@ def test_gradients_flow_through_routed_rows():
 
 def run(wanted, *, images=1, steps=10, latent=None, conditions=None, k=2):
     """Ten steps down the noise schedule; the latent follows the predictions, so that masks change."""
-    unet, texts, start = _setup(k, (16, 16), images=images)
+    unet, texts, start = setup(k, (16, 16), images=images)
     conditions, latent = conditions or texts, start if latent is None else latent
-    worn = {0: (), **{b: (f"L{b}",) for b in range(1, k + 1)}}
-    composition = Composition([_plan(k)] * len(latent), worn, wanted)
-    denoiser, sizes = ToyDenoiser(unet, conditions), []
-    with installed(composition, unet, _deltas(unet, k), CPU), torch.no_grad():
+    host, sizes = ToyHost(unet, random_loras(unet, k), conditions), []
+    with running(host, wanted, k, len(latent)) as (composition, denoiser), torch.no_grad():
         for index in range(steps):
-            move = composition.before(Moment(index, steps, 1 - index / steps), latent, denoiser)
-            rows = composition.rows
+            move = composition.before(SamplingPoint(index, steps, 1 - index / steps), latent, denoiser)
+            rows = composition.open_step().rows
             sizes.append(len(rows))
-            found = dict(zip(rows, denoiser.forward(move.at, rows), strict=True)) if rows else {}
+            found = predicted(denoiser, rows, move.predict_from)
             latent = move.latent - 0.05 * composition.after(found).cond
     assert all(not module._forward_hooks and not module._forward_pre_hooks for module in unet.modules())
     return composition.report, latent, sizes
 
 
-ANEW = {"refresh": True, "uncond": "branches"}
-"""Every row of every step is predicted by itself, one per branch in both halves."""
-
-
 def test_branches_until_locked_then_one_routed_row():
-    report, _, sizes = run(settings("balanced", lock_at=40, lock_steady=0.0, **ANEW))
-    assert sizes == [6] * 5 + [2] * 5
+    report, _, sizes = run(build_settings("balanced", lock_at=40, lock_steady=0.0, uncond="branches"))
+    assert sizes == [3] * 4 + [6] + [2] * 5  # what the gradient pass has predicted is not predicted again
     assert [step.gradient_rows for step in report.steps] == [3] * 4 + [0] * 6
     assert [step.locked for step in report.steps] == [0] * 4 + [1] * 6
     assert [step.routed for step in report.steps] == [0] * 5 + [1] * 5
@@ -241,33 +245,36 @@ def test_branches_until_locked_then_one_routed_row():
 
 
 def test_by_default_the_gradient_pass_predicts_for_the_step():
-    report, _, sizes = run(settings("balanced", lock_at=40, lock_steady=0.0))
+    report, _, sizes = run(build_settings("balanced", lock_at=40, lock_steady=0.0))
     assert sizes == [1] * 4 + [4] + [2] * 5  # the unconditional row; then all branches, nothing being differentiated
     assert [step.gradient_rows for step in report.steps] == [3] * 4 + [0] * 6
 
 
 def test_without_routing_the_branches_go_on():
-    report, _, sizes = run(settings("balanced", route=False, update_until=70, **ANEW))
-    assert sizes == [6] * 10
+    report, _, sizes = run(build_settings("balanced", route=False, update_until=70, uncond="branches"))
+    assert sizes == [3] * 7 + [6] * 3
     assert [step.gradient_rows for step in report.steps] == [3] * 7 + [0] * 3
 
 
 def test_steady_masks_are_locked_early_but_not_before_their_time():
-    first = lambda **knobs: [step.locked for step in run(settings("balanced", "masks", **knobs))[0].steps].index(1)  # noqa: E731
+    def first(**knobs):
+        report, _, _ = run(build_settings("balanced", "masks", **knobs))
+        return [step.locked for step in report.steps].index(1)
+
     assert first(lock_steady=1.0, lock_after=0) == 2  # three masks are needed
     assert first(lock_steady=1.0, lock_after=35, lock_at=80) == 4
     assert first(lock_steady=1e-9, lock_after=0, lock_at=60) == 6
 
 
-@pytest.mark.parametrize(("uncond", "sizes"), [("branches", [6, 2]), ("routed", [4, 2]), ("shared", [4, 2])])
+@pytest.mark.parametrize(("uncond", "sizes"), [("branches", [3, 2]), ("routed", [1, 2]), ("shared", [1, 2])])
 def test_the_unconditional_rows(uncond: str, sizes: list[int]):
-    _, latent, found = run(settings("balanced", uncond=uncond, lock_steady=0.0, refresh=True))
+    _, latent, found = run(build_settings("balanced", uncond=uncond, lock_steady=0.0))
     assert [found[0], found[-1]] == sizes
     assert torch.isfinite(latent).all()
 
 
 def test_fast_draws_by_one_row_from_the_start():
-    report, _, sizes = run(settings("fast", lock_steady=0.0))
+    report, _, sizes = run(build_settings("fast", lock_steady=0.0))
     assert sizes == [2] + [1] * 3 + [2] * 6  # from the second step on the gradient pass's own prediction is the step's
     assert [step.gradient_rows for step in report.steps] == [1] * 4 + [0] * 6
     assert [step.rows for step in report.steps] == sizes
@@ -275,60 +282,91 @@ def test_fast_draws_by_one_row_from_the_start():
     assert report.steps[0].losses[0] > 0
 
 
-def test_a_gradient_of_the_base_leaves_the_routed_row_to_be_predicted():
-    _, _, sizes = run(settings("fast", gradient_row="base"))
-    assert sizes[:4] == [2, 2, 2, 2]
-
-
 @pytest.mark.parametrize("profile", ["authors", "balanced"])
 def test_kept_predictions_are_those_that_would_be_made(profile: str, monkeypatch: pytest.MonkeyPatch):
-    from clora_ext.engine import step
-
-    wanted = settings(profile, update_until=40, lock_at=80, rounds_at="0", rounds=2, **ANEW | {"refresh": False})
+    """Every prediction that a gradient pass has kept is put in place of another one, made by itself."""
+    wanted = build_settings(profile, update_until=40, lock_at=80, rounds_at="0", rounds=2, uncond="branches")
     kept_report, kept, sizes = run(wanted)
-    assert min(sizes) == (0 if profile == "authors" else 2)
-    original = step.Updating.run
+    assert sizes[:4] == [0 if profile == "authors" else 3] * 4
+    once, remade = update._update_once, []
 
-    def forgetful(self, *args):
-        moved, log = original(self, *args)
-        return step.Moved(moved.at, moved.latent, moved.maps, {}), log
+    def made_anew(gradient_pass, before):
+        result = once(gradient_pass, before)
+        step, tools = gradient_pass.step, gradient_pass.tools
+        with torch.no_grad(), tools.recorder.context.running(gradient_pass.forward):
+            rows = gradient_pass.forward.rows
+            anew = dict(zip(rows, predict_rows(step.denoiser, step.conditions, before.latent, rows), strict=True))
+        remade.append(len(result.predictions))
+        return update.UpdateResult(result.predict_from, result.latent, result.log, result.maps, anew)
 
-    monkeypatch.setattr(step.Updating, "run", forgetful)
-    report, again, sizes = run(wanted)
-    assert set(sizes[:8]) == {6}
+    monkeypatch.setattr(update, "_update_once", made_anew)
+    report, again, _ = run(wanted)
+    assert max(remade) >= 3
     torch.testing.assert_close(kept, again)
     assert [s.areas for s in kept_report.steps] == [s.areas for s in report.steps]
 
 
-def test_rounds_end_when_concepts_are_apart():
-    many = {"rounds_at": "0", "rounds": 5, "update_until": 5}
-    rows = lambda **knobs: run(settings("balanced", **many, **knobs), steps=2)[0].steps[0].gradient_rows  # noqa: E731
-    assert rows() == 18
-    assert rows(rounds_enough=1e-9) == 3
-
-
 @pytest.mark.parametrize("profile", ["balanced", "fast"])
 def test_every_image_of_a_batch_locks_and_routes_by_itself(profile: str):
-    wanted = settings(profile, lock_steady=0.06, lock_after=0, lock_at=60, overlap="average")
-    _, conditions, latent = _setup(2, (16, 16), images=3)
+    wanted = build_settings(profile, lock_steady=0.12, lock_after=0, lock_at=60, overlap="average")
+    _, conditions, latent = setup(2, (16, 16), images=3)
     report, both, _ = run(wanted, images=3)
     for image in range(3):
         texts = {Row(0, row.branch, row.half): c for row, c in conditions.items() if row.image == image}
         alone, end, _ = run(wanted, latent=latent[image : image + 1], conditions=texts)
         torch.testing.assert_close(both[image], end[0])
-        torch.testing.assert_close(report.weights[image], alone.weights[0])
+        torch.testing.assert_close(report.region_masks[image], alone.region_masks[0])
     assert {step.locked for step in report.steps} == {0, 1, 2, 3} or profile == "fast"
 
 
 def test_presence_moves_the_latent_elsewhere():
-    ends = [run(settings("balanced", presence=value, lock_steady=0))[1] for value in (0.0, 2.0)]
+    ends = [run(build_settings("balanced", presence=value, lock_steady=0))[1] for value in (0.0, 2.0)]
     assert (ends[0] - ends[1]).abs().max() > 1e-6
 
 
 def test_a_layer_whose_pixels_were_joined_is_refused():
-    from clora_ext.errors import HostError
-
-    regions = Regions({0: torch.ones(1, 8, 8)}, {0: ()}, (8, 8))
+    regions = RegionPyramid({0: torch.ones(1, 8, 8)}, BranchLoras({0: ()}), (8, 8))
     assert regions.grid(16) == (4, 4)
     with pytest.raises(HostError, match="token merging"):
         regions.grid(50)
+
+
+# -- samplers with several calls of the model in a step, and back in time ------------------------------------------
+
+
+def walk(wanted, points: Sequence[SamplingPoint]):
+    """The reports of steps at any points, of a latent that stays."""
+    unet, conditions, latent = setup(2, (16, 16))
+    host, moves = ToyHost(unet, random_loras(unet, 2), conditions), []
+    with running(host, wanted, 2) as (composition, denoiser), torch.no_grad():
+        for point in points:
+            move = composition.before(point, latent, denoiser)
+            composition.after(predicted(denoiser, composition.open_step().rows, move.predict_from))
+            moves.append(move.latent is not latent)
+    return composition, moves
+
+
+def test_a_trial_call_moves_nothing_and_leaves_the_masks_alone():
+    points = [SamplingPoint(call // 2, 5, 1 - call // 2 / 5, call, trial=call % 2 == 1) for call in range(10)]
+    composition, moves = walk(build_settings("balanced", lock_steady=0.0), points)
+    assert moves == [True, False, True, False] + [False] * 6
+    steps = composition.report.steps
+    assert all(steps[call].areas == steps[call - 1].areas for call in range(1, 10, 2))
+    assert [step.index for step in steps] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert composition.masks[0].locked
+
+
+def test_masks_of_a_trial_call_are_read_where_there_are_none_yet():
+    composition, moves = walk(build_settings("balanced"), [SamplingPoint(0, 5, 1.0, trial=True)])
+    assert moves == [False]
+    assert composition.masks[0].regions is not None
+
+
+def test_locked_stays_locked_and_rounds_are_made_once_where_time_runs_back():
+    noises = [1.0, 0.8, 0.5, 0.9, 0.7, 0.4]
+    points = [SamplingPoint(index, 6, noise) for index, noise in enumerate(noises)]
+    wanted = build_settings("balanced", lock_steady=0.0, rounds_at="0", rounds=1)
+    composition, moves = walk(wanted, points)
+    assert moves == [True, True, False, False, False, False]
+    assert [step.gradient_rows for step in composition.report.steps] == [6, 3, 0, 0, 0, 0]
+    assert [step.locked for step in composition.report.steps] == [0, 0, 1, 1, 1, 1]

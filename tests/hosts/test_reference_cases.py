@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from clora_ext.hosts.diffusers.checkpoint import Model, load
-from clora_ext.hosts.diffusers.pipeline import Library, Picture, generate
-from clora_ext.request import read as read_request
+from clora_ext.hosts.diffusers.library import Library
+from clora_ext.hosts.diffusers.pipeline import Picture, generate
+from clora_ext.settings.request import read_request
 from tests.golden.authors.rebuild import AS_ORIGINAL, OtherNumbersError, parity_folder
 from tests.hosts import cases
 from tests.obvious.loras import write_loras

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from clora_ext.errors import LoraError
-from clora_ext.lora.files import deltas, read
+from clora_ext.lora.files import read_lora, text_deltas, unet_deltas
 
 
 class Small(nn.Module):
@@ -31,12 +31,12 @@ def test_linear_with_alpha_and_multiplier(tmp_path: Path):
         {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up, f"{key}.alpha": torch.tensor(2.0)},
         {"modelspec.trigger_phrase": "zorv cat"},
     )
-    model, file = Small(), read(path)
+    model, file = Small(), read_lora(path)
     assert file.trigger == "zorv cat"
-    (delta,) = deltas(file, "unet", model, 0.5).values()
+    (delta,) = unet_deltas(file, model, 0.5).values()
     x = torch.randn(3, 6)
     torch.testing.assert_close(delta(model.mid_block["to_q"], x), x @ (up @ down).T * 0.5 * 2 / 4)
-    assert deltas(file, "text_encoder", model, 1.0) == {}
+    assert text_deltas(file, [model], 1.0) == {}
 
 
 def test_a_tucker_core_carries_the_kernel(tmp_path: Path):
@@ -45,7 +45,7 @@ def test_a_tucker_core_carries_the_kernel(tmp_path: Path):
     names = ("lora_down.weight", "lora_mid.weight", "lora_up.weight")
     path = _write(tmp_path, dict(zip([f"{key}.{n}" for n in names], (down, mid, up), strict=True)))
     model = Small()
-    (delta,) = deltas(read(path), "unet", model, 1.0).values()
+    (delta,) = unet_deltas(read_lora(path), model, 1.0).values()
     x = torch.randn(2, 4, 5, 5)
     inner = nn.functional.conv2d(nn.functional.conv2d(x, down), mid, padding=1)
     torch.testing.assert_close(delta(model.mid_block["conv"], x), nn.functional.conv2d(inner, up), rtol=1e-4, atol=1e-4)
@@ -58,18 +58,28 @@ def test_text_encoder_keys_with_and_without_the_inner_wrapper(tmp_path: Path):
     wrapped = nn.Module()
     wrapped.text_model = flat
     for model in (flat, wrapped):
-        assert len(deltas(read(path), "text_encoder", model, 1.0)) == 1
+        assert len(text_deltas(read_lora(path), [model], 1.0)) == 1
+
+
+def test_two_text_encoders_have_a_prefix_each(tmp_path: Path):
+    tensors = {}
+    for number in (1, 2):
+        key = f"lora_te{number}_text_model_encoder_fc1"
+        tensors |= {f"{key}.lora_down.weight": torch.full((1, 4), number), f"{key}.lora_up.weight": torch.ones(4, 1)}
+    encoders = [nn.ModuleDict({"encoder": nn.ModuleDict({"fc1": nn.Linear(4, 4)})}) for _ in range(2)]
+    found = text_deltas(read_lora(_write(tmp_path, tensors)), encoders, 1.0)
+    assert [int(found[encoder["encoder"]["fc1"]].down[0, 0]) for encoder in encoders] == [1, 2]
 
 
 def test_files_that_do_not_fit_are_refused_by_name(tmp_path: Path):
     with pytest.raises(LoraError, match="no LoRA file nothing"):
-        read(tmp_path / "nothing.safetensors")
+        read_lora(tmp_path / "nothing.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(b"not a tensor file")
     with pytest.raises(LoraError, match="is no safetensors file"):
-        read(tmp_path / "broken.safetensors")
+        read_lora(tmp_path / "broken.safetensors")
     path = _write(tmp_path, {"lora_unet_elsewhere.lora_down.weight": torch.zeros(1, 2)})
     with pytest.raises(LoraError, match="1 of 1 layers are not in it, lora_unet_elsewhere first"):
-        deltas(read(path), "unet", Small(), 1.0)
+        unet_deltas(read_lora(path), Small(), 1.0)
     path = _write(tmp_path, {"lora_unet_mid_block_to_q.hada_w1_a": torch.zeros(1, 2)})
     with pytest.raises(LoraError, match="hada_w1_a"):
-        deltas(read(path), "unet", Small(), 1.0)
+        unet_deltas(read_lora(path), Small(), 1.0)

@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from clora_ext.core.rows import Half, Passage, Row
-from clora_ext.lora.deltas import Full, LowRank
-from clora_ext.lora.routing import Changed, Plan, counted, placed, routed
+from clora_ext.batch.context import Forward, ForwardContext
+from clora_ext.batch.rows import BranchLoras, Half, Row
+from clora_ext.lora.deltas import DenseDelta, LowRank
+from clora_ext.lora.routing import LayerDeltas, RowAssignment, counting_calls, layer_deltas, loras_on_rows
+from tests.lora.shares import RowShares
 
 torch.manual_seed(0)
 CPU = torch.device("cpu")
@@ -32,42 +34,45 @@ def _merged(layer: nn.Module, weight: Tensor | None, bias: Tensor | None) -> nn.
     return merged
 
 
-def _place(deltas: dict[str, dict[nn.Module, object]]) -> list[Changed]:
-    return placed(deltas, CPU, torch.float32)
+def _added(layer: nn.Module, x: Tensor, delta: object, shares: list[float]) -> Tensor:
+    """The layer's output for rows that have so much of one LoRA."""
+    rows = [Row(0, branch) for branch in range(len(shares))]
+    assignment = RowAssignment(rows, RowShares([{"A": share} for share in shares]), by_pixel=False)
+    return LayerDeltas(layer, {"A": delta}, CPU, torch.float32).add(layer(x), x, assignment, None)
 
 
-def _added(layer: nn.Module, x: Tensor, delta: object, worn: list[float]) -> Tensor:
-    """The layer's output for rows that wear so much of one LoRA."""
-    rows = [Row(0, branch) for branch in range(len(worn))]
-    plan = Plan(rows, lambda row: {"A": worn[row.branch]}, by_pixel=False)
-    return Changed(layer, {"A": delta}, CPU, torch.float32).add(layer(x), x, plan, lambda: None)
+def _called(
+    layer: nn.Module, deltas: dict[str, dict[nn.Module, object]], loras: BranchLoras, inputs: list[Tensor]
+) -> Tensor:
+    """What the layer gives for rows of branches 0, 1 ... in calls of some of them."""
+    context, net = ForwardContext(loras), nn.Sequential(layer)
+    rows = tuple(Row(0, branch) for branch in range(sum(map(len, inputs))))
+    layers = layer_deltas(deltas, CPU, torch.float32)
+    with counting_calls(net, context), loras_on_rows(layers, context), context.running(Forward(rows)):
+        return torch.cat([net(x) for x in inputs])
 
 
 def _routed(layer: nn.Module, delta: object, x: Tensor, chosen: list[int]) -> Tensor:
-    passage = Passage()
-    rows = [Row(0, branch) for branch in range(len(x))]
-    net = nn.Sequential(layer)
-    wears = lambda row: {"A": 1.0} if row.branch in chosen else {}  # noqa: E731
-    with counted(net, passage), routed(_place({"A": {layer: delta}}), passage, wears), passage.over(rows):
-        return net(x)
+    loras = BranchLoras({branch: ("A",) if branch in chosen else () for branch in range(len(x))})
+    return _called(layer, {"A": {layer: delta}}, loras, [x])
 
 
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_full_deltas_equal_merged_weights_on_their_rows_alone(name: str, with_bias: bool):
+def test_full_deltas_equal_merged_weights_on_their_rows_only(name: str, with_bias: bool):
     layer, x = LAYERS[name]
     weight = torch.randn_like(layer.weight)
     bias = torch.randn_like(layer.bias) if with_bias else None
-    out = _routed(layer, Full(weight, bias), x, [1, 3])
+    out = _routed(layer, DenseDelta(weight, bias), x, [1, 3])
     torch.testing.assert_close(out[[1, 3]], _merged(layer, weight, bias)(x)[[1, 3]])
     assert torch.equal(out[[0, 2]], layer(x)[[0, 2]])
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_a_bias_alone(name: str):
+def test_a_bias_only(name: str):
     layer, x = LAYERS[name]
     bias = torch.randn_like(layer.bias)
-    out = _routed(layer, Full(None, bias), x, [0])
+    out = _routed(layer, DenseDelta(None, bias), x, [0])
     torch.testing.assert_close(out[:1], _merged(layer, None, bias)(x)[:1])
 
 
@@ -92,20 +97,16 @@ def test_an_inpainting_convolution_has_more_inputs_than_the_lora_knows():
 
 def test_several_loras_on_overlapping_rows_add_up():
     layer, x = LAYERS["linear"]
-    one, two = Full(torch.randn(8, 6)), Full(torch.randn(8, 6))
-    passage, net = Passage(), nn.Sequential(layer)
-    worn = {0: {}, 1: {"A": 1.0}, 2: {"A": 1.0, "B": 1.0}, 3: {"B": 1.0}}
-    deltas = {"A": {layer: one}, "B": {layer: two}}
-    rows = [Row(0, branch) for branch in range(4)]
-    with counted(net, passage), routed(_place(deltas), passage, lambda row: worn[row.branch]), passage.over(rows):
-        out = net(x)
+    one, two = DenseDelta(torch.randn(8, 6)), DenseDelta(torch.randn(8, 6))
+    loras = BranchLoras({0: (), 1: ("A",), 2: ("A", "B"), 3: ("B",)})
+    out = _called(layer, {"A": {layer: one}, "B": {layer: two}}, loras, [x])
     plain, a, b = layer(x), one(layer, x), two(layer, x)
     torch.testing.assert_close(out, torch.stack([plain[0], (plain + a)[1], (plain + a + b)[2], (plain + b)[3]]))
 
 
-def test_rows_wear_as_much_of_a_lora_as_they_are_told():
+def test_rows_have_as_much_of_a_lora_as_they_are_told():
     layer, x = LAYERS["linear"]
-    for delta in (Full(torch.randn(8, 6)), LowRank(torch.randn(2, 6), torch.randn(8, 2), 0.7)):
+    for delta in (DenseDelta(torch.randn(8, 6)), LowRank(torch.randn(2, 6), torch.randn(8, 2), 0.7)):
         out = _added(layer, x, delta, [1.0, 0.25, 0.0, 0.5])
         shares = torch.tensor([1.0, 0.25, 0.0, 0.5])[:, None, None]
         torch.testing.assert_close(out, layer(x) + shares * delta(layer, x))
@@ -114,7 +115,7 @@ def test_rows_wear_as_much_of_a_lora_as_they_are_told():
 def test_gradients_reach_the_input_through_the_chosen_rows():
     layer, x = LAYERS["linear"]
     leaf = x.clone().requires_grad_()
-    delta = Full(torch.randn(8, 6))
+    delta = DenseDelta(torch.randn(8, 6))
     _routed(layer, delta, leaf, [2]).sum().backward()
     expected = layer.weight.sum(0).expand(4, 5, 6).clone()
     expected[2] += delta.weight.sum(0)
@@ -123,12 +124,9 @@ def test_gradients_reach_the_input_through_the_chosen_rows():
 
 def test_a_split_batch_and_tiles_find_their_rows():
     layer, x = LAYERS["linear"]
-    delta = Full(torch.randn(8, 6))
-    passage, net = Passage(), nn.Sequential(layer)
-    rows = [Row(0, branch) for branch in range(4)]
-    wears = lambda row: {"A": 1.0} if row.branch == 3 else {}  # noqa: E731
-    with counted(net, passage), routed(_place({"A": {layer: delta}}), passage, wears), passage.over(rows):
-        out = torch.cat([net(x[:2]), net(x[2:])])
+    delta = DenseDelta(torch.randn(8, 6))
+    loras = BranchLoras({0: (), 1: (), 2: (), 3: ("A",)})
+    out = _called(layer, {"A": {layer: delta}}, loras, [x[:2], x[2:]])
     torch.testing.assert_close(out[3], (layer(x) + delta(layer, x))[3])
     assert torch.equal(out[:3], layer(x)[:3])
     for delta in (delta, LowRank(torch.randn(2, 6), torch.randn(8, 2), 0.7)):  # noqa: B020
@@ -139,10 +137,11 @@ def test_a_split_batch_and_tiles_find_their_rows():
         _added(layer, x, delta, [1.0] * 3)
 
 
-def test_outside_a_passage_nothing_changes_and_hooks_go_away():
+def test_outside_a_forward_nothing_changes_and_hooks_go_away():
     layer, x = LAYERS["linear"]
-    passage, net = Passage(), nn.Sequential(layer)
-    with counted(net, passage), routed(_place({"A": {layer: Full(torch.ones(8, 6))}}), passage, lambda row: {"A": 1.0}):
+    context, net = ForwardContext(BranchLoras({0: ("A",)})), nn.Sequential(layer)
+    layers = layer_deltas({"A": {layer: DenseDelta(torch.ones(8, 6))}}, CPU, torch.float32)
+    with counting_calls(net, context), loras_on_rows(layers, context):
         assert torch.equal(net(x), layer(x))
         assert len(layer._forward_hooks) == 1
     assert not layer._forward_hooks
@@ -154,15 +153,16 @@ def test_keyword_calls_are_counted():
         def forward(self, sample: Tensor) -> Tensor:
             return sample
 
-    passage, net = Passage(), Named()
-    with counted(net, passage), passage.over([Row(0, 0, Half.COND), Row(0, 0, Half.UNCOND)]):
+    context, net = ForwardContext(BranchLoras({0: ()})), Named()
+    rows = (Row(0, 0, Half.COND), Row(0, 0, Half.UNCOND))
+    with counting_calls(net, context), context.running(Forward(rows)):
         net(sample=torch.zeros(2, 1))
-        assert passage.seen == 2
+        assert context.rows_seen == 2
 
 
 def test_deltas_move_to_a_device_and_type():
     moved = LowRank(torch.ones(1, 2), torch.ones(2, 1), 1.0).to(torch.device("cpu"), torch.float64)
     assert moved.down.dtype == torch.float64
-    full = Full(None, torch.ones(2)).to(torch.device("cpu"), torch.float64)
+    full = DenseDelta(None, torch.ones(2)).to(torch.device("cpu"), torch.float64)
     assert full.weight is None
     assert full.bias.dtype == torch.float64

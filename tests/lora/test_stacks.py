@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from clora_ext.core.regions import Regions
-from clora_ext.core.rows import Half, Row
+from clora_ext.batch.regions import RegionPyramid
+from clora_ext.batch.rows import BranchLoras, Half, Row
 from clora_ext.lora.deltas import LowRank
-from clora_ext.lora.routing import Changed, Plan
-from clora_ext.lora.stacks import Stack, stretches
+from clora_ext.lora.passes import equal_runs
+from clora_ext.lora.routing import LayerDeltas, RowAssignment
+from clora_ext.lora.stacks import Stack
+from tests.lora.shares import RowShares
 
 CPU = torch.device("cpu")
 SHARES = st.sampled_from([0.0, 0.5, 1.0])
@@ -45,8 +47,8 @@ def _slow(layer, loras, x, worn, parts):
 
 def _fast(layer, loras, x, worn):
     rows = tuple(Row(0, branch) for branch in range(len(worn)))
-    changed = Changed(layer, loras, CPU, torch.float64)
-    return changed.add(layer(x), x, Plan(rows, lambda row: worn[row.branch], by_pixel=False), lambda: None)
+    changed = LayerDeltas(layer, loras, CPU, torch.float64)
+    return changed.add(layer(x), x, RowAssignment(rows, RowShares(worn), by_pixel=False), None)
 
 
 @given(
@@ -55,7 +57,7 @@ def _fast(layer, loras, x, worn):
     parts=st.integers(1, 2),
     graph=st.booleans(),
 )
-def test_rows_wear_what_they_are_told_whatever_the_ranks(ranks, worn, parts, graph):
+def test_rows_have_what_they_are_told_whatever_the_ranks(ranks, worn, parts, graph):
     layer, loras, x = _layer(), _loras(ranks), _x(len(worn) * parts).requires_grad_(graph)
     worn = [{name: share for name, share in row.items() if name in loras} for row in worn]
     out, expected = _fast(layer, loras, x, worn), _slow(layer, loras, x, worn, parts)
@@ -83,41 +85,42 @@ def test_rows_without_a_lora_keep_every_bit():
 )
 def test_factors_are_views_of_the_stack(worn, found):
     loras = dict(zip("AB", _loras([2, 2]).values(), strict=True))
-    turns = Stack(loras, CPU, torch.float64).turns([{name: 1.0} if name else {} for name in worn])
-    assert [[(one.rows, one.each, one.loras) for one in turn] for turn in turns] == ([found] if found else [])
+    passes = Stack(loras, CPU, torch.float64).passes([{name: 1.0} if name else {} for name in worn])
+    assert [[(one.rows, one.each, one.loras) for one in products] for products in passes] == ([found] if found else [])
 
 
 def test_a_graph_has_one_product_for_the_base_and_its_branches():
-    (turn,) = Stack(_loras([2, 2]), CPU, torch.float64).turns([{}, {"L0": 1.0}, {"L1": 1.0}], graph=True)
-    (product,) = turn
+    (products,) = Stack(_loras([2, 2]), CPU, torch.float64).passes([{}, {"L0": 1.0}, {"L1": 1.0}], graph=True)
+    (product,) = products
     assert (product.rows, product.loras, product.scale) == (slice(0, 3), slice(0, 3), 1.0)
 
 
-def test_stretches_are_runs_of_one_value():
-    assert stretches([0.0, 1.0, 1.0, 0.5, 0.0, 0.5]) == [
+def test_equal_runs_are_runs_of_one_value():
+    assert equal_runs([0.0, 1.0, 1.0, 0.5, 0.0, 0.5]) == [
         (slice(1, 3), 1.0), (slice(3, 4), 0.5), (slice(5, 6), 0.5),
     ]  # fmt: skip
-    assert stretches([]) == []
+    assert equal_runs([]) == []
 
 
 @pytest.mark.parametrize("ranks", [[2, 2], [1, 3]])
 @pytest.mark.parametrize("graph", [False, True])
-def test_pixels_wear_their_own_lora(ranks, graph):
+def test_pixels_have_their_own_lora(ranks, graph):
     """Two routed rows between two that are rows like any other."""
     layer, loras = _layer(), _loras(ranks)
     x = torch.randn(4, 16, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64).requires_grad_(graph)
     weights = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64).softmax(dim=0)
-    regions = Regions({0: weights}, {0: (), 1: ("L0",), 2: ("L1",)}, (4, 4), uncond=0.5)
+    loras_by_branch = BranchLoras({0: (), 1: ("L0",), 2: ("L1",)}, uncond=0.5)
+    regions = RegionPyramid({0: weights}, loras_by_branch, (4, 4))
     rows = (Row(0, 1), Row(0, 0, Half.COND, routed=True), Row(0, 0, Half.UNCOND, routed=True), Row(0, 2, Half.UNCOND))
-    plan = Plan(rows, lambda row: {f"L{row.branch - 1}": 1.0}, by_pixel=True)
-    out = Changed(layer, loras, CPU, torch.float64).add(layer(x), x, plan, lambda: regions)
+    assignment = RowAssignment(rows, loras_by_branch, by_pixel=True)
+    out = LayerDeltas(layer, loras, CPU, torch.float64).add(layer(x), x, assignment, regions)
     share = weights.flatten(1)[..., None]
     both = lambda of: share[1] * loras["L0"](layer, of) + share[2] * loras["L1"](layer, of)  # noqa: E731
     expected = torch.stack([
         layer(x[0]) + loras["L0"](layer, x[0]),
         layer(x[1]) + both(x[1]),
         layer(x[2]) + 0.5 * both(x[2]),
-        layer(x[3]) + loras["L1"](layer, x[3]),
+        layer(x[3]) + 0.5 * loras["L1"](layer, x[3]),
     ])  # fmt: skip
     torch.testing.assert_close(out, expected)
     if graph:
@@ -128,11 +131,11 @@ def test_pixels_wear_their_own_lora(ranks, graph):
 def test_factors_follow_the_output_into_half_precision():
     """Autocast over whole weights: the layer's input is whole, its output half."""
     layer, loras, x = _layer().float(), _loras([2, 2]), _x(2).float()
-    changed = Changed(layer, loras, CPU, torch.float32)
+    changed = LayerDeltas(layer, loras, CPU, torch.float32)
     rows = (Row(0, 0), Row(0, 1))
-    plan = Plan(rows, lambda row: {f"L{row.branch}": 1.0}, by_pixel=False)
+    assignment = RowAssignment(rows, BranchLoras({0: ("L0",), 1: ("L1",)}), by_pixel=False)
     with torch.autocast("cpu", torch.bfloat16):
-        out = changed.add(layer(x), x, plan, lambda: None)
+        out = changed.add(layer(x), x, assignment, None)
     assert out.dtype == torch.bfloat16
     whole = _slow(layer.double(), loras, x.double(), [{"L0": 1.0}, {"L1": 1.0}], 1)
     torch.testing.assert_close(out.double(), whole, rtol=0.05, atol=0.1)

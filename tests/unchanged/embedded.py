@@ -6,8 +6,9 @@ from typing import Any
 from clora_ext.errors import CLoRAError
 from clora_ext.hosts.diffusers.checkpoint import load
 from clora_ext.hosts.diffusers.infotext import infotext
-from clora_ext.hosts.diffusers.pipeline import Library, Picture, generate
-from clora_ext.request import read
+from clora_ext.hosts.diffusers.library import Library
+from clora_ext.hosts.diffusers.pipeline import Picture, generate
+from clora_ext.settings.request import read_request
 from tests.unchanged.jobs import Job
 from tests.unchanged.record import of_report, picture_sha1
 from tiny_world.model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
@@ -25,7 +26,7 @@ def drawn(jobs: Iterable[Job]) -> Iterator[tuple[str, Any]]:
 
 
 def _record(model: Any, library: Library, job: Job) -> dict[str, Any]:
-    asked = read(job.fields)
+    asked = read_request(job.fields)
     picture = Picture(job.prompt, job.negative, job.seeds, job.steps, job.cfg_scale, job.width, job.height)
     result = generate(model, library, picture, asked.settings, asked.bindings)
     return {

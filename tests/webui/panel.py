@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from clora_ext.settings import KNOB
+from clora_ext.settings.knobs import KNOB
 from tests.webui.browser import WebUIPage
 from tests.webui.server import WebUI
 

@@ -3,20 +3,25 @@
 import json
 from typing import Any
 
-from clora_ext.request import key, read, to_infotext
-from clora_ext.settings import KNOBS, METHODS, PROFILES, Knob, profile_value
+from clora_ext.settings.infotext import infotext_key, to_infotext
+from clora_ext.settings.kinds import NumberList, WordList
+from clora_ext.settings.knobs import KNOBS, Knob
+from clora_ext.settings.profiles import METHODS, PROFILES, profile_value
+from clora_ext.settings.request import read_request
+from tests.webui.jobs import SMALL, compose
 from tests.webui.server import WebUI
 
 
 def another(knob: Knob) -> Any:
     """A value that is not the default."""
-    if isinstance(knob.default, bool):
-        return not knob.default
-    if knob.choices:
-        return next(choice for choice in knob.choices if choice != knob.default)
-    if knob.listed is not None:
-        return (knob.listed or ("7",))[0]
-    return knob.high if knob.default != knob.high else knob.low
+    kind = knob.kind
+    if kind.options:
+        return next(value for value in map(knob.parse, kind.options) if value != knob.default)
+    if isinstance(kind, WordList):
+        return kind.words[0]
+    if isinstance(kind, NumberList):
+        return "7"
+    return kind.high if knob.default != kind.high else kind.low
 
 
 MAIN = ("step_size", "update_until", "mask_threshold", "lock_at")
@@ -34,14 +39,14 @@ def test_four_lists_are_one(webui: WebUI):
     axes = scripts["x/y/z plot", False]["args"][0]["choices"]
     schema = webui.get("/clora/v1/schema").json()["properties"]
     advanced = json.loads(components(webui)["clora_txt2img_view"]["value"])["knobs"]
-    written = to_infotext(read({knob.name: another(knob) for knob in KNOBS}))
+    written = to_infotext(read_request({knob.name: another(knob) for knob in KNOBS}))
     for knob in KNOBS:
         assert knob.help.endswith("."), f"{knob.name} has no help sentence"
         assert panel.count(knob.label) == (knob.name in MAIN)
         assert (knob.name in advanced) == (knob.name not in MAIN)
         assert axes.count(f"[CLoRA] {knob.label}") == 1
         assert schema[knob.name]["description"] == knob.help
-        assert key(knob.name) in written
+        assert infotext_key(knob.name) in written
     assert list(advanced) == [knob.name for knob in KNOBS if knob.name not in MAIN]
     assert set(schema) - {knob.name for knob in KNOBS} == {"enabled", "show_masks", "profile", "method", "bindings"}
     assert len([label for label in axes if label.startswith("[CLoRA]")]) == len(KNOBS) + 5
@@ -61,3 +66,11 @@ def test_the_panel_explains_every_profile_method_and_knob(webui: WebUI):
             assert advanced["knobs"][knob.name]["description"] == knob.help
             for profile, values in advanced["values"].items():
                 assert values[knob.name] == profile_value(profile, knob.name)
+
+
+def test_a_retired_knob_is_told_and_ignored(webui: WebUI):
+    expected, mark = compose(webui, **SMALL), webui.log_mark()
+    found = compose(webui, {"refresh": True}, **SMALL)
+    assert found.sha1 == expected.sha1
+    assert found.infotexts == expected.infotexts
+    assert "“refresh” is no setting any more and was ignored" in webui.log(mark)

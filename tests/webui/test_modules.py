@@ -39,7 +39,7 @@ def test_rows_that_wear_it_are_the_merge_and_others_untouched(lines: list[dict],
     assert line["others_equal"]
     assert line["restored"]
     assert line["hooks"] == 0
-    assert line["delta"] == ("LowRank" if kind in FACTORED else "Full")
+    assert line["delta"] == ("LowRank" if kind in FACTORED else "DenseDelta")
 
 
 def test_no_kind_is_left_out(lines: list[dict]):

@@ -1,6 +1,6 @@
 """What must not change: the host's own image where nothing is composed, and the host itself after any job."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -125,11 +125,11 @@ ERRORS = (
     pytest.param("unet", {"call": 2, "act": "raise"}, id="unet-in-the-prediction"),
     pytest.param("unet", {"call": 3, "act": "raise"}, id="unet-in-the-second-step"),
     pytest.param("function", {"name": "clora_ext.core.loss.info_nce", "call": 1}, id="loss"),
-    pytest.param("function", {"name": "clora_ext.core.masks.region", "call": 1}, id="masks"),
-    pytest.param("function", {"name": "clora_ext.core.fusion.fuse", "call": 2}, id="fusion-in-the-second-step"),
-    pytest.param("function", {"name": "clora_ext.hosts.webui.conditions.encode", "call": 1}, id="texts"),
-    pytest.param("function", {"name": "clora_ext.hosts.webui.networks.delta_of", "call": 9}, id="deltas"),
-    pytest.param("function", {"name": "clora_ext.hosts.webui.networks.facts", "call": 2}, id="binding"),
+    pytest.param("function", {"name": "clora_ext.core.masks.concept_mask", "call": 1}, id="masks"),
+    pytest.param("function", {"name": "clora_ext.core.masks.fuse", "call": 2}, id="fusion-in-the-second-step"),
+    pytest.param("function", {"name": "clora_ext.hosts.webui.drive.conditions.encode_texts", "call": 1}, id="texts"),
+    pytest.param("function", {"name": "clora_ext.hosts.webui.drive.networks.delta_of", "call": 9}, id="deltas"),
+    pytest.param("function", {"name": "clora_ext.hosts.webui.drive.catalogue.lora_facts", "call": 2}, id="binding"),
 )
 
 
@@ -148,6 +148,44 @@ def test_a_job_that_is_stopped_leaves_nothing(settled: Settled, act: str, call: 
     settled.host.post("/probe/unet", {"call": call, "act": act}).raise_for_status()
     assert compose(settled.host, **SMALL).sha1 != settled.composed
     require_unchanged(settled)
+
+
+@pytest.fixture
+def wrappers(settled: Settled) -> Iterator[Callable[..., None]]:
+    """Lets another extension wrap what we wrap, before us ("older") or after us ("younger")."""
+
+    def put(*wanted: str) -> None:
+        settled.host.post("/probe/wrappers", {"wanted": list(wanted)}).raise_for_status()
+
+    yield put
+    put()
+
+
+def test_an_older_wrapper_of_somebody_else_is_called_and_comes_back(settled: Settled, wrappers: Callable[..., None]):
+    wrappers("older")
+    assert compose(settled.host, **SMALL).sha1 == settled.composed
+    seen = settled.host.get("/probe/wrappers").json()
+    assert seen["called"] == {"older sample": 1, "older forward": 2}
+    assert seen["stands"] == {"older sample": True, "older forward": True}
+
+
+def test_younger_wrappers_are_called_and_stay(settled: Settled, wrappers: Callable[..., None]):
+    wrappers("older", "younger")
+    assert compose(settled.host, **SMALL).sha1 == settled.composed
+    seen = settled.host.get("/probe/wrappers").json()
+    assert seen["called"] == {"older sample": 1, "younger sample": 1, "older forward": 2, "younger forward": 1}
+    assert seen["stands"]["younger sample"]
+    assert seen["stands"]["younger forward"]
+    wrappers()
+    require_unchanged(settled)
+
+
+def test_wrappers_stay_after_an_error(settled: Settled, wrappers: Callable[..., None]):
+    wrappers("older")
+    settled.host.post("/probe/unet", {"call": 2, "act": "raise"}).raise_for_status()
+    with pytest.raises(WebUIError, match="broken on purpose"):
+        compose(settled.host, **SMALL)
+    assert settled.host.get("/probe/wrappers").json()["stands"] == {"older sample": True, "older forward": True}
 
 
 def test_after_all_of_that_the_composed_picture_is_the_same(settled: Settled):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from clora_ext.settings import KNOB
+from clora_ext.settings.knobs import KNOB
 from tests.webui.browser import find_chromium, open_page
 from tests.webui.jobs import last
 from tests.webui.panel import JOB, PAGE, PROMPT, UNBOUND, Panel, by_api

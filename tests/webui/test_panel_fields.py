@@ -2,7 +2,7 @@
 
 import pytest
 
-from clora_ext.settings import KNOB
+from clora_ext.settings.knobs import KNOB
 from tests.webui.browser import find_chromium, open_page
 from tests.webui.jobs import last
 from tests.webui.panel import JOB, PROMPT, Panel, by_api
@@ -41,7 +41,7 @@ def test_a_picture_sent_back_restores_every_field(world: WebUI):
         assert panel.field("bindings") == "tuxcat: cat\nbrowndog: dog, weight=1.1"
         assert pixel_sha1(page.generate()) == pixel_sha1(first)
     settings = last(world)["settings"]
-    assert (settings["mask_threshold"], settings["step_size"], settings["refresh"]) == (0.41, 20.0, False)
+    assert (settings["mask_threshold"], settings["step_size"], settings["route"]) == (0.41, 20.0, False)
 
 
 def test_a_picture_made_without_us_switches_the_panel_off(world: WebUI):
@@ -70,15 +70,15 @@ def test_advanced_knobs_are_controls_and_text_in_step(world: WebUI):
             assert control.get_attribute("id") == f"clora_txt2img_knob_{name}"
             assert page.page.locator(f"#clora_txt2img_knob_{name}_help").inner_text() == KNOB[name].help
             assert control.get_attribute("aria-describedby") == f"clora_txt2img_knob_{name}_help"
-        assert not panel.knob("refresh").is_checked()
+        assert panel.knob("text_encoder").is_checked()
         panel.knob("uncond").select_option("shared")
-        panel.knob("refresh").press("Space")
-        panel.holds("advanced", "uncond = shared\nrefresh = true")
+        panel.knob("text_encoder").press("Space")
+        panel.holds("advanced", "uncond = shared\ntext_encoder = false")
         text = panel.element("advanced").locator("textarea")
         text.fill("rounds_at = 0, 10, overlap = soft, ")
         panel.shows("overlap", "soft")
         panel.shows("rounds_at", "0, 10")
-        assert not panel.knob("refresh").is_checked()
+        assert panel.knob("text_encoder").is_checked()
         panel.knob("overlap").select_option("strongest")
         panel.holds("advanced", "rounds_at = 0, 10")
         panel.screenshot("8-advanced", whole=False)

@@ -194,7 +194,7 @@ def test_the_live_preview_shows_masks_beside_the_picture_if_the_settings_say_so(
 
 
 def test_the_apis_infotext_makes_the_picture_again(webui: WebUI):
-    wanted = {"profile": "authors", "mask_threshold": 0.41, "morphology": "open", "refresh": True}
+    wanted = {"profile": "authors", "mask_threshold": 0.41, "morphology": "open", "text_encoder": False}
     made = compose(webui, wanted, **SMALL)
     answer = webui.post("/sdapi/v1/txt2img", {"infotext": made.infotexts[0]})
     assert answer.status_code == 200, answer.text

@@ -28,8 +28,6 @@ def test_sampler_composes(webui: WebUI, sampler: str, scheduler: str, number: in
     done = steps(webui)
     assert len({plain.sha1, masked.sha1, moved.sha1}) == 3
     require_alike(still.images[0], masked.images[0])  # an update of no size; its predictions come in another batch
-    drawn_anew = compose(webui, {**UPDATES, "step_size": 0, "refresh": True}, **chosen)
-    assert drawn_anew.sha1 == masked.sha1, "updates of no size must not change a bit where the host predicts by itself"
     assert difference(moved.images[0], masked.images[0])[1] > 0.5, "the update is not in the picture"
     assert [step["index"] for step in done] == list(range(CALLS))
     assert [len(step["losses"]) for step in done] == [1] * CALLS

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from clora_ext.hosts.diffusers.checkpoint import load
-from clora_ext.hosts.diffusers.pipeline import Library, Picture, generate
-from clora_ext.request import read
+from clora_ext.hosts.diffusers.library import Library
+from clora_ext.hosts.diffusers.pipeline import Picture, generate
+from clora_ext.settings.request import read_request
 from tests.webui.server import WebUI
 from tiny_world.judge import Judge, verdict
 from tiny_world.model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
@@ -46,7 +47,7 @@ ON_ONE = {"bindings": [{"lora": "lineart", "role": "style_on", "on": "dog"}]}
 )
 def test_both_hosts_make_the_same_picture(world: WebUI, fields: dict[str, object]):
     model, library = load(CHECKPOINT, CONFIG, TOKENIZER), Library(WEIGHTS / "lora")
-    request = read(fields)
+    request = read_request(fields)
     seeds = SEEDS if not fields else SEEDS[:1]
     for seed in seeds:
         theirs = np.asarray(_ask(world, seed, **fields).convert("RGB"), dtype=int)
@@ -61,7 +62,7 @@ def test_the_papers_updates_begin_alike_in_both_hosts(world: WebUI):
     theirs = world.get("/clora/v1/last").json()["batches"][0]["steps"]
     model, library = load(CHECKPOINT, CONFIG, TOKENIZER), Library(WEIGHTS / "lora")
     picture = Picture(PROMPT, seeds=(1,), steps=20, cfg_scale=4.0)
-    ours = generate(model, library, picture, read({"profile": "paper"}).settings).report.steps
+    ours = generate(model, library, picture, read_request({"profile": "paper"}).settings).report.steps
     assert [len(step["losses"]) for step in theirs] == [len(step.losses) for step in ours]
     assert sum(len(step.losses) for step in ours) == 10 + 60
     np.testing.assert_allclose(theirs[0]["losses"][:3], ours[0].losses[:3], rtol=1e-3)

@@ -56,12 +56,9 @@ def load(
             raise HostError(msg)
     original = yaml.safe_load(re.sub(r'(version:\s*)"?@\w+@"?', r"\1tokenizer", config.read_text(encoding="utf-8")))
     tensors = load_file(str(checkpoint))
-    parts = {
-        kind: kind.from_single_file(dict(tensors), original_config=original, torch_dtype=dtype)
-        for kind in (UNet2DConditionModel, AutoencoderKL)
-    }
+    unet = UNet2DConditionModel.from_single_file(dict(tensors), original_config=original, torch_dtype=dtype)
+    vae = AutoencoderKL.from_single_file(dict(tensors), original_config=original, torch_dtype=dtype)
     text_encoder = _text_encoder(tensors, tokenizer).to(dtype=dtype)
-    unet, vae = parts[UNet2DConditionModel], parts[AutoencoderKL]
     for module in (unet, vae, text_encoder):
         module.eval().to(device)
     words = CLIPTokenizerFast.from_pretrained(tokenizer, local_files_only=True)

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
@@ -11,9 +12,11 @@ from tqdm import tqdm
 from clora_ext.errors import CLoRAError
 from clora_ext.hosts.diffusers.checkpoint import load
 from clora_ext.hosts.diffusers.infotext import infotext
-from clora_ext.hosts.diffusers.pipeline import Library, Picture, generate
-from clora_ext.request import JobRequest, read
-from clora_ext.settings import KNOBS, METHODS, PROFILES
+from clora_ext.hosts.diffusers.library import Library
+from clora_ext.hosts.diffusers.pipeline import Picture, generate
+from clora_ext.settings.knobs import KNOBS
+from clora_ext.settings.profiles import METHODS, PROFILES
+from clora_ext.settings.request import JobRequest, read_request
 
 WORLD = Path(__file__).resolve().parents[3] / "tiny_world" / "weights"
 """The model that ships with the project."""
@@ -78,7 +81,7 @@ def draw(options: argparse.Namespace) -> list[Path]:
         )
         with tqdm(desc=f"seed {seed}", unit="step") as bar:
 
-            def progress(done: int, total: int, bar: tqdm = bar) -> None:
+            def progress(done: int, total: int, bar: "tqdm[NoReturn]" = bar) -> None:
                 bar.total = total
                 bar.update(done - bar.n)
 
@@ -93,7 +96,7 @@ def draw(options: argparse.Namespace) -> list[Path]:
 
 def _request(options: argparse.Namespace) -> JobRequest:
     knobs = dict(pair.partition("=")[::2] for pair in options.set)
-    return read(
+    return read_request(
         {"profile": options.profile, "method": options.method, "bindings": "\n".join(options.bind), **knobs},
     )
 

@@ -3,7 +3,8 @@
 import json
 
 from clora_ext.hosts.diffusers.pipeline import Picture
-from clora_ext.request import JobRequest, to_infotext
+from clora_ext.settings.infotext import to_infotext
+from clora_ext.settings.request import JobRequest
 
 
 def infotext(picture: Picture, seed: int, model: str, request: JobRequest) -> str:

@@ -5,63 +5,87 @@ sampling starts, before any UNet call.
 """
 
 import logging
-import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
-from modules import errors, extra_networks, shared
+from modules import devices, errors
 
-from clora_ext.core.concepts import Plan
-from clora_ext.engine.job import Job, Wear, composes, job, plan
-from clora_ext.engine.report import JobReport
-from clora_ext.engine.step import Composition
-from clora_ext.errors import BindingError, CLoRAError, HostError
-from clora_ext.hosts.webui import compat, conditions, fields, networks, shown, tokens, xyz
-from clora_ext.hosts.webui.options import with_defaults
-from clora_ext.hosts.webui.reports import last, summary
-from clora_ext.hosts.webui.sampling import Sampling
-from clora_ext.prompt import Binding, BoundPrompt, bind, find_tags, remove_tags
-from clora_ext.request import KEY, JobRequest, read, to_infotext
+from clora_ext.engine.prepare import Prepared, prepare
+from clora_ext.engine.run import composing
+from clora_ext.errors import CLoRAError, HostError
+from clora_ext.hosts.webui.drive import networks
+from clora_ext.hosts.webui.drive.denoiser import DenoiserHook
+from clora_ext.hosts.webui.drive.host_rows import added_by_host, let_host_draw, take_over
+from clora_ext.hosts.webui.drive.obstacles import require_no_obstacle
+from clora_ext.hosts.webui.drive.port import WebUIHost
+from clora_ext.hosts.webui.drive.samplers import SamplerTraits, traits_of
+from clora_ext.hosts.webui.drive.source import WebUISource
+from clora_ext.hosts.webui.page.fields import args_to_fields, is_off, request_of
+from clora_ext.hosts.webui.page.last_job import JobRecord, LastJob
+from clora_ext.hosts.webui.page.live_preview import masks_in_preview
+from clora_ext.hosts.webui.page.overlays import add_sheets
+from clora_ext.hosts.webui.page.xyz import with_cell
+from clora_ext.patching import Function, Replacement
+from clora_ext.settings.infotext import to_infotext
+from clora_ext.settings.request import KEY, JobRequest
+from clora_ext.settings.retired import retired_note
 
 log = logging.getLogger("clora")
+SOURCE = WebUISource()
+"""What the page asks of the drive."""
+LAST_JOB = LastJob()
 
 
-@dataclass
-class Batch:
-    """One batch of a job, bound: what ``sample`` needs to compose it."""
+class Job:
+    """What we know of one job; it lives on the host's processing object as ``clora`` while that runs."""
 
-    bounds: tuple[BoundPrompt, ...]
-    works: tuple[Job, ...]
-    nets: dict[str, Any]
-    others: list[Any]
+    def __init__(self, p: Any) -> None:
+        self.host = WebUIHost(p)
+        self.record = JobRecord()
+        self.bound = False
+        """Whether the batch that is next has been bound; ``prepared`` is None where the host draws it by itself."""
+        self.prepared: Prepared | None = None
+        self.hook: DenoiserHook | None = None
+        self._guard: Replacement | None = None
+
+    @property
+    def request(self) -> JobRequest:
+        """What is asked for. Raises ``RuntimeError`` where it could not be read."""
+        if self.record.request is None:
+            raise RuntimeError("the request was not read")
+        return self.record.request
+
+    def stand_before_sampling(self, p: Any) -> None:
+        """From now on ``p.sample`` composes, or raises what went wrong before it."""
+        self._guard = Replacement(p, "sample", lambda original: _sampling_with(p, self, original))
+
+    def step_aside(self, p: Any) -> None:
+        """Leave nothing of ours on ``p``, which may be a copy of the job's own object."""
+        if self._guard is not None and p is self.host.p:
+            self._guard.undo()
+        elif self._guard is not None:
+            self._guard.undo_in(p)
+        p.__dict__.pop("clora", None)
+
+    def tell(self) -> None:
+        """Keep what the job has come to for whoever asks."""
+        LAST_JOB.tell(self.record, devices.device)
 
 
-@dataclass
-class State:
-    """What we know of a job; it lives on the host's processing object as ``clora``."""
-
-    request: JobRequest | None = None
-    error: Exception | None = None
-    ready: bool = False
-    batch: Batch | None = None
-    sampling: Sampling | None = None
-    reports: list[JobReport] = field(default_factory=list)
-    names: list[tuple[str, ...]] = field(default_factory=list)
-    """Per report, the LoRAs of its subjects."""
-    began: float = field(default_factory=time.time)
+def _job_of(p: Any) -> Job | None:
+    found: Job | None = getattr(p, "clora", None)
+    return found
 
 
 @contextmanager
-def _kept(state: State) -> Generator[None, None, None]:
-    """Keep the first error of the block for the moment when sampling starts. The one broad ``except`` there is."""
+def _deferring_errors(job: Job) -> Generator[None, None, None]:
+    """Keep the first error of the block for the moment when sampling starts."""
     try:
         yield
-    except Exception as error:
-        if state.error is None:
-            state.error = error
+    except Exception as error:  # the host would log and drop it, and draw without us
+        if job.record.error is None:
+            job.record.error = error
         if isinstance(error, CLoRAError):
             log.error("CLoRA: %s", error.message)
         else:
@@ -73,218 +97,116 @@ def _kept(state: State) -> Generator[None, None, None]:
 
 def process(p: Any, args: Sequence[Any]) -> None:
     """A job begins: check what is asked for and stand before its sampling. Off, nothing is touched."""
+    before = _job_of(p)
+    if before is not None:
+        before.step_aside(p)
     for key in [key for key in p.extra_generation_params if key.startswith(f"{KEY} ")]:
         del p.extra_generation_params[key]  # X/Y/Z cells share this dictionary
-    _release(p)
     cell = getattr(p, "clora_cell", {})
-    if fields.off(args) and not cell:
+    if is_off(args) and not cell:
         return
-    state = State()
-    with _kept(state):
-        state.request = read(with_defaults(xyz.overlaid(fields.named(args), cell)))
-        if not state.request.enabled:
+    job = Job(p)
+    with _deferring_errors(job):
+        request = request_of(with_cell(args_to_fields(args), cell))
+        job.record.request = request
+        if not request.enabled:
             return
-        p.extra_generation_params.update(to_infotext(state.request))
+        p.extra_generation_params.update(to_infotext(request))
+        for name in request.retired:
+            log.warning("%s: %s", KEY, retired_note(name))
+            p.comment(f"{KEY}: {retired_note(name)}")
         if p.disable_extra_networks:
             raise HostError("Extra networks are turned off for this job; CLoRA needs them.", "disable_extra_networks")
-    p.clora = state
-    _guard(p, state)
+    p.clora = job
+    job.stand_before_sampling(p)
 
 
 def activated(p: Any) -> None:
     """The host has loaded the prompt's LoRAs for one batch: bind them and take the bound ones out of its hands."""
-    state: State | None = getattr(p, "clora", None)
-    if state is None or state.error is not None or state.request is None:
+    job = _job_of(p)
+    if job is None or job.record.error is not None or job.record.request is None:
         return
-    with _kept(state):
-        state.ready, state.batch = False, None
-        state.batch = _bound(p, state.request)
-        state.ready = True
+    job.bound, job.prepared = False, None
+    with _deferring_errors(job):
+        job.prepared = _prepared(p, job)
+        job.bound = True
 
 
 def attach(p: Any) -> None:
     """The host has made its sampler: watch its denoiser."""
-    sampling = getattr(getattr(p, "clora", None), "sampling", None)
-    if sampling is not None:
-        sampling.attach(p.sampler.model_wrap_cfg)
+    job = _job_of(p)
+    if job is not None and job.hook is not None:
+        job.hook.attach(p.sampler.model_wrap_cfg)
 
 
 def finished(p: Any, processed: Any) -> None:
     """The job is over: leave nothing of ours on it, keep the report, add the pictures that were asked for."""
-    state: State | None = getattr(p, "clora", None)
-    _release(p)
-    if state is not None and state.request is not None:
-        _tell(state)
-        if state.request.show_masks:
-            shown.add_masks(p, processed, state.reports, state.names)
-
-
-def _tell(state: State) -> None:
-    last.report = summary(state.request, state.reports, state.names, state.began, state.error)
-
-
-def _guard(p: Any, state: State) -> None:
-    original = p.sample
-
-    def sample(*args: Any, **kwargs: Any) -> Any:
-        try:
-            if state.error is not None:
-                raise state.error
-            if not state.ready:
-                raise HostError("WebUI did not load the prompt's LoRAs, so they can not be composed; see the log.")
-            if state.batch is None:
-                return original(*args, **kwargs)
-            with _composing(p, state, state.batch):
-                return original(*args, **kwargs)
-        except Exception as error:
-            state.error = error
-            _release(p)
-            _tell(state)
-            raise
-
-    sample.clora = original  # type: ignore[attr-defined]
-    p.sample = sample
-
-
-def _release(p: Any) -> None:
-    """Take our guard off ``p.sample``; a copy of a job carries its original's along."""
-    if hasattr(p.__dict__.get("sample"), "clora"):
-        original = p.__dict__.pop("sample").clora
-        if getattr(original, "__self__", None) is not p:  # somebody else's wrapper was there before us
-            p.sample = original
-    p.__dict__.pop("clora", None)
+    job = _job_of(p)
+    if job is None:
+        return
+    job.step_aside(p)
+    if job.record.request is not None:
+        job.tell()
+        if job.request.show_masks:
+            add_sheets(p, processed, job.record.reports, job.record.loras)
 
 
 # -- binding -------------------------------------------------------------------------------------------------------
 
 
-def _bound(p: Any, request: JobRequest) -> Batch | None:
+def _prepared(p: Any, job: Job) -> Prepared | None:
     """Bind the batch's prompts; None when the host's own image is what is asked for."""
-    start = p.iteration * p.batch_size
+    request, start = job.request, p.iteration * p.batch_size
     prompts = p.all_prompts[start : start + p.batch_size]
-    asked = list(request.bindings)
-    asked += [binding for binding in _added_by_host(prompts[0]) if binding.lora not in {b.lora for b in asked}]
-    names = dict.fromkeys([tag.name for prompt in prompts for tag in find_tags(prompt)] + [b.lora for b in asked])
-    facts = {name: networks.facts(name) for name in names}
-    bounds = tuple(bind(prompt, facts, asked) for prompt in prompts)
-    _require_alike(bounds)
-    works = tuple(job(bound, remove_tags(text), request.settings) for bound, text in zip(bounds, prompts, strict=True))
-    if not composes(bounds[0], request.settings):
-        _merge(p, bounds)
+    bindings = [*request.bindings, *added_by_host(prompts[0], request.bindings)]
+    prepared = prepare(prompts, bindings, request.settings, job.host)
+    if not prepared.composes:
+        let_host_draw(p, prepared.bound)
         return None
-    wanted = request.settings
-    obstacle = compat.obstacle(p, updates=wanted.method == "clora", routes=wanted.routes)
-    if obstacle is not None:
-        raise HostError(obstacle[1], field=obstacle[0])
-    return _take_over(p, request, bounds, works)
-
-
-def _added_by_host(prompt: str) -> list[Binding]:
-    """The LoRA that the setting “Add network to prompt” puts on everything is a style, unless it is bound by hand."""
-    name = shared.opts.sd_lora
-    tagged = [tag for tag in find_tags(prompt) if tag.name == name]
-    return [Binding(name, role="style")] if name != "None" and tagged and prompt.rstrip().endswith(">") else []
-
-
-def _require_alike(bounds: Sequence[BoundPrompt]) -> None:
-    """The host loads the LoRAs of a batch's first prompt for all of it."""
-    kinds = {tuple((part.lora, part.te, part.unet) for part in (*b.subjects, *b.styles)) for b in bounds}
-    if len(kinds) > 1:
-        msg = "The prompts of one batch name different LoRAs or weights; use batch count instead of batch size."
-        raise BindingError(msg, field="prompt")
-
-
-def _wears(bound: BoundPrompt) -> list[Wear]:
-    return [Wear(part.lora, part.te, part.unet, part.dyn) for part in (*bound.subjects, *bound.styles)]
-
-
-def _merge(p: Any, bounds: Sequence[BoundPrompt]) -> None:
-    """Let the host draw: all LoRAs on everything. Only what a binding adds to the prompt's tags is seen to."""
-    wears = _wears(bounds[0])
-    nets = networks.loaded([wear.name for wear in wears])
-    state = [(net.name, net.te_multiplier, net.unet_multiplier) for net in networks.builtin().loaded_networks]
-    networks.wear(wears, nets)
-    if state != [(net.name, net.te_multiplier, net.unet_multiplier) for net in networks.builtin().loaded_networks]:
-        _mark(p, repr(wears))
-    if len(bounds[0].subjects) == 1:
-        p.prompts = [bound.branches[0] for bound in bounds]  # as typed, but for an explicit trigger that is put in
-
-
-def _take_over(p: Any, request: JobRequest, bounds: tuple[BoundPrompt, ...], works: tuple[Job, ...]) -> Batch:
-    """Give the host the text that its own rows stand for and the LoRAs that are everywhere; the rest is ours."""
-    work = works[0]
-    every = {wear.name for wears in work.worn.values() for wear in wears}
-    nets = networks.loaded([*every, *(wear.name for wear in work.everywhere)])
-    first = min(work.worn) if request.settings.masked else 1
-    p.prompts = [each.texts[first] for each in works]
-    _mark(p, f"{request.settings.method} {work.encoded[first]!r} {work.everywhere!r}")
-    networks.wear([*work.everywhere, *work.encoded[first]], nets)
-    others = [nets[wear.name] for wear in work.everywhere]
-    return Batch(bounds, works, nets, others)
-
-
-def _mark(p: Any, fingerprint: str) -> None:
-    """Make the host's cache of conditions tell ours from those of an ordinary job with the same prompt."""
-    p.extra_network_data["clora"] = [extra_networks.ExtraNetworkParams(items=[fingerprint.replace("=", " ")])]
+    require_no_obstacle(p, request.settings)
+    take_over(p, job.host, prepared)
+    return prepared
 
 
 # -- sampling ------------------------------------------------------------------------------------------------------
 
 
+def _sampling_with(p: Any, job: Job, original: Function) -> Function:
+    """``p.sample`` that composes."""
+
+    def sample(*args: Any, **kwargs: Any) -> Any:
+        try:
+            if job.record.error is not None:
+                raise job.record.error
+            if not job.bound:
+                raise HostError("WebUI did not load the prompt's LoRAs, so they can not be composed; see the log.")
+            if job.prepared is None:
+                return original(*args, **kwargs)
+            with _composing(p, job, job.prepared):
+                return original(*args, **kwargs)
+        except Exception as error:  # kept for the report, and raised again
+            job.record.error = error
+            job.step_aside(p)
+            job.tell()
+            raise
+
+    return sample
+
+
 @contextmanager
-def _composing(p: Any, state: State, batch: Batch) -> Generator[None, None, None]:
+def _composing(p: Any, job: Job, prepared: Prepared) -> Generator[None, None, None]:
     """Sampling inside composes; hooks and LoRAs are as before afterwards, whatever happened."""
-    settings, work = state.request.settings, batch.works[0]
-    worn = {branch: [wear.key for wear in wears] for branch, wears in work.worn.items()}
-    plans = _plans(p, batch, masked=settings.masked)
-    composition = Composition(plans(0), worn, settings, p.cfg_scale)
-    composition.report.subjects = tuple(subject.words for subject in batch.bounds[0].subjects)
-    ours = (
-        {branch: [each.texts[branch] for each in batch.works] for branch in worn if branch} if settings.masked else {}
-    )
-    schedules = conditions.encode(ours, p.negative_prompts, work.encoded, batch.nets, batch.others, p)
-    everyone = dict.fromkeys(wear for wears in work.worn.values() for wear in wears)
-    sampling = Sampling(
-        composition,
-        schedules,
-        deltas=lambda: {wear.key: networks.unet_deltas(batch.nets[wear.name], wear) for wear in everyone},
-        plan_at=plans,
-        steps=p.steps,
-    )
-    state.sampling = sampling
-    try:
-        with networks.wearing((), {}, batch.others), sampling.running():
-            yield
-    finally:
-        state.sampling = None
-        state.reports.append(composition.report)
-        state.names.append(tuple(subject.lora for subject in batch.bounds[0].subjects))
-        for note in dict.fromkeys(note for step in composition.report.steps for note in step.notes):
-            p.comment(f"CLoRA: {note}")
-        _tell(state)
-
-
-def _plans(p: Any, batch: Batch, *, masked: bool) -> Any:
-    """A function from step to the plans of all images; a prompt that is edited while sampling has several."""
-    if not masked:
-        return lambda step: [Plan(())] * len(batch.bounds)
-    steps = p.firstpass_steps
-    stages = [{b: tokens.schedule(text, steps) for b, text in work.texts.items()} for work in batch.works]
-
-    @cache
-    def at(image: int, stage: tuple[int, ...]) -> Plan:
-        texts = batch.bounds[image].texts
-        return plan(
-            batch.bounds[image],
-            lambda branch, spans: tokens.columns(texts[branch], stages[image][branch][stage[branch]][1], spans),
-        )
-
-    def plans(step: int) -> list[Plan]:
-        return [
-            at(image, tuple(tokens.stage(of[branch], step) for branch in range(len(of))))
-            for image, of in enumerate(stages)
-        ]
-
-    for step in {until for of in stages for several in of.values() for until, _ in several}:
-        plans(step)  # a subject that an edit takes out is found now, before anything is drawn
-    return plans
+    traits = traits_of(str(p.sampler_name)) or SamplerTraits()
+    with networks.host_applies((), {}, job.host.everywhere), composing(prepared, job.host, p.cfg_scale) as run:
+        report = run.composition.report
+        job.hook = DenoiserHook(run, traits, p.steps)
+        try:
+            with job.hook.running(), masks_in_preview(lambda: report.region_masks):
+                yield
+        finally:
+            job.hook = None
+            job.record.reports.append(report)
+            job.record.loras.append(prepared.subject_loras)
+            for note in report.notes:
+                p.comment(f"{KEY}: {note}")
+            job.tell()

@@ -170,9 +170,10 @@ def inputs(layer: nn.Module) -> Tensor:
 
 def compare(kind: Kind) -> dict[str, Any]:
     """Largest differences between our rows and the built-in merge."""
-    from clora_ext.core.rows import Half, Passage, Row
-    from clora_ext.hosts.webui.networks import delta_of
-    from clora_ext.lora.routing import placed, routed
+    from clora_ext.batch.context import Forward, ForwardContext
+    from clora_ext.batch.rows import BranchLoras, Row
+    from clora_ext.hosts.webui.drive.networks import delta_of
+    from clora_ext.lora.routing import layer_deltas, loras_on_rows
 
     layer = kind.layer()
     layer.network_layer_name = LAYER
@@ -181,18 +182,16 @@ def compare(kind: Kind) -> dict[str, Any]:
     net = network.Network("probe", None)
     net.unet_multiplier, net.dyn_dim = 0.7, kind.dyn
     module = net.modules[LAYER] = module_of(net, kind, layer)
-    x, rows = inputs(layer), [Row(image, 0, Half.COND) for image in range(4)]
+    x, rows = inputs(layer), tuple(Row(0, branch) for branch in range(4))
 
     with torch.no_grad():
         plain = layer(x)
-        passage, delta = Passage(), delta_of(module)
-        worn = {row for row, chosen in zip(rows, ROWS, strict=True) if chosen}
-        changed = placed({"probe": {layer: delta}}, x.device, x.dtype)
-        with routed(changed, passage, lambda row: {"probe": 1.0} if row in worn else {}):
-            passage.begin(rows)
-            passage.advance(len(rows))
+        loras = BranchLoras({branch: ("probe",) if chosen else () for branch, chosen in enumerate(ROWS)})
+        context, delta = ForwardContext(loras), delta_of(module)
+        layers = layer_deltas({"probe": {layer: delta}}, x.device, x.dtype)
+        with loras_on_rows(layers, context), context.running(Forward(rows)):
+            context.advance(len(rows))
             ours = layer(x)
-            passage.end()
         networks.loaded_networks[:] = [net]
         merged = layer(x)
         networks.loaded_networks[:] = []

@@ -1,0 +1,99 @@
+"""Who draws which pixel, at every resolution of a UNet: what routed rows are made of."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clora_ext.batch.packing import PixelGroups, pack
+from clora_ext.batch.rows import BranchLoras, Row
+from clora_ext.core.maps import Grid, grid_at
+from clora_ext.core.shapes import PixelMasks, RegionMasks, Shares
+from clora_ext.errors import HostError
+
+Blocks = Sequence[tuple[str, int]]
+"""Name and number of columns of each LoRA."""
+FACTORS = (1, 2, 4, 8, 16, 32, 64)
+"""Downsampling factors that a UNet's layers may have."""
+
+
+class RegionPyramid:
+    """The region masks of every image for a latent's grid; ``masks[image]`` [branch, height, width].
+
+    What is asked for is kept: make a new object for new masks.
+    """
+
+    def __init__(self, masks: Mapping[int, RegionMasks], loras: BranchLoras, latent: Grid) -> None:
+        self.masks = masks
+        self.loras = loras
+        self.latent = latent
+        self._found: dict[Any, Any] = {}
+
+    def grid(self, pixels: int) -> Grid:
+        """The (height, width) of a layer that has ``pixels``.
+
+        Raises ``HostError`` when no level of the UNet has: something else joins or splits its pixels.
+        """
+        found: Grid = self._once(("grid", pixels), lambda: self._grid(pixels))
+        return found
+
+    def _grid(self, pixels: int) -> Grid:
+        for factor in FACTORS:
+            height, width = grid_at(self.latent, factor)
+            if height * width == pixels:
+                return height, width
+        msg = f"A layer has {pixels} pixels, as no level of this picture has; turn token merging and tiling off."
+        raise HostError(msg)
+
+    def at(self, image: int, size: Grid) -> RegionMasks:
+        """The image's masks on a grid: enlarged by the nearest cell, made smaller by the mean of the area."""
+        masks = self.masks[image]
+        height, width = masks.shape[-2:]
+        smaller = size[0] < height or size[1] < width
+        mode = "area" if smaller else "nearest"
+        found: Tensor = self._once((image, size), lambda: F.interpolate(masks[None], size, mode=mode)[0])
+        return found
+
+    def lora_shares(self, rows: Sequence[Row], size: Grid | None, blocks: Blocks, like: Tensor) -> Shares:
+        """How much each LoRA counts in every pixel of ``rows``: [row, pixel, column], or [row, column] without pixels.
+
+        ``blocks`` says for each LoRA how many columns it has. A LoRA counts by the sum over the branches in which it is
+        active: 1 everywhere for one that all have. Without a ``size`` the layer has no pixels (the time embedding's),
+        and each LoRA counts by its share of the picture.
+        """
+        key = (tuple(rows), size, tuple(blocks), like.dtype)
+        found: Tensor = self._once(key, lambda: self._lora_shares(rows, size, blocks).to(like))
+        return found
+
+    def _lora_shares(self, rows: Sequence[Row], size: Grid | None, blocks: Blocks) -> Shares:
+        shares = torch.stack([self._row_shares(row, size, blocks) for row in rows])  # row, pixel, column
+        return shares.mean(dim=1) if size is None else shares
+
+    def _row_shares(self, row: Row, size: Grid | None, blocks: Blocks) -> Tensor:
+        masks = self.masks[row.image] if size is None else self.at(row.image, size)
+        columns = [self._columns_of(branch, blocks) for branch in range(len(masks))]
+        pixels = masks.flatten(1).T  # pixel, branch
+        return self.loras.share_in(row.half) * pixels @ masks.new_tensor(columns)
+
+    def _columns_of(self, branch: int, blocks: Blocks) -> list[float]:
+        """1 for every column of a LoRA that is active in ``branch``, 0 for the others."""
+        active: list[float] = []
+        for name, columns in blocks:
+            active.extend([float(name in self.loras.by_branch[branch])] * columns)
+        return active
+
+    def pixel_groups(self, rows: Sequence[Row], size: Grid, like: Tensor) -> PixelGroups | None:
+        """The pixels of ``rows`` that other branches than the base draw; None where there are none."""
+        key = ("groups", tuple(rows), size, like.dtype)
+        found: PixelGroups | None = self._once(key, lambda: pack(rows, self._row_masks(rows, size), like))
+        return found
+
+    def _row_masks(self, rows: Sequence[Row], size: Grid) -> PixelMasks:
+        return torch.stack([self.at(row.image, size).flatten(1) for row in rows])  # row, branch, pixel
+
+    def _once(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key not in self._found:
+            self._found[key] = make()
+        return self._found[key]

@@ -1,0 +1,67 @@
+"""The masks of one image from step to step, until they are locked."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from clora_ext.batch.plan import BranchMaps, TokenPlan
+from clora_ext.core import masks
+from clora_ext.core.shapes import Maps, RegionMasks
+from clora_ext.engine.step_plan import Lock, MaskState
+from clora_ext.settings.knobs import Settings
+
+HISTORY = 3
+"""How many masks are averaged when they are locked, and how many must agree before."""
+
+
+class ImageMasks:
+    """Who draws what in one image: found anew from every step's maps until it is locked."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.regions: RegionMasks | None = None
+        """The latest region masks [branch, height, width]; None before the first maps."""
+        self.strengths: Maps | None = None
+        """What they were made from: the mean map [concept, height, width] of every concept's words."""
+        self.locked = False
+        self._history: list[RegionMasks] = []
+
+    @property
+    def state(self) -> MaskState:
+        """What a step's plan wants to know."""
+        return MaskState(self.regions is not None, self.locked)
+
+    def read(self, plan: TokenPlan, maps: BranchMaps) -> None:
+        """Make the masks from the recorded maps [column, height, width] of the branches.
+
+        A concept is looked for in its own branch, or in the base where that is all that was recorded.
+        """
+        trigger = self.settings.mask_tokens == "both"
+        claims: list[Tensor] = []
+        strengths: list[Tensor] = []
+        for concept in range(len(plan.concepts)):
+            branch = concept + 1 if concept + 1 in maps else 0
+            places = plan.mask_places(concept, branch, trigger=trigger)
+            own = maps[branch][places]
+            claims.append(masks.concept_mask(own, self.settings.mask_threshold))
+            strengths.append(own.mean(dim=0))
+        united = masks.apply_morphology(torch.stack(claims), self.settings.morphology)
+        self.strengths = torch.stack(strengths)
+        self.regions = masks.region_masks(united, self.strengths, self.settings.overlap)
+
+    def settle(self, lock: Lock) -> bool:
+        """The step is over: lock the masks if ``lock`` asks for it. Gives whether they have just been locked."""
+        if self.regions is None or self.locked:
+            return False
+        self._history = [*self._history, self.regions][-HISTORY:]
+        if lock is Lock.NOW or (lock is Lock.IF_STEADY and self._steady()):
+            self.regions = torch.stack(self._history).mean(dim=0)
+            self.locked = True
+        return self.locked
+
+    def _steady(self) -> bool:
+        if len(self._history) < HISTORY:
+            return False
+        moved = [masks.changed_share(before, now) for before, now in pairwise(self._history)]
+        return max(moved) < self.settings.lock_steady

@@ -1,0 +1,80 @@
+"""Updates of the latent in one step: gradient passes that move it until the concepts' maps part."""
+
+from dataclasses import dataclass, field
+
+from clora_ext.attention.capture import OnLastMap
+from clora_ext.batch.context import Forward
+from clora_ext.core import guidance
+from clora_ext.core.schedule import step_size_at
+from clora_ext.core.shapes import Gradient, Latent
+from clora_ext.engine.gradient import GradientPass, GradientTools, ImageMaps, PredictionByRow, StepFacts
+
+
+@dataclass
+class UpdateLog:
+    """What the updates of one step came to."""
+
+    losses: list[float] = field(default_factory=list)
+    gradient_rms: list[float] = field(default_factory=list)
+    separation: float | None = None
+    notes: list[str] = field(default_factory=list)
+    rows: int = 0
+    """UNet rows that were differentiated."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateResult:
+    """A latent that was updated, or was not.
+
+    ``predict_from`` is the latent before its last update, where ``maps`` and ``predictions`` were made.
+    """
+
+    predict_from: Latent
+    latent: Latent
+    log: UpdateLog
+    maps: ImageMaps = field(default_factory=dict)
+    predictions: PredictionByRow = field(default_factory=dict)
+
+
+def update_latent(tools: GradientTools, step: StepFacts, latent: Latent, times: int, forward: Forward) -> UpdateResult:
+    """``times`` updates of the images of ``forward``, by its rows: z' = z - alpha * dL/dz (CLoRA, section 3.3).
+
+    No image's gradient reaches another. The last pass goes on to the end, without a graph after the last map, and its
+    predictions are kept; the others are cut short.
+    """
+    result = UpdateResult(latent, latent, UpdateLog())
+    for number in range(times):
+        then = OnLastMap.DETACH if number == times - 1 else OnLastMap.STOP
+        result = _update_once(GradientPass(tools, step, forward, then), result)
+    return result
+
+
+def _update_once(gradient_pass: GradientPass, before: UpdateResult) -> UpdateResult:
+    latent, log, rows = before.latent, before.log, len(gradient_pass.forward.rows)
+    found = gradient_pass.tools.memory.guarded(lambda: gradient_pass.run(latent), rows, graph=True)
+    log.rows += rows
+    log.losses.append(found.loss)
+    log.gradient_rms.append(_rms(found.gradient))
+    log.separation = found.separation
+    moved = _moved(latent, found.gradient, gradient_pass, log)
+    return UpdateResult(latent, moved, log, found.maps, found.predictions)
+
+
+def _rms(gradient: Gradient) -> float:
+    mean = gradient.float().square().mean()
+    return float(mean.sqrt())
+
+
+def _moved(latent: Latent, gradient: Gradient, gradient_pass: GradientPass, log: UpdateLog) -> Latent:
+    """The latent against its gradient; an image whose gradient is not finite stays where it is."""
+    images = gradient_pass.images
+    usable = [image for image in images if guidance.is_finite(gradient[image : image + 1])]
+    if len(usable) < len(images):
+        log.notes.append("an update was left out: its gradient was not finite")
+    if not usable:
+        return latent
+    settings = gradient_pass.tools.settings
+    size = step_size_at(settings.step_size, settings.step_decay, gradient_pass.step.point)
+    after = latent.clone()
+    after[usable] = guidance.move_latent(latent[usable], gradient[usable], size, clip=settings.step_clip)
+    return after

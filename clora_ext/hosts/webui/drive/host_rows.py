@@ -1,0 +1,52 @@
+"""The host's own rows: which text they stand for, and which LoRAs the host applies to them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from modules import extra_networks, shared
+
+from clora_ext.engine.branches import ActiveLora
+from clora_ext.engine.prepare import Prepared
+from clora_ext.hosts.webui.drive import networks
+from clora_ext.hosts.webui.drive.port import WebUIHost
+from clora_ext.prompt import Binding, BoundPrompt, Style, Subject, find_tags
+
+
+def added_by_host(prompt: str, bindings: Sequence[Binding]) -> list[Binding]:
+    """The LoRA that the setting “Add network to prompt” puts on everything is a style, unless it is bound by hand."""
+    name = shared.opts.sd_lora
+    if name == "None" or name in {binding.lora for binding in bindings} or not prompt.rstrip().endswith(">"):
+        return []
+    tagged = any(tag.name == name for tag in find_tags(prompt))
+    return [Binding(name, role="style")] if tagged else []
+
+
+def let_host_draw(p: Any, bound: Sequence[BoundPrompt]) -> None:
+    """All LoRAs on everything. Only what a binding adds to the prompt's tags is seen to."""
+    first = bound[0]
+    worn: list[Subject | Style] = [*first.subjects, *first.styles]
+    loras = [ActiveLora(part.lora, part.te, part.unet, part.dyn) for part in worn]
+    nets = networks.load_networks([lora.name for lora in loras])
+    before = networks.applied_by_host()
+    networks.let_host_apply(loras, nets)
+    if networks.applied_by_host() != before:
+        _mark_conditions(p, repr(loras))
+    if len(first.subjects) == 1:
+        p.prompts = [each.branches[0] for each in bound]  # as typed, but for an explicit trigger that is put in
+
+
+def take_over(p: Any, host: WebUIHost, prepared: Prepared) -> None:
+    """Give the host the text that its own rows stand for and the LoRAs that are everywhere; the rest is ours."""
+    settings, branches = prepared.settings, prepared.branches[0]
+    first = 0 if settings.masked else 1
+    host.load(branches, first)
+    p.prompts = [each.texts[first] for each in prepared.branches]
+    own = branches.text_loras[first]
+    _mark_conditions(p, f"{settings.method} {own!r} {branches.everywhere!r}")
+    networks.let_host_apply([*branches.everywhere, *own], host.nets)
+
+
+def _mark_conditions(p: Any, fingerprint: str) -> None:
+    """Make the host's cache of conditions tell ours from those of an ordinary job with the same prompt."""
+    items = [fingerprint.replace("=", " ")]
+    p.extra_network_data["clora"] = [extra_networks.ExtraNetworkParams(items=items)]

@@ -1,0 +1,130 @@
+"""The host's network objects: loaded, worn by the host at given strengths, and as deltas for our rows."""
+
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from modules import shared
+from torch import nn
+
+from clora_ext.engine.branches import ActiveLora
+from clora_ext.errors import LoraError
+from clora_ext.hosts.webui.drive.catalogue import builtin, file_of
+from clora_ext.lora.deltas import Delta, DenseDelta, LowRank
+
+ADAPTED = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm)
+"""Layers that the built-in Lora merges into (extensions-builtin/Lora/lora_patches.py)."""
+
+Networks = Mapping[str, Any]
+"""The host's network objects by name."""
+
+
+def load_networks(names: Iterable[str]) -> dict[str, Any]:
+    """Network objects by name, loaded from disk where the host has not. Raises ``LoraError`` for a misfit."""
+    at_hand = {net.name: net for net in builtin().loaded_networks}
+    found: dict[str, Any] = {}
+    for name in names:
+        net = at_hand.get(name) or builtin().networks_in_memory.get(name) or _load(name)
+        if not net.modules:
+            msg = f"LoRA {name} fits no layer of the loaded model; it was made for another kind of model."
+            raise LoraError(msg, field="lora")
+        found[name] = net
+    return found
+
+
+def _load(name: str) -> Any:
+    file = file_of(name)
+    try:
+        net = builtin().load_network(name, file)
+    except Exception as error:  # whatever the host's readers raise for a broken file
+        raise LoraError(f"LoRA {name} could not be loaded: {error}", field="lora") from error
+    net.mentioned_name = name
+    return net
+
+
+def _strengths(net: Any) -> tuple[Any, Any, Any]:
+    return net.te_multiplier, net.unet_multiplier, net.dyn_dim
+
+
+def _set_strengths(net: Any, te: float, unet: float, dyn: int | None) -> None:
+    net.te_multiplier, net.unet_multiplier, net.dyn_dim = te, unet, dyn
+
+
+def _set_lora(net: Any, lora: ActiveLora) -> None:
+    _set_strengths(net, lora.te, lora.unet, lora.dyn)
+
+
+def let_host_apply(loras: Sequence[ActiveLora], nets: Networks) -> None:
+    """Make the host apply ``loras``, in this order, until it next loads the LoRAs of a prompt."""
+    for lora in loras:
+        _set_lora(nets[lora.name], lora)
+    builtin().loaded_networks[:] = [nets[lora.name] for lora in loras]
+
+
+def applied_by_host() -> list[tuple[str, Any, Any]]:
+    """Name and strengths of the LoRAs that the host applies now."""
+    return [(net.name, net.te_multiplier, net.unet_multiplier) for net in builtin().loaded_networks]
+
+
+@contextmanager
+def host_applies(loras: Sequence[ActiveLora], nets: Networks, others: Sequence[Any]) -> Generator[None, None, None]:
+    """While inside, the host applies exactly ``loras`` and ``others`` to whatever it encodes or denoises."""
+    networks = builtin()
+    before = list(networks.loaded_networks)
+    chosen = [nets[lora.name] for lora in loras]
+    strengths = [_strengths(net) for net in chosen]
+    for net, lora in zip(chosen, loras, strict=True):
+        _set_lora(net, lora)
+    networks.loaded_networks[:] = [*others, *chosen]
+    try:
+        yield
+    finally:
+        networks.loaded_networks[:] = before
+        for net, own in zip(chosen, strengths, strict=True):
+            _set_strengths(net, *own)
+
+
+def merge_now(unet: nn.Module) -> None:
+    """Bring every layer's merged weights up to date: the host does it lazily, which breaks a backward pass."""
+    if shared.opts.lora_functional:
+        return
+    apply_weights = builtin().network_apply_weights
+    with torch.no_grad():
+        for layer in unet.modules():
+            if isinstance(layer, ADAPTED):
+                apply_weights(layer)
+
+
+def network_deltas(net: Any, lora: ActiveLora) -> dict[nn.Module, Delta]:
+    """What ``net`` adds to each UNet layer at the strength of ``lora``, against the layers' present weights."""
+    own = _strengths(net)
+    _set_lora(net, lora)
+    try:
+        with torch.no_grad():
+            return {module.sd_module: delta_of(module) for key, module in net.modules.items() if _is_unet(key)}
+    finally:
+        _set_strengths(net, *own)
+
+
+def _is_unet(key: str) -> bool:
+    """Not a text encoder's: the host's own test (network.py)."""
+    return "transformer" not in key[:20]
+
+
+def delta_of(module: Any) -> Delta:
+    """One layer's change. Plain low-rank factors stay factors; every other kind becomes a difference of weights."""
+    if _is_plain(module):
+        scale = module.calc_scale() * module.multiplier()
+        return LowRank(module.down_model.weight, module.up_model.weight, float(scale))
+    weight, bias = module.calc_updown(module.sd_module.weight)
+    return DenseDelta(weight, bias)
+
+
+def _is_plain(module: Any) -> bool:
+    """Whether it is an up and a down matrix and nothing else."""
+    factors = [getattr(module, name, None) for name in ("up_model", "down_model")]
+    more = [getattr(module, "mid_model", None), module.dora_scale, module.bias, module.network.dyn_dim]
+    has_both = all(factor is not None for factor in factors)
+    has_more = any(part is not None for part in more)
+    return has_both and not has_more and isinstance(module.sd_module, (nn.Linear, nn.Conv2d))

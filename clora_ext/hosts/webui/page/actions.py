@@ -1,0 +1,83 @@
+"""What the page's script asks for, one JSON action at a time: a LoRA's row is changed, or a preset is used."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from clora_ext.errors import CLoRAError, SettingsError
+from clora_ext.hosts.webui.page import presets
+from clora_ext.hosts.webui.page.fields import PRESET_FIELDS, expand_advanced, request_to_fields
+from clora_ext.prompt import edit_binding, format_bindings, parse_bindings
+from clora_ext.settings.retired import retired_note
+
+NewValues = dict[str, Any]
+"""New values by field, the prompt among them; what is not there stays."""
+Told = dict[str, Any]
+"""What the script is told."""
+
+
+def act(action: str, fields: Mapping[str, Any]) -> tuple[NewValues, Told]:
+    """Do one action on ``fields``, the prompt among them; gives their new values and what the script is told.
+
+    ``{"lora": name, "changes": {field: value}}`` is written into prompt or bindings. ``{"preset": what, "name": ...,
+    "text": ...}`` lists, loads, saves, deletes, applies (a JSON text) or resets. What goes wrong is ``told``.
+    """
+    wanted = json.loads(action)
+    try:
+        return _use_preset(wanted, fields) if "preset" in wanted else _edit(wanted, fields)
+    except CLoRAError as error:
+        return {}, {"told": error.message, "wrong": True}
+
+
+def _edit(wanted: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[NewValues, Told]:
+    bindings = parse_bindings(fields["bindings"])
+    prompt, left = edit_binding(fields["prompt"], bindings, [wanted["lora"]], wanted["changes"])
+    changed = {"prompt": prompt}
+    if left != bindings:
+        changed["bindings"] = format_bindings(left)
+    return changed, {}
+
+
+def _use_preset(wanted: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[NewValues, Told]:
+    what, name = wanted["preset"], wanted.get("name", "").strip()
+    match what:
+        case "load":
+            stored = presets.stored_preset(name)
+            return _filled(stored, f"Loaded “{name}”.")
+        case "apply":
+            return _filled(_object(wanted["text"]), "Applied.")
+        case "reset":
+            return _filled({}, "All settings are as at first.")
+        case "save":
+            kept = presets.save_preset(name, expand_advanced({field: fields[field] for field in PRESET_FIELDS}))
+            return {}, _told(f"Saved “{name}”.", kept)
+        case "delete":
+            presets.delete_preset(name)
+            return {}, _told(f"Deleted “{name}”.")
+        case _:
+            return {}, _told("")
+
+
+def _filled(preset: Mapping[str, Any], told: str) -> tuple[NewValues, Told]:
+    """The panel's fields as a preset wants them."""
+    kept = presets.checked_preset(preset)
+    values = request_to_fields(kept)
+    notes = [retired_note(name) for name in presets.retired_in(preset)]
+    shown = kept if preset else {}
+    return {field: values[field] for field in PRESET_FIELDS}, _told(" ".join([told, *notes]), shown)
+
+
+def _told(words: str, preset: Mapping[str, Any] | None = None) -> Told:
+    text = json.dumps(preset, ensure_ascii=False) if preset else ""
+    return {"presets": list(presets.all_presets()), "text": text, "told": words}
+
+
+def _object(text: str) -> Mapping[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        msg = 'That is no JSON object; a preset looks like {"profile": "balanced", "step_size": 4}.'
+        raise SettingsError(msg, field="preset")
+    return found

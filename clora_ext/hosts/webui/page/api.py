@@ -1,0 +1,143 @@
+"""The REST routes: schema, version, what a prompt will do, presets, the last job."""
+
+import secrets
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException
+from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from modules import shared
+
+from clora_ext import __version__
+from clora_ext.errors import CLoRAError
+from clora_ext.hosts.webui.page import presets
+from clora_ext.hosts.webui.page.fields import request_of
+from clora_ext.hosts.webui.page.forecast import SIZE, STEPS, forecast, with_tokens
+from clora_ext.hosts.webui.page.last_job import LastJob
+from clora_ext.hosts.webui.page.source import PageSource
+from clora_ext.settings.profiles import METHODS, PROFILES
+from clora_ext.settings.request import json_schema
+
+
+def _accounts() -> dict[str, str]:
+    """User names and passwords of ``--api-auth``, as the host reads them (modules/api/api.py)."""
+    entries = (shared.cmd_opts.api_auth or "").split(",")
+    accounts: dict[str, str] = {}
+    for entry in entries:
+        user, colon, password = entry.partition(":")
+        if colon:
+            accounts[user] = password
+    return accounts
+
+
+basic = Depends(HTTPBasic())
+
+
+def _require_account(credentials: HTTPBasicCredentials = basic) -> None:
+    password = _accounts().get(credentials.username, "")
+    if not password or not secrets.compare_digest(credentials.password.encode(), password.encode()):
+        raise HTTPException(401, "Incorrect username or password", headers={"WWW-Authenticate": "Basic"})
+
+
+@contextmanager
+def _as_answers() -> Generator[None, None, None]:
+    """Errors of ours inside are answers with a status, a sentence and the field, not a traceback in the log."""
+    try:
+        yield
+    except CLoRAError as error:
+        raise HTTPException(error.status_code, error.detail) from None
+
+
+REQUEST = Body(default={}, description="The same object as in alwayson_scripts, see /clora/v1/schema")
+PROMPT = Body(description="A positive prompt as typed")
+
+
+def add_routes(app: FastAPI, source: PageSource, last_job: LastJob) -> None:
+    """Register ``/clora/v1/...``; under ``--api-auth`` they ask for the same accounts as the host's own routes."""
+    guards = [Depends(_require_account)] if shared.cmd_opts.api_auth else []
+    for routes in (_fact_routes(), _job_routes(last_job), _forecast_routes(source), _preset_routes()):
+        app.include_router(routes, prefix="/clora/v1", dependencies=guards)
+
+
+def _fact_routes() -> APIRouter:
+    routes = APIRouter()
+
+    @routes.get("/version")
+    def version() -> dict[str, Any]:
+        """Version, profiles and methods."""
+        return {"version": __version__, "profiles": list(PROFILES), "methods": METHODS}
+
+    @routes.get("/schema")
+    def schema() -> dict[str, Any]:
+        """JSON schema of the object in ``alwayson_scripts.CLoRA.args``."""
+        return json_schema()
+
+    return routes
+
+
+def _job_routes(last_job: LastJob) -> APIRouter:
+    routes = APIRouter()
+
+    @routes.get("/last")
+    def report() -> dict[str, Any]:
+        """The last job: per step loss, masks, areas, UNet rows, seconds; peak memory; settings; why it was refused."""
+        if not last_job.report:
+            raise HTTPException(404, "CLoRA has been asked for no job since WebUI started.")
+        return last_job.report
+
+    @routes.get("/masks")
+    def masks() -> list[dict[str, Any]]:
+        """The last job's masks: per image and subject its LoRA, its words and a grey PNG in base64."""
+        return last_job.masks()
+
+    return routes
+
+
+def _forecast_routes(source: PageSource) -> APIRouter:
+    routes = APIRouter()
+
+    @routes.post("/tokenize")
+    def tokenize(prompt: str = PROMPT, clora: dict[str, Any] = REQUEST) -> dict[str, Any]:
+        """A prompt's words with their token columns, its LoRAs and what each is bound to, problems."""
+        told = with_tokens(source, forecast(source, prompt, lambda: request_of(clora)))
+        return {name: told[name] for name in ("words", "rows", "problems", "line")}
+
+    @routes.post("/estimate")
+    def estimate(
+        prompt: str = PROMPT,
+        steps: int = Body(STEPS, ge=1, le=1000),
+        width: int = Body(SIZE[0], ge=64, le=8192),
+        height: int = Body(SIZE[1], ge=64, le=8192),
+        clora: dict[str, Any] = REQUEST,
+    ) -> dict[str, Any]:
+        """UNet rows of one image, their cost to a plain image's and the memory beyond its; None with a problem."""
+        told = forecast(source, prompt, lambda: request_of(clora), steps, (width, height))
+        return {name: told[name] for name in ("estimate", "problems", "line")}
+
+    return routes
+
+
+def _preset_routes() -> APIRouter:
+    routes = APIRouter()
+
+    @routes.get("/presets")
+    def all_presets() -> dict[str, dict[str, Any]]:
+        """The user's presets by name."""
+        with _as_answers():
+            return presets.all_presets()
+
+    @routes.put("/presets/{name}")
+    def save_preset(name: str, clora: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008 - FastAPI's way
+        """Keep profile, method and knobs under a name; answers what is kept."""
+        with _as_answers():
+            return presets.save_preset(name, clora)
+
+    @routes.delete("/presets/{name}")
+    def delete_preset(name: str) -> dict[str, dict[str, Any]]:
+        """Forget a preset; answers the others."""
+        with _as_answers():
+            presets.delete_preset(name)
+            return presets.all_presets()
+
+    return routes

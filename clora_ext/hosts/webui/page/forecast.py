@@ -1,0 +1,208 @@
+"""What a job will do, told before it is drawn: for the panel's line, rows and words, and for the REST routes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clora_ext.engine.estimate import Estimate, estimate
+from clora_ext.engine.memory import GIB, extra_bytes, row_bytes
+from clora_ext.engine.prepare import Prepared, assemble, lora_names
+from clora_ext.errors import CLoRAError, LoraError, PromptError
+from clora_ext.hosts.webui.page.overlays import STYLE, colour_of
+from clora_ext.hosts.webui.page.source import PageSource
+from clora_ext.prompt import Binding, Inspection, LoraFacts, LoraRow, inspect, remove_tags
+from clora_ext.settings.knobs import Settings
+from clora_ext.settings.request import JobRequest
+
+STEPS = 20
+"""Steps that are counted where nobody says how many: WebUI's default."""
+
+SIZE = (512, 512)
+"""Width and height in pixels where nobody says them: WebUI's default."""
+
+_Read = Callable[[], JobRequest]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """An estimate, and the memory in bytes beyond a plain image's, LoRAs left out; None where nobody can tell."""
+
+    estimate: Estimate
+    extra_memory: int | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        counted = self.estimate
+        return {
+            "plain_rows": counted.plain_rows,
+            "rows": counted.rows,
+            "gradient_rows": counted.gradient_rows,
+            "ratio": round(counted.ratio, 2),
+            "extra_memory_bytes": self.extra_memory,
+        }
+
+
+def forecast(
+    source: PageSource, prompt: str, read: _Read, steps: int = STEPS, size: tuple[int, int] = SIZE
+) -> dict[str, Any]:
+    """Plain data: ``line`` in words, ``problems``, one of ``rows`` per LoRA, ``words`` of the prompt, ``estimate``.
+
+    ``read`` gives the request, ``size`` is width and height in pixels. Never raises for what somebody typed: that is a
+    problem with ``message`` and ``field``.
+    """
+    problems: list[CLoRAError] = []
+    try:
+        request = read()
+    except CLoRAError as error:
+        problems.append(error)
+        request = JobRequest(enabled=True, settings=Settings())
+    facts, missing = _facts(source, prompt, request.bindings)
+    problems += missing
+    seen = inspect(prompt, facts, request.bindings)
+    if seen.problem is not None and not missing:
+        problems.append(seen.problem)
+    prepared = None if seen.bound is None else assemble([prompt], (seen.bound,), request.settings)
+    cost = None if prepared is None else _cost(source, prepared, steps, size)
+    return {
+        "prompt": prompt,
+        "line": _line(seen, request, problems, prepared, cost),
+        "problems": [{"message": problem.message, "field": problem.field} for problem in problems],
+        "rows": _rows(seen, facts, problems, missing),
+        "words": _words(seen),
+        "estimate": None if cost is None else cost.as_dict(),
+    }
+
+
+def _cost(source: PageSource, prepared: Prepared, steps: int, size: tuple[int, int]) -> Cost:
+    """What the prepared job costs; a plain image where there is nothing to compose."""
+    settings = prepared.settings
+    branches = sorted(prepared.branches[0].texts)
+    counted = estimate(settings, branches, steps)
+    unet = source.unet()
+    if unet is None:
+        return Cost(counted, None)
+    row = row_bytes(unet, (size[1] // 8, size[0] // 8))
+    extra = extra_bytes(row, counted.most_rows, counted.most_gradient_rows, settings.memory)
+    return Cost(counted, round(extra))
+
+
+def with_tokens(source: PageSource, told: dict[str, Any]) -> dict[str, Any]:
+    """``forecast``'s answer with the prompt columns of every word, where a checkpoint is loaded: None for a word that
+    is not in the prompt at the first step.
+    """
+    words = told["words"]
+    columns = source.word_columns(remove_tags(told["prompt"]), [word["text"] for word in words])
+    if columns is None:
+        return told
+    placed = [word | {"columns": places} for word, places in zip(words, columns, strict=True)]
+    return told | {"words": placed}
+
+
+def _facts(
+    source: PageSource, prompt: str, bindings: Sequence[Binding]
+) -> tuple[dict[str, LoraFacts], list[CLoRAError]]:
+    """What is known of every LoRA that is named, and a problem for each that is not there or does not fit."""
+    found: dict[str, LoraFacts] = {}
+    problems: list[CLoRAError] = []
+    for name in _names(prompt, bindings):
+        try:
+            found[name] = source.facts(name)
+            made_for = source.misfit(name)
+        except CLoRAError as error:
+            found.setdefault(name, LoraFacts(name))
+            problems.append(error)
+            continue
+        if made_for is not None:
+            msg = f"LoRA “{name}” is made for {made_for}; the loaded checkpoint is Stable Diffusion 1.x."
+            problems.append(LoraError(msg, field="lora"))
+    return found, problems
+
+
+def _names(prompt: str, bindings: Sequence[Binding]) -> tuple[str, ...]:
+    try:
+        return lora_names([prompt], bindings)
+    except PromptError:  # told by what reads the whole prompt
+        return lora_names([], bindings)
+
+
+# -- in words ----------------------------------------------------------------------------------------------------------
+
+
+def _line(
+    seen: Inspection, request: JobRequest, problems: Sequence[CLoRAError], prepared: Prepared | None, cost: Cost | None
+) -> str:
+    """One sentence: what is wrong, or who draws what and what that costs."""
+    if problems or prepared is None or cost is None:
+        return " ".join(problem.message for problem in problems)
+    if not seen.rows:
+        return "There is no LoRA in the prompt: WebUI draws it by itself."
+    who = ", ".join(_who(row) for row in seen.rows)
+    if request.settings.method == "merge":
+        return f"{who}, all merged: WebUI's own image."
+    if not prepared.composes:
+        return f"{who}: nothing to keep apart, WebUI draws it by itself."
+    more = "" if cost.extra_memory is None else f", {_amount(cost.extra_memory)} more"
+    return f"{who}: about {cost.estimate.ratio:.1f} × the work of a plain image{more}."
+
+
+def _amount(memory: int) -> str:
+    return f"{memory / GIB:.1f} GB" if memory >= 0.1 * GIB else f"{memory / 2**20:.0f} MB"
+
+
+def _who(row: LoraRow) -> str:
+    if row.role == "style":
+        return f"{row.lora} everywhere"
+    if row.role == "style_on":
+        return f"{row.lora} on what {row.on} draws"
+    number = f" (number {row.occurrence})" if row.places > 1 else ""
+    return f"{row.lora} on “{row.subject}”{number}"
+
+
+# -- as data -----------------------------------------------------------------------------------------------------------
+
+
+def _rows(
+    seen: Inspection, facts: Mapping[str, LoraFacts], problems: Sequence[CLoRAError], missing: Sequence[CLoRAError]
+) -> list[dict[str, Any]]:
+    """The rows, subjects in the colours of their masks; a problem that the line tells already is not told twice."""
+    said = {problem.message for problem in problems}
+    known = {fact.name: fact for fact in facts.values()}
+    subjects = [row for row in seen.rows if row.role == "subject"]
+    rows: list[dict[str, Any]] = []
+    for row in seen.rows:
+        hue = colour_of(subjects.index(row)) if row in subjects else STYLE
+        told = None if missing or row.problem in said else row.problem
+        rows.append(_row(row, hue, known.get(row.lora, LoraFacts(row.lora)), told))
+    return rows
+
+
+def _row(row: LoraRow, hue: str, known: LoraFacts, problem: str | None) -> dict[str, Any]:
+    return {
+        "lora": row.lora,
+        "colour": hue,
+        "weight": row.unet,
+        "role": row.role,
+        "subject": row.subject,
+        "occurrence": row.occurrence,
+        "trigger": row.trigger,
+        "known_triggers": list(known.triggers),
+        "on": row.on,
+        "problem": problem,
+    }
+
+
+def _words(seen: Inspection) -> list[dict[str, Any]]:
+    owners: dict[int, int] = {}
+    for number, row in enumerate(seen.rows):
+        owners |= dict.fromkeys(row.words, number)
+    return [
+        {
+            "text": word.text,
+            "occurrence": word.occurrence,
+            "places": word.places,
+            "choosable": word.choosable,
+            "joined": word.joined,
+            "row": owners.get(index),
+        }
+        for index, word in enumerate(seen.words)
+    ]

@@ -1,0 +1,185 @@
+"""The panel: few components, the events that keep it up to date, and the fields that an infotext fills.
+
+Every component makes the page slower to load, so rows, words, the advanced knobs and presets are drawn by
+javascript/clora.js when they are looked at. Without it the text fields “Bindings” and “Advanced settings” do the same.
+"""
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+from modules.ui_components import InputAccordion
+
+from clora_ext.hosts.webui.options import with_defaults
+from clora_ext.hosts.webui.page.actions import act
+from clora_ext.hosts.webui.page.fields import MAIN, PANEL_FIELDS, args_to_fields, request_of, request_to_fields
+from clora_ext.hosts.webui.page.forecast import SIZE, STEPS, forecast
+from clora_ext.hosts.webui.page.source import PageSource
+from clora_ext.settings.infotext import from_infotext
+from clora_ext.settings.knobs import KNOB
+from clora_ext.settings.profiles import METHODS, PROFILES, profile_value, settings_schema
+from clora_ext.settings.request import KEY
+
+COUNTED = ("steps", "width", "height")
+"""The host's own fields that an estimate counts with."""
+
+Components = dict[str, Any]
+"""Gradio's components by what they are for."""
+QUIET = {"show_progress": False, "queue": False}
+
+
+def build_panel(tab: str, page: Mapping[str, Any], source: PageSource) -> tuple[list[Any], list[tuple[Any, Any]]]:
+    """Build the panel of ``tab``; gives its components in the order of ``PANEL_FIELDS`` and its infotext fields.
+
+    ``page`` has the host's own components ``prompt`` and those of ``COUNTED``, as far as they are there.
+    Pure: the host builds the panel several times, also outside of a page.
+    """
+    made = _components(tab)
+    _follow_profile(made)
+    if "prompt" in page:
+        _look_at_prompt(tab, page, made, source)
+        _do_actions(tab, page, made)
+    pasted = [(made[name], functools.partial(_pasted, name)) for name in PANEL_FIELDS if name != "show_masks"]
+    return [made[name] for name in PANEL_FIELDS], pasted
+
+
+# -- components --------------------------------------------------------------------------------------------------------
+
+
+def _components(tab: str) -> Components:
+    made: Components = {}
+
+    def called(name: str) -> str:
+        return f"clora_{tab}_{name}"
+
+    with InputAccordion(value=False, label=KEY, elem_id=called("enabled")) as made["enabled"]:
+        made["line"] = gr.Textbox(
+            value="", label="What will happen", interactive=False, lines=1, elem_id=called("line")
+        )
+        made["check"] = gr.Button("Check the prompt", size="sm", elem_id=called("check"))
+        with gr.Row():
+            made["profile"] = _dropdown(
+                PROFILES, "balanced", "Profile", 1, called("profile"),
+                "balanced: our defaults; fast: one row for all LoRAs; authors, paper: as published",
+            )  # fmt: skip
+            made["method"] = _dropdown(METHODS, "clora", "Method", 2, called("method"), _told(METHODS))
+        made["show_masks"] = gr.Checkbox(
+            value=False, label="Show masks", elem_id=called("show_masks"),
+            info="Add a picture of who draws what, with each subject's attention.",
+        )  # fmt: skip
+        made["bindings"] = gr.Textbox(
+            value="", label="Bindings", lines=2, elem_id=called("bindings"),
+            placeholder="tuxcat: cat\nbrowndog: dog #1, trigger=zorv\nwatercolor: style",
+            info="One LoRA per line; empty to read them from the prompt.",
+        )  # fmt: skip
+        with gr.Row():
+            for name in MAIN:
+                made[name] = _slider(name, called(name))
+        with gr.Accordion("Advanced", open=False, elem_id=called("advanced_box")):
+            made["advanced"] = gr.Textbox(
+                value="", label="Advanced settings", lines=2, placeholder="temperature = 0.4\nuncond = shared",
+                info="name = value, one on each line; empty for the profile's.", elem_id=called("advanced"),
+            )  # fmt: skip
+        made["view"] = gr.Textbox(value=_knobs(), visible=False, elem_id=called("view"))
+        made["edit"] = gr.Button(visible=False, elem_id=called("edit"))
+    for name in ("line", "view"):
+        made[name].do_not_save_to_config = True
+    return made
+
+
+def _dropdown(choices: Mapping[str, object], value: str, label: str, scale: int, elem_id: str, info: str) -> Any:
+    return gr.Dropdown(list(choices), value=value, label=label, scale=scale, info=info, elem_id=elem_id)
+
+
+def _told(words: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {text}" for name, text in words.items())
+
+
+def _slider(name: str, elem_id: str) -> Any:
+    knob = KNOB[name]
+    ends = knob.schema()
+    return gr.Slider(
+        ends["minimum"], ends["maximum"], step=0.01, value=knob.default, label=knob.label, info=knob.help,
+        min_width=240, elem_id=elem_id,
+    )  # fmt: skip
+
+
+def _knobs() -> str:
+    """For the script: the schema of every advanced knob, and what each profile says of it."""
+    schema = settings_schema()
+    advanced = {name: schema[name] for name in KNOB if name not in MAIN}
+    values: dict[str, dict[str, Any]] = {}
+    for profile in PROFILES:
+        page = with_defaults({"profile": profile})
+        values[profile] = {name: page.get(name, profile_value(profile, name)) for name in advanced}
+    return json.dumps({"knobs": advanced, "values": values}, ensure_ascii=False)
+
+
+# -- events ------------------------------------------------------------------------------------------------------------
+
+
+def _follow_profile(made: Components) -> None:
+    """Another profile fills the knobs. Not at ``change``: that also follows a paste, and would undo what was pasted."""
+    turned = [*MAIN, "advanced"]
+
+    def fill(profile: str) -> list[Any]:
+        values = request_to_fields({"profile": profile})
+        return [values[name] for name in turned]
+
+    made["profile"].input(fill, inputs=[made["profile"]], outputs=[made[name] for name in turned], show_progress=False)
+
+
+def _look_at_prompt(tab: str, page: Mapping[str, Any], made: Components, source: PageSource) -> None:
+    """Look at the prompt when the script says so; it then reads the answer."""
+    counted = [name for name in COUNTED if name in page]
+    asked = [page["prompt"], *(page[name] for name in counted), *(made[name] for name in PANEL_FIELDS)]
+    look = functools.partial(_look, source, counted)
+    done = made["check"].click(look, inputs=asked, outputs=[made["line"], made["view"]], **QUIET)
+    _then_show(tab, made, done)
+
+
+def _do_actions(tab: str, page: Mapping[str, Any], made: Components) -> None:
+    """Do an action on the fields when the script says so; it then reads what it is told."""
+    fields = {"prompt": page["prompt"], **{name: made[name] for name in PANEL_FIELDS if name != "enabled"}}
+    view = made["view"]
+
+    def do(action: str, *values: Any) -> dict[Any, Any]:
+        changed, told = act(action, dict(zip(fields, values, strict=True)))
+        answer = {fields[name]: value for name, value in changed.items()}
+        return answer | {view: json.dumps(told, ensure_ascii=False)}
+
+    done = made["edit"].click(
+        do, inputs=[view, *fields.values()], outputs=[*fields.values(), view],
+        _js=f"(view, ...fields) => [window.clora.take('{tab}'), ...fields]", **QUIET,
+    )  # fmt: skip
+    _then_show(tab, made, done)
+
+
+def _then_show(tab: str, made: Components, event: Any) -> None:
+    event.then(None, inputs=[made["view"]], _js=f"(view) => {{ window.clora?.show('{tab}', view); }}")
+
+
+def _look(source: PageSource, counted: Sequence[str], prompt: str, *values: Any) -> tuple[str, str]:
+    host = dict(zip(COUNTED, (STEPS, *SIZE), strict=True))
+    host |= dict(zip(counted, values, strict=False))
+    steps, width, height = (int(host[name]) for name in COUNTED)
+    args = values[len(counted) :]
+    told = forecast(source, prompt, lambda: request_of(args_to_fields(args)), steps, (width, height))
+    return told["line"], json.dumps(told, ensure_ascii=False)
+
+
+def _pasted(name: str, words: Mapping[str, str]) -> Any:
+    """The value of one field from an infotext; an image that was made without us switches the panel off."""
+    found = _fields_of(tuple(words.items()))
+    if found is None:
+        return False if name == "enabled" else None
+    return found[name]
+
+
+@functools.lru_cache(maxsize=1)
+def _fields_of(words: tuple[tuple[str, str], ...]) -> dict[str, Any] | None:
+    """All fields of an infotext; the host asks for one after the other."""
+    found = from_infotext(dict(words))
+    return None if found is None else request_to_fields(found)

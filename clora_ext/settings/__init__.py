@@ -1,0 +1,1 @@
+"""What a user can set, declared once, and what a job asks for."""

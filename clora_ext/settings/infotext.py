@@ -1,0 +1,62 @@
+"""A request in an image's infotext: what is written to make the image again, and what is read back."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from clora_ext import __version__
+from clora_ext.prompt import BINDING_FIELDS, Binding
+from clora_ext.settings.knobs import KNOB, KNOBS
+from clora_ext.settings.profiles import changed_values, profile_value
+from clora_ext.settings.request import KEY, JobRequest
+from clora_ext.settings.retired import RETIRED
+
+EMPTY = "none"
+"""How an empty list is written, since an empty value can not be."""
+
+
+def infotext_key(name: str) -> str:
+    """The infotext key of a field."""
+    return f"{KEY} {name.replace('_', ' ')}"
+
+
+def to_infotext(request: JobRequest) -> dict[str, str]:
+    """Profile, method, changed knobs and explicit bindings, by infotext key."""
+    settings = request.settings
+    words = {"version": __version__, "profile": settings.profile, "method": settings.method}
+    for name, value in changed_values(settings).items():
+        words[name] = KNOB[name].kind.text(value) or EMPTY
+    if request.bindings:
+        objects = [_binding_object(binding) for binding in request.bindings]
+        words["bindings"] = json.dumps(objects, ensure_ascii=False)
+    return {infotext_key(name): text for name, text in words.items()}
+
+
+def _binding_object(binding: Binding) -> dict[str, Any]:
+    values = {name: getattr(binding, name) for name in BINDING_FIELDS}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def from_infotext(words: Mapping[str, str]) -> dict[str, Any] | None:
+    """The fields of ``read_request`` from an infotext's pairs; None when the image was made without us.
+
+    Knobs that were retired since are kept by name, so that the job can tell that it ignores them.
+    """
+    if infotext_key("profile") not in words:
+        return None
+    profile = words[infotext_key("profile")]
+    fields: dict[str, Any] = {"enabled": True, "profile": profile}
+    fields["method"] = words.get(infotext_key("method"), "clora")
+    for knob in KNOBS:
+        text = words.get(infotext_key(knob.name))
+        fields[knob.name] = profile_value(profile, knob.name) if text is None else _read(knob.name, text)
+    for name in RETIRED:
+        if infotext_key(name) in words:
+            fields[name] = words[infotext_key(name)]
+    fields["bindings"] = json.loads(words.get(infotext_key("bindings"), "[]"))
+    return fields
+
+
+def _read(name: str, text: str) -> Any:
+    knob = KNOB[name]
+    return knob.kind.plain(knob.parse("" if text == EMPTY else text))
