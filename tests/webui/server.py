@@ -116,13 +116,19 @@ class Model:
     tokenizer: Path
     loras: tuple[Path, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """What a job calls it: `override_settings={"sd_model_checkpoint": model.name}`."""
+        return self.checkpoint.stem
+
 
 @dataclass(frozen=True, slots=True)
 class Setup:
     """How to boot. `extensions` are folders to link into WebUI; none gives the WebUI of somebody without us.
 
-    `ui` False starts the API alone (`--nowebui`). `auth` is (user, password) for `--api-auth`. `settings` are
-    entries of WebUI's config.json, `environment` variables on top of our own.
+    `more` are models that a job can switch to; their LoRAs are there from the start. `ui` False starts the API alone
+    (`--nowebui`). `auth` is (user, password) for `--api-auth`. `settings` are entries of WebUI's config.json,
+    `environment` variables on top of our own.
     """
 
     webui: Path
@@ -133,6 +139,7 @@ class Setup:
     flags: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    more: tuple[Model, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,10 +194,7 @@ def free_port() -> int:
 
 
 def write_data_dir(data_dir: Path, setup: Setup) -> Path:
-    """Fill a scratch data dir with links to model, LoRAs and extensions; return the checkpoint's path inside it.
-
-    WebUI reads `<stem>.yaml` beside `<stem>.safetensors`, so the yaml is written there with the tokenizer's path.
-    """
+    """Fill a scratch data dir with links to models, LoRAs and extensions; return the first checkpoint's path in it."""
     checkpoints, loras, extensions = (
         data_dir / "models" / "Stable-diffusion",
         data_dir / "models" / "Lora",
@@ -198,17 +202,24 @@ def write_data_dir(data_dir: Path, setup: Setup) -> Path:
     )
     for folder in (checkpoints, loras, extensions):
         folder.mkdir(parents=True)
-    checkpoint = checkpoints / setup.model.checkpoint.name
-    checkpoint.symlink_to(setup.model.checkpoint.resolve())
-    tokenizer = str(setup.model.tokenizer.resolve())
-    text = _PLACEHOLDER.sub(lambda _: tokenizer, setup.model.config.read_text(encoding="utf-8"))
-    checkpoint.with_suffix(".yaml").write_text(text, encoding="utf-8")
-    for lora in setup.model.loras:
+    models = (setup.model, *setup.more)
+    for model in models:
+        _link_checkpoint(checkpoints, model)
+    for lora in {lora for model in models for lora in model.loras}:
         (loras / lora.name).symlink_to(lora.resolve())
     for extension in setup.extensions:
         (extensions / extension.resolve().name).symlink_to(extension.resolve())
     (data_dir / "config.json").write_text(json.dumps({**SETTINGS, **setup.settings}), encoding="utf-8")
-    return checkpoint
+    return checkpoints / setup.model.checkpoint.name
+
+
+def _link_checkpoint(folder: Path, model: Model) -> None:
+    """Link a checkpoint and write its yaml beside it, where WebUI looks for it, with the tokenizer's path."""
+    checkpoint = folder / model.checkpoint.name
+    checkpoint.symlink_to(model.checkpoint.resolve())
+    tokenizer = str(model.tokenizer.resolve())
+    text = _PLACEHOLDER.sub(lambda _: tokenizer, model.config.read_text(encoding="utf-8"))
+    checkpoint.with_suffix(".yaml").write_text(text, encoding="utf-8")
 
 
 class WebUI:
