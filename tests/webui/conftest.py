@@ -1,11 +1,13 @@
 """Fixtures of the real-host suite. Booting is dear, so a server lives for the whole test session."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.golden.authors.rebuild import parity_folder
+from tests.models.kinds import build_all
 from tests.obvious.loras import write_loras
 from tests.webui.server import Model, Setup, WebUI, find_python, find_webui
 from tests.webui.world import tiny_world
@@ -71,6 +73,13 @@ def parity_model(parity_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
+def more_models(parity_model: Model) -> Iterator[tuple[Model, ...]]:
+    """SDXL, SD2, v-prediction and inpainting, random like `parity_model`: noise to the eye, exact to compare."""
+    with tempfile.TemporaryDirectory(prefix="models-") as folder:
+        yield build_all(Path(folder), parity_model)
+
+
+@pytest.fixture(scope="session")
 def world(webui_dir: Path) -> Iterator[WebUI]:
     """A WebUI with page, this extension, the tiny world and the LoRAs of its first set."""
     with WebUI(Setup(webui=webui_dir, model=tiny_world(), extensions=(CHECKOUT,), settings=OVERRIDDEN)) as host:
@@ -97,4 +106,20 @@ def webui_probed(webui_dir: Path, parity_model: Model) -> Iterator[WebUI]:
 def webui_plain(webui_dir: Path, parity_model: Model) -> Iterator[WebUI]:
     """The same WebUI as somebody without this extension has it."""
     with WebUI(Setup(webui=webui_dir, model=parity_model, settings=OVERRIDDEN)) as host:
+        yield host
+
+
+@pytest.fixture(scope="session")
+def webui_models(webui_dir: Path, parity_model: Model, more_models: tuple[Model, ...]) -> Iterator[WebUI]:
+    """The API of a WebUI with this extension and every kind of model; a job chooses one by `jobs.with_model`."""
+    setup = Setup(webui_dir, parity_model, (CHECKOUT,), ui=False, settings=OVERRIDDEN, more=more_models)
+    with WebUI(setup) as host:
+        yield host
+
+
+@pytest.fixture(scope="session")
+def webui_models_plain(webui_dir: Path, parity_model: Model, more_models: tuple[Model, ...]) -> Iterator[WebUI]:
+    """The same without this extension; its log tells which keys of a LoRA fit no layer."""
+    flags = ("--loglevel", "DEBUG")
+    with WebUI(Setup(webui_dir, parity_model, ui=False, flags=flags, settings=OVERRIDDEN, more=more_models)) as host:
         yield host

@@ -28,6 +28,11 @@ def fields(**values: Any) -> dict[str, Any]:
     return {"alwayson_scripts": {"CLoRA": {"args": [values]}}}
 
 
+def with_model(name: str, **settings: Any) -> dict[str, Any]:
+    """The part of an API request that chooses a model of the server, and overrides other `settings` of WebUI."""
+    return {"override_settings": {"sd_model_checkpoint": name, **settings}}
+
+
 def draw(host: WebUI, **payload: Any) -> Result:
     """A small job of WebUI's own, without a word for the extension."""
     return host.txt2img(**{"prompt": PROMPT, **SIZE, **payload})
