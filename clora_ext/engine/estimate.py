@@ -47,11 +47,12 @@ def estimate(settings: Settings, branches: Sequence[int], steps: int) -> Estimat
     Masks are taken to be locked at the last moment, ``lock_at``; steady ones are locked earlier.
     """
     found = Estimate(2 * steps)
-    state, previous = MaskState(), None
+    state = MaskState()
+    before: tuple[float, ...] = ()
     for index in range(steps):
         point = SamplingPoint(index, steps, 1.0 - index / steps, index)
-        plan = plan_step(settings, branches, point, previous, [state])
+        plan = plan_step(settings, branches, point, before, [state])
         found = found.with_step(plan.images[0], len(plan.predicted_rows))
         locked = state.locked or plan.lock is Lock.NOW
-        state, previous = MaskState(settings.masked, locked and settings.masked), plan.position
+        state, before = MaskState(settings.masked, locked and settings.masked), (0.0, plan.position)
     return found

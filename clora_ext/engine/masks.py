@@ -16,15 +16,18 @@ HISTORY = 3
 
 
 class ImageMasks:
-    """Who draws what in one image: found anew from every step's maps until it is locked."""
+    """Who draws what in one image: found anew from every step's maps until it is locked.
 
-    def __init__(self, settings: Settings) -> None:
+    ``regions`` are region masks that are locked from the start, or None.
+    """
+
+    def __init__(self, settings: Settings, regions: RegionMasks | None = None) -> None:
         self.settings = settings
-        self.regions: RegionMasks | None = None
+        self.regions = regions
         """The latest region masks [branch, height, width]; None before the first maps."""
         self.strengths: Maps | None = None
         """What they were made from: the mean map [concept, height, width] of every concept's words."""
-        self.locked = False
+        self.locked = regions is not None
         self._history: list[RegionMasks] = []
 
     @property
@@ -55,10 +58,21 @@ class ImageMasks:
         if self.regions is None or self.locked:
             return False
         self._history = [*self._history, self.regions][-HISTORY:]
-        if lock is Lock.NOW or (lock is Lock.IF_STEADY and self._steady()):
+        if self._locks(lock):
             self.regions = torch.stack(self._history).mean(dim=0)
             self.locked = True
         return self.locked
+
+    def _locks(self, lock: Lock) -> bool:
+        match lock:
+            case Lock.NO:
+                return False
+            case Lock.IF_STEADY:
+                return self._steady()
+            case Lock.IF_AVERAGED:
+                return len(self._history) == HISTORY
+            case Lock.NOW:
+                return True
 
     def _steady(self) -> bool:
         if len(self._history) < HISTORY:

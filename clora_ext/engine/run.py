@@ -14,6 +14,7 @@ from clora_ext.attention.regional import regional_attention
 from clora_ext.batch.context import ForwardContext
 from clora_ext.batch.rows import BranchLoras
 from clora_ext.core.guidance import uncond_share
+from clora_ext.core.shapes import RegionMasks
 from clora_ext.engine.gradient import GradientTools
 from clora_ext.engine.graphs import GraphMemory
 from clora_ext.engine.memory import Memory
@@ -41,8 +42,12 @@ class Run(Generic[Encoded]):
 
 
 @contextmanager
-def composing(prepared: Prepared, host: Host[Encoded], cfg_scale: float) -> Generator[Run[Encoded], None, None]:
+def composing(
+    prepared: Prepared, host: Host[Encoded], cfg_scale: float, masks: Sequence[RegionMasks] = ()
+) -> Generator[Run[Encoded], None, None]:
     """While inside, the job can be run on the host's UNet; ``cfg_scale`` is the scale of its guidance.
+
+    ``masks`` are region masks of every image that are locked from the start; none to find them.
 
     Raises ``CLoRAError`` for a subject that is not in the encoded texts, a LoRA that does not fit, and a model whose
     attention can not be observed.
@@ -52,13 +57,18 @@ def composing(prepared: Prepared, host: Host[Encoded], cfg_scale: float) -> Gene
     deltas = host.deltas(prepared.unet_loras)
     unet = host.unet
     layers = layer_deltas(deltas, host.device, next(unet.parameters()).dtype)
-    composition = compose(prepared, host, plans, layers, cfg_scale)
+    composition = compose(prepared, host, plans, layers, cfg_scale, masks)
     with installed(composition, unet, layers):
         yield Run(composition, conditions)
 
 
 def compose(
-    prepared: Prepared, host: Host[Any], plans: TokenPlans, layers: Sequence[LayerDeltas], cfg_scale: float
+    prepared: Prepared,
+    host: Host[Any],
+    plans: TokenPlans,
+    layers: Sequence[LayerDeltas],
+    cfg_scale: float,
+    masks: Sequence[RegionMasks] = (),
 ) -> Composition:
     """The composition of a prepared job whose LoRAs change ``layers``; it can run once it is ``installed``."""
     settings, unet = prepared.settings, host.unet
@@ -67,7 +77,8 @@ def compose(
     taken = sum(layer.nbytes for layer in layers)
     memory = Memory(settings.memory, GraphMemory(unet, context), taken, host.free_bytes)
     tools = GradientTools(host, settings, Recorder(context), memory, _loss_scale(unet))
-    return Composition(tools, loras, plans, _attention(unet), _report(settings, prepared.subjects))
+    known = [found.to(host.device) for found in masks]
+    return Composition(tools, loras, plans, _attention(unet), _report(settings, prepared.subjects), known)
 
 
 def _branch_loras(prepared: Prepared, cfg_scale: float) -> BranchLoras:

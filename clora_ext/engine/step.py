@@ -9,7 +9,6 @@ place: each of its pixels is drawn as the branch that owns it would draw it (doc
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,56 +26,29 @@ from clora_ext.core.shapes import Latent, Prediction, RegionMasks
 from clora_ext.engine.gradient import GradientTools, PredictionByRow, StepFacts, maps_by_image, predict_rows
 from clora_ext.engine.masks import ImageMasks
 from clora_ext.engine.memory import split_evenly
+from clora_ext.engine.open_step import Fused, Move, OpenStep
 from clora_ext.engine.port import Denoiser
 from clora_ext.engine.prepare import TokenPlans
 from clora_ext.engine.report import JobReport, StepReport
 from clora_ext.engine.step_plan import StepPlan, plan_step
-from clora_ext.engine.update import UpdateLog, UpdateResult, update_latent
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """What ``before`` decides: predict from ``predict_from``, go on from ``latent``.
-
-    They differ after an update: predictions are those of its last gradient pass, which began before it moved.
-    """
-
-    predict_from: Latent
-    latent: Latent
-
-
-@dataclass(frozen=True, slots=True)
-class Fused:
-    """One prediction per image and half [image, channel, y, x], in the space of those that ``after`` was given."""
-
-    cond: Latent
-    uncond: Latent
-
-
-@dataclass(frozen=True, slots=True)
-class OpenStep:
-    """A step between its two halves."""
-
-    plan: StepPlan
-    facts: StepFacts
-    rows: tuple[Row, ...]
-    """Those that the host still has to predict."""
-    kept: PredictionByRow
-    """Those that the last gradient pass has predicted."""
-    regions: RegionPyramid | None
-    log: UpdateLog
-    began: float
-    """Seconds, by ``time.perf_counter``."""
+from clora_ext.engine.update import UpdateResult, update_latent
 
 
 class Composition:
     """One sampling run of a batch of images with the same LoRAs.
 
-    ``step`` is the step that is under way; ``report`` tells of those that are over.
+    ``step`` is the step that is under way; ``report`` tells of those that are over. ``masks`` are region masks of every
+    image that are locked from the start; none to find them.
     """
 
     def __init__(
-        self, tools: GradientTools, loras: BranchLoras, plans: TokenPlans, attention: LayerFactors, report: JobReport
+        self,
+        tools: GradientTools,
+        loras: BranchLoras,
+        plans: TokenPlans,
+        attention: LayerFactors,
+        report: JobReport,
+        masks: Sequence[RegionMasks] = (),
     ) -> None:
         self.tools = tools
         self.settings = tools.settings
@@ -85,16 +57,23 @@ class Composition:
         self.attention = attention
         self.factors = sorted(set(attention.values()))
         self.report = report
-        self.masks = [ImageMasks(tools.settings) for _ in range(plans.images)]
+        known: Sequence[RegionMasks | None] = masks or [None] * plans.images
+        self.masks = [ImageMasks(tools.settings, found) for found in known]
         self.step: OpenStep | None = None
         self._regions: RegionPyramid | None = None
-        self._highest: float | None = None
-        """The highest position of the steps so far: a sampler may go back in time."""
+        self._before: tuple[float, ...] = ()
+        """The first and the highest position of the steps so far: a sampler may go back in time."""
 
     @property
     def context(self) -> ForwardContext:
         """What the hooks on the UNet read."""
         return self.tools.recorder.context
+
+    @property
+    def found_masks(self) -> list[RegionMasks]:
+        """The region masks of every image, on the CPU; empty where an image has none."""
+        found = [image.regions.float().cpu() for image in self.masks if image.regions is not None]
+        return found if len(found) == len(self.masks) else []
 
     # -- before the host's forward ------------------------------------------------------------------------------
 
@@ -104,10 +83,11 @@ class Composition:
         size = (latent.shape[-2], latent.shape[-1])
         self.tools.memory.fit(size, len(self.masks))
         states = [image.state for image in self.masks]
-        plan = plan_step(self.settings, self.loras.branches, point, self._highest, states)
+        plan = plan_step(self.settings, self.loras.branches, point, self._before, states)
         facts = self._facts(plan, point, size, denoiser)
         updated = self._update(plan, facts, latent)
-        self._highest = plan.position if self._highest is None else max(plan.position, self._highest)
+        began, highest = self._before or (plan.position, plan.position)
+        self._before = began, max(plan.position, highest)
         kept = {row: updated.predictions[row] for row in plan.kept}
         regions = self._regions_at(size) if plan.needs_regions else None
         self.step = OpenStep(plan, facts, plan.predicted_rows, kept, regions, updated.log, began)

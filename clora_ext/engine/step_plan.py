@@ -33,6 +33,7 @@ class Lock(Enum):
 
     NO = "no"
     IF_STEADY = "if steady"
+    IF_AVERAGED = "as soon as there are enough to average"
     NOW = "now"
 
 
@@ -130,26 +131,29 @@ def plan_step(
     settings: Settings,
     branches: Sequence[int],
     point: SamplingPoint,
-    previous: float | None,
+    before: Sequence[float],
     states: Sequence[MaskState],
 ) -> StepPlan:
     """The plan of the step at ``point`` for one image per state.
 
-    ``branches`` are those that there are, base (0) first; ``previous`` is the highest position of the steps before. At
-    a trial call of the model nothing is updated, and masks that there are stay as they are.
+    ``branches`` are those that there are, base (0) first; ``before`` are the first and the highest position of the
+    steps so far, none at the first. At a trial call of the model nothing is updated, and masks that there are stay as
+    they are.
     """
     position = position_of(point, settings.count_by)
     updates = 0
     if settings.method == "clora" and len(branches) > 2 and not point.trial:
-        updates = count_updates(position, previous, settings.update_until, settings.rounds_at, settings.rounds)
+        highest = before[-1] if before else None
+        updates = count_updates(position, highest, settings.update_until, settings.rounds_at, settings.rounds)
     images = [_plan_image(settings, branches, image, point, updates, state) for image, state in enumerate(states)]
-    lock = Lock.NO if point.trial else _lock(settings, position)
+    lock = Lock.NO if point.trial else _lock(settings, position, before[0] if before else position)
     return StepPlan(position, tuple(images), lock)
 
 
-def _lock(settings: Settings, position: float) -> Lock:
+def _lock(settings: Settings, position: float, began: float) -> Lock:
+    """A run that ``began`` behind the position of the lock (img2img) has masks of its first steps only."""
     if 0.0 < settings.lock_at <= position:
-        return Lock.NOW
+        return Lock.NOW if began < settings.lock_at else Lock.IF_AVERAGED
     return Lock.IF_STEADY if position >= settings.lock_after else Lock.NO
 
 

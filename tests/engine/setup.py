@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from clora_ext.batch.rows import Row
 from clora_ext.core.schedule import SamplingPoint
+from clora_ext.engine.open_step import Fused, Move
 from clora_ext.engine.prepare import prepare
 from clora_ext.engine.run import composing
-from clora_ext.engine.step import Composition, Fused, Move
+from clora_ext.engine.step import Composition
 from clora_ext.lora.deltas import LowRank
 from clora_ext.prompt import read_bindings
 from clora_ext.settings.knobs import Settings
@@ -77,12 +78,13 @@ def running(
     prompt: str | None = None,
     bindings: Sequence[Mapping[str, object]] | None = None,
     cfg_scale: float = 1.0,
+    masks: Sequence[Tensor] = (),
 ) -> Generator[tuple[Composition, ToyDenoiser], None, None]:
     """A job of K subjects, ready to take steps."""
     prompts = [prompt_of(k) if prompt is None else prompt] * images
     bound = read_bindings(bindings_of(k) if bindings is None else bindings)
     prepared = prepare(prompts, bound, settings, host)
-    with composing(prepared, host, cfg_scale) as run:
+    with composing(prepared, host, cfg_scale, masks) as run:
         yield run.composition, ToyDenoiser(host.unet, run.conditions)
 
 

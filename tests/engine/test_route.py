@@ -334,11 +334,11 @@ def test_a_layer_whose_pixels_were_joined_is_refused():
 # -- samplers with several calls of the model in a step, and back in time ------------------------------------------
 
 
-def walk(wanted, points: Sequence[SamplingPoint]):
+def walk(wanted, points: Sequence[SamplingPoint], masks: Sequence[torch.Tensor] = ()):
     """The reports of steps at any points, of a latent that stays."""
     unet, conditions, latent = setup(2, (16, 16))
     host, moves = ToyHost(unet, random_loras(unet, 2), conditions), []
-    with running(host, wanted, 2) as (composition, denoiser), torch.no_grad():
+    with running(host, wanted, 2, masks=masks) as (composition, denoiser), torch.no_grad():
         for point in points:
             move = composition.before(point, latent, denoiser)
             composition.after(predicted(denoiser, composition.open_step().rows, move.predict_from))
@@ -370,3 +370,27 @@ def test_locked_stays_locked_and_rounds_are_made_once_where_time_runs_back():
     assert moves == [True, True, False, False, False, False]
     assert [step.gradient_rows for step in composition.report.steps] == [6, 3, 0, 0, 0, 0]
     assert [step.locked for step in composition.report.steps] == [0, 0, 1, 1, 1, 1]
+
+
+# -- passes that begin with masks, or late in the schedule ---------------------------------------------------------
+
+
+def late(count: int) -> list[SamplingPoint]:
+    """A run that begins behind the position of the lock, as img2img does."""
+    return [SamplingPoint(index, count, 0.5 - 0.1 * index) for index in range(count)]
+
+
+def test_a_run_that_begins_late_locks_the_mean_of_three_masks():
+    composition, moves = walk(build_settings("balanced", lock_steady=0.0), late(5))
+    assert moves == [False] * 5
+    assert [step.locked for step in composition.report.steps] == [0, 0, 1, 1, 1]
+
+
+def test_masks_that_are_given_are_locked_and_drawn_by_from_the_start():
+    given = torch.zeros(3, 4, 4)
+    given[1, :, :2], given[2, :, 2:] = 1.0, 1.0
+    composition, moves = walk(build_settings("balanced"), late(3), [given])
+    assert moves == [False] * 3
+    assert [(step.locked, step.routed, step.rows) for step in composition.report.steps] == [(1, 1, 2)] * 3
+    assert torch.equal(composition.found_masks[0], given)
+    assert composition.report.maps == []
