@@ -17,25 +17,26 @@ else:
     from clora_ext.hosts.webui import lifecycle, options
     from clora_ext.hosts.webui.page import api, panel, xyz
 
+    def _tab(is_img2img: bool) -> str:
+        return "img2img" if is_img2img else "txt2img"
+
     class CLoRAScript(scripts.Script):
-        """The always-on script of the txt2img tab."""
+        """The always-on script of both tabs."""
 
         def title(self) -> str:
             return "CLoRA"
 
         def show(self, is_img2img: bool) -> object:
-            if is_img2img:
-                return False
             self.page: dict[str, Any] = {}
             for name in ("prompt", *panel.COUNTED):
-                self.on_after_component(partial(self._meet, name), elem_id=f"txt2img_{name}")
+                self.on_after_component(partial(self._meet, name), elem_id=f"{_tab(is_img2img)}_{name}")
             return scripts.AlwaysVisible
 
         def _meet(self, name: str, event: Any) -> None:
             self.page[name] = event.component
 
         def ui(self, is_img2img: bool) -> list[Any]:
-            components, self.infotext_fields = panel.build_panel("txt2img", self.page, lifecycle.SOURCE)
+            components, self.infotext_fields = panel.build_panel(_tab(is_img2img), self.page, lifecycle.SOURCE)
             return components
 
         def process(self, p: Any, *args: Any) -> None:

@@ -62,6 +62,18 @@ class LowRank:
         """The same change elsewhere."""
         return LowRank(self.down.to(device, dtype), self.up.to(device, dtype), self.scale)
 
+    def fits(self, layer: nn.Module) -> bool:
+        """Whether the factors have the sizes of ``layer``, a linear one or a convolution.
+
+        A convolution may have more inputs: an inpainting model's first one has those of its mask.
+        """
+        weight = cast(Tensor, layer.weight)
+        out, inputs = weight.shape[0], weight[0].numel()
+        taken = self.down[0].numel()
+        if isinstance(layer, nn.Conv2d):
+            return self.up.shape[0] == out and taken <= inputs
+        return self.up.shape[0] == out and taken == inputs
+
     @property
     def nbytes(self) -> int:
         """Bytes of both factors."""

@@ -148,6 +148,10 @@ class Settings:
         (), WordList(MORPHOLOGY), "Mask morphology",
         "3x3 operations on the masks, in this order: dilate, erode, open, close.",
     )  # fmt: skip
+    hires_updates: bool = knob(
+        default=False, kind=Flag(), label="Update in hires. fix",
+        words="Find masks and update the latent anew in the second pass, instead of keeping the first pass's masks.",
+    )  # fmt: skip
     overlap: Overlap = knob(
         "strongest", Choice(get_args(Overlap)), "Where masks overlap",
         "average: share equally; strongest: give the pixel to the strongest map; soft: share by strength.",

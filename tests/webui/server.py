@@ -288,6 +288,16 @@ class WebUI:
             raise WebUIError(message, answer.status_code)
         return _result(answer.json())
 
+    def img2img(self, image: Image.Image, mask: Image.Image | None = None, **payload: Any) -> Result:
+        """Run an img2img job from `image`; where `mask` is white it is inpainted. Raise WebUIError as `txt2img`."""
+        given = {"init_images": [_base64(image)], "denoising_strength": 0.75}
+        given |= {} if mask is None else {"mask": _base64(mask), "inpainting_fill": 1, "inpaint_full_res": False}
+        answer = self.post("/sdapi/v1/img2img", {**SMALL_JOB, **given, **payload})
+        if answer.status_code != requests.codes.ok:
+            message = f"WebUI answered {answer.status_code} to img2img: {answer.text[:2000]}"
+            raise WebUIError(message, answer.status_code)
+        return _result(answer.json())
+
     def interrupt(self) -> None:
         """Ask the running job to end."""
         self.post("/sdapi/v1/interrupt").raise_for_status()
@@ -355,6 +365,12 @@ class WebUI:
             return self.get("/sdapi/v1/sd-models", timeout=5).status_code == requests.codes.ok
         except requests.RequestException:
             return False
+
+
+def _base64(image: Image.Image) -> str:
+    kept = io.BytesIO()
+    image.save(kept, "PNG")
+    return base64.b64encode(kept.getvalue()).decode("ascii")
 
 
 def _result(raw: dict[str, Any]) -> Result:

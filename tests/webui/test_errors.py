@@ -36,12 +36,6 @@ BAD = (
     ("and", {}, {"prompt": "a cat AND a dog"}, 422, ("prompt", "AND")),
     ("bad-tag", {"bindings": []}, {"prompt": "a cat <lora:tinyA:much> and a dog"}, 422, ("prompt", "number")),
     ("scheduled-subject", {}, {"prompt": "a [cat:bird:0.5] and a dog"}, 422, ("subject", "schedule")),
-    ("sampler-heun", {}, {"sampler_name": "Heun"}, 409, ("sampler_name", "Heun", "DDIM")),
-    ("sampler-unipc", {}, {"sampler_name": "UniPC"}, 409, ("sampler_name", "UniPC", "DDIM")),
-    ("sampler-second-order", {"method": "masks"}, {"sampler_name": "DPM++ SDE"}, 409, ("sampler_name", "DPM++ SDE")),
-    ("hires-fix", {}, {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent"}, 409, ("enable_hr", "hires")),
-    ("refiner", {}, {"refiner_checkpoint": "tiny-sd1", "refiner_switch_at": 0.5}, 409, ("refiner_checkpoint",)),
-    ("token-merging", {}, {"override_settings": {"token_merging_ratio": 0.5}}, 409, ("token_merging_ratio", "route")),
     ("networks-off", {}, {"disable_extra_networks": True}, 409, ("disable_extra_networks",)),
 )  # fmt: skip
 

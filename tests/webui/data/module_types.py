@@ -187,7 +187,7 @@ def compare(kind: Kind) -> dict[str, Any]:
     with torch.no_grad():
         plain = layer(x)
         loras = BranchLoras({branch: ("probe",) if chosen else () for branch, chosen in enumerate(ROWS)})
-        context, delta = ForwardContext(loras), delta_of(module)
+        context, delta = ForwardContext(loras), delta_of(module, layer)
         layers = layer_deltas({"probe": {layer: delta}}, x.device, x.dtype)
         with loras_on_rows(layers, context), context.running(Forward(rows)):
             context.advance(len(rows))

@@ -1,6 +1,5 @@
 """One call of the host's denoiser: the engine's denoiser for it, our rows in its batch, and its answer."""
 
-import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -13,18 +12,15 @@ from clora_ext.batch.conditions import Condition, stacked
 from clora_ext.batch.rows import Half, Row
 from clora_ext.core.schedule import SamplingPoint
 from clora_ext.engine.memory import split_evenly
-from clora_ext.engine.step import Move, OpenStep
+from clora_ext.engine.open_step import Move, OpenStep
 from clora_ext.hosts.webui.drive import conditions
+from clora_ext.hosts.webui.drive.noise_level import NoiseLevel
 from clora_ext.hosts.webui.drive.samplers import SamplerTraits
 from clora_ext.patching import Function, replaced
 
 
 class DenoiserCall:
-    """Meets ``engine.port.Denoiser`` at one call; ``params`` are the host's of its callback ``on_cfg_denoiser``.
-
-    k-diffusion samplers hold x = z * sqrt(sigma^2 + 1) and predict the denoised latent; timestep samplers hold z and
-    predict the noise.
-    """
+    """Meets ``engine.port.Denoiser`` at one call; ``params`` are the host's of its callback ``on_cfg_denoiser``."""
 
     def __init__(
         self, params: Any, x: Tensor, schedules: conditions.Schedules, traits: SamplerTraits, steps: int
@@ -36,14 +32,19 @@ class DenoiserCall:
         self.images = x.shape[0]
         self.correction: Tensor | float = 0.0
         """What a prediction made before the last update lacks, in the model's own kind of prediction."""
-        model = params.denoiser.inner_model
-        sigma = float(params.sigma[0])
-        self.denoises = hasattr(model, "sigma_to_t")
-        self.scale = math.sqrt(sigma**2 + 1.0) if self.denoises else 1.0
-        self.latent = x / self.scale
-        time = float(model.sigma_to_t(params.sigma[:1])) if self.denoises else sigma
-        call = params.denoiser.step
-        self.point = SamplingPoint(traits.step_of(call), steps, time / 999.0, call, traits.is_trial(call))
+        denoiser = params.denoiser
+        self.level = NoiseLevel(denoiser.inner_model, params.sigma)
+        masked = denoiser.mask is not None
+        self.free = denoiser.nmask if masked else None
+        """Where an inpainted picture is drawn, 1, and where it is kept, 0; None where all of it is drawn."""
+        self.seen = params.x[: self.images] if masked and denoiser.mask_before_denoising else x
+        """The sampler's latent as the model sees it: timestep samplers put the kept part in before."""
+        self.target = self.seen
+        """The same after the updates."""
+        self.latent = self.seen / self.level.scale
+        call = denoiser.step
+        index, trial = traits.place(call, steps)
+        self.point = SamplingPoint(index, steps, self.level.noise, call, trial)
         self._apart: frozenset[Row] = frozenset()
         """Unconditional rows among the host's conditional ones, of another length of text."""
 
@@ -63,15 +64,15 @@ class DenoiserCall:
         images = [row.image for row in rows]
         arguments = conditions.model_arguments(condition, self.params.image_cond[images])
         model = self.params.denoiser.inner_model
-        samples = (latent * self.scale)[images]
+        samples = (latent * self.level.scale)[images]
         found: Tensor = model(samples, self.params.sigma[images], cond=arguments)
         return found
 
     # -- our rows in the host's batch ---------------------------------------------------------------------------
 
     def join(self, move: Move, step: OpenStep) -> None:
-        """Put the moved latent into the sampler and our rows into the host's batch, between cond and uncond."""
-        self._move_sampler(move)
+        """Predict from where the move says, with our rows in the host's batch, between cond and uncond."""
+        self._take_move(move)
         rows = step.plan.injected_rows
         if not rows:
             return
@@ -82,20 +83,39 @@ class DenoiserCall:
         params.sigma = _between(params.sigma, images, params.sigma[places])
         params.image_cond = _between(params.image_cond, images, params.image_cond[places])
 
-    def _move_sampler(self, move: Move) -> None:
+    def _take_move(self, move: Move) -> None:
         params = self.params
         if move.latent is self.latent:
             return
         if move.predict_from is not self.latent:
-            moved = self._scaled(move.predict_from)
-            params.x = torch.cat([moved] * 2).to(params.x.dtype)
-        self.x.copy_(self._scaled(move.latent))
-        if self.denoises and move.predict_from is not move.latent:
-            self.correction = self.x - params.x[: self.images]  # noise is held: the denoised latent moves along
+            start = self._scaled(move.predict_from)
+            params.x = torch.cat([start] * 2).to(params.x.dtype)
+        self.target = self._scaled(move.latent)
+        if self.level.follows and move.predict_from is not move.latent:
+            self.correction = (self.target - params.x[: self.images]) * self.level.follows
 
     def _scaled(self, latent: Tensor) -> Tensor:
-        """The sampler's latent moved as ours was, to the last bit where that is not at all."""
-        return self.x + (latent - self.latent) * self.scale
+        """The latent that the model sees moved as ours was, to the last bit where that is not at all."""
+        far = (latent - self.latent) * self.level.scale
+        return self.seen + (far if self.free is None else far * self.free)
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether there was an update that moved anything."""
+        return self.target is not self.seen
+
+    def move_sampler(self) -> None:
+        """Move the latent that the sampler goes on from."""
+        if self.seen is self.x:
+            self.x.copy_(self.target)
+        else:
+            self.x.add_(self.target - self.seen)
+
+    def move_state(self, x: Tensor, denoised: Tensor) -> None:
+        """The same for a sampler that goes on from what it tells its callback, its ``denoised`` latent included."""
+        far = self.target - self.seen
+        x.add_(far)
+        denoised.add_(far / self.level.alpha)
 
     def _joined_texts(self, rows: Sequence[Row]) -> Any:
         """The texts of the host's conditional rows and of ours, of one length."""

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from modules import shared
+from modules import sd_models, shared
 
 from clora_ext.errors import HostError, LoraError
+from clora_ext.hosts.webui.drive.model_kind import loaded_kind, lora_kind
 from clora_ext.prompt import LoraFacts
 
 
@@ -51,10 +52,16 @@ def _suggestion(name: str) -> str:
     return f"did you mean {', '.join(near)}?" if near else f"the folder {folder} holds none."
 
 
-def misfit(name: str) -> str | None:
-    """The kind of model that a LoRA's own metadata names, if that is not Stable Diffusion 1.x."""
-    version = file_of(name, refresh=False).sd_version.name
-    return {"SDXL": "SDXL", "SD2": "Stable Diffusion 2"}.get(version)
+def misfit(name: str, *, refresh: bool = False) -> str | None:
+    """A sentence where a LoRA's own metadata names another kind of model than the loaded one; else None.
+
+    Raises ``LoraError`` as ``file_of``.
+    """
+    loaded = loaded_kind(sd_models.model_data.sd_model)
+    made_for = lora_kind(file_of(name, refresh=refresh).metadata or {})
+    if loaded is None or made_for in (None, loaded):
+        return None
+    return f"LoRA “{name}” is made for {made_for}; the loaded checkpoint is {loaded}."
 
 
 def lora_facts(name: str, *, refresh: bool = True) -> LoraFacts:

@@ -11,6 +11,7 @@ from clora_ext.batch.conditions import Condition
 from clora_ext.batch.rows import Half, Row
 from clora_ext.engine.branches import ActiveLora
 from clora_ext.hosts.webui.drive.networks import Networks, host_applies
+from clora_ext.hosts.webui.drive.sampling_pass import SamplingPass
 
 Batch = Any
 """The host's conditions of several rows: a tensor [row, token, width], or for SDXL a dictionary of ``crossattn`` and
@@ -37,30 +38,29 @@ class Schedules:
 
 def encode_texts(
     texts: Mapping[int, Sequence[str]],
-    negatives: Sequence[str],
     text_loras: Mapping[int, Sequence[ActiveLora]],
     nets: Networks,
     others: Sequence[Any],
-    p: Any,
+    sampling: SamplingPass,
 ) -> Schedules:
-    """Encode ``texts[b]`` (one per image) and the negative prompts for every branch b of ``texts``.
+    """Encode ``texts[b]`` (one per image) and the pass's negative prompts for every branch b of ``texts``.
 
-    ``others`` are networks that stay on everywhere. Steps are the host's count of model calls (processing.py).
+    ``others`` are networks that stay on everywhere.
     """
     found: dict[tuple[int, Half], Any] = {}
-    steps, old = p.firstpass_steps, shared.opts.use_old_scheduling
-    size = {"width": p.width, "height": p.height}
+    width, height = sampling.width, sampling.height
+    counts = (sampling.calls, sampling.hires_calls, shared.opts.use_old_scheduling)
     with torch.no_grad(), devices.autocast():
         for branch, prompts in texts.items():
             with host_applies(text_loras[branch], nets, others):
-                asked = prompt_parser.SdConditioning(prompts, **size)
-                refused = prompt_parser.SdConditioning(negatives, is_negative_prompt=True, **size)
+                asked = prompt_parser.SdConditioning(prompts, width=width, height=height)
+                refused = prompt_parser.SdConditioning(
+                    sampling.negatives, is_negative_prompt=True, width=width, height=height
+                )
                 found[branch, Half.COND] = prompt_parser.get_multicond_learned_conditioning(
-                    shared.sd_model, asked, steps, None, old
+                    shared.sd_model, asked, *counts
                 )
-                found[branch, Half.UNCOND] = prompt_parser.get_learned_conditioning(
-                    shared.sd_model, refused, steps, None, old
-                )
+                found[branch, Half.UNCOND] = prompt_parser.get_learned_conditioning(shared.sd_model, refused, *counts)
     return Schedules(found)
 
 

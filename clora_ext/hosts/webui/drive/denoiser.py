@@ -1,18 +1,23 @@
 """One sampling run inside the host's CFG denoiser: the engine's two halves around the host's own forward."""
 
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from modules import script_callbacks
 from torch import Tensor
 
+from clora_ext.core.shapes import RegionMasks
 from clora_ext.engine.run import Run
-from clora_ext.errors import HostError
+from clora_ext.errors import CLoRAError, HostError
 from clora_ext.hosts.webui.drive.call import DenoiserCall
 from clora_ext.hosts.webui.drive.conditions import Schedules
-from clora_ext.hosts.webui.drive.samplers import SamplerTraits
+from clora_ext.hosts.webui.drive.loaded_model import LoadedModel
+from clora_ext.hosts.webui.drive.samplers import MovesBy, SamplerTraits
 from clora_ext.patching import Function, replaced
+
+OpenRun = Callable[[Sequence[RegionMasks]], AbstractContextManager[Run[Schedules]]]
+"""Composes on the model that is loaded now, with region masks that are locked already; none to find them."""
 
 
 class OurFailure(BaseException):
@@ -24,88 +29,125 @@ class OurFailure(BaseException):
 
 
 class DenoiserHook:
-    """A run bound to the host: be ``running`` around the host's sampling and ``attach`` its denoiser."""
+    """Composes in one sampling run of the host's ``sampler``, of ``steps`` steps, while it is ``running``."""
 
-    def __init__(self, run: Run[Schedules], traits: SamplerTraits, steps: int) -> None:
-        self.run = run
+    def __init__(self, open_run: OpenRun, sampler: Any, traits: SamplerTraits, steps: int) -> None:
         self.traits = traits
         self.steps = steps
-        self._denoiser: Any = None
+        self.sampler = sampler
+        self.runs: list[Run[Schedules]] = []
+        """Those that there were, one for each model that the host has sampled with."""
+        self.notes: list[str] = []
+        self._open_run = open_run
+        self._model = LoadedModel.now()
+        self._run: Run[Schedules] | None = None
+        self._opened = ExitStack()
         self._x: Tensor | None = None
         self._call: DenoiserCall | None = None
-        self._attached = ExitStack()
+        self._returned: list[Tensor] = []
+        """The last predictions that the sampler was given, the latest first; as many as it keeps."""
         self._answering = ExitStack()
 
     @contextmanager
-    def running(self) -> Generator[None, None, None]:
-        """Callbacks and the denoiser's wrapper are in place inside, and gone after, whatever happened."""
+    def running(self, masks: Sequence[RegionMasks] = ()) -> Generator[None, None, None]:
+        """Callbacks and wrappers are in place inside, and gone after, whatever happened.
+
+        ``masks`` are locked region masks to draw with; none to find them.
+        """
         with ExitStack() as stack:
+            stack.enter_context(self._opened)
+            self._open(masks)
             for register, callback in (
                 (script_callbacks.on_cfg_denoiser, self._denoiser_called),
                 (script_callbacks.on_cfg_denoised, self._denoised),
             ):
                 register(callback, name="clora")
                 stack.callback(script_callbacks.remove_callbacks_for_function, callback)
-            stack.callback(self._attached.close)
+            stack.enter_context(replaced(self.sampler.model_wrap_cfg, "forward", self._watch))
+            if self.traits.moves_by is MovesBy.STATE:
+                stack.enter_context(replaced(self.sampler, "callback_state", self._moving_state))
             try:
                 yield
             except OurFailure as failure:
                 raise failure.error from failure.error.__cause__
 
-    def attach(self, denoiser: Any) -> None:
-        """Watch ``denoiser``: its ``forward`` tells us the sampler's own latent, the one that an update must change.
-
-        A denoiser that was watched before is let go.
-        """
-        self._attached.close()
-        self._attached.enter_context(replaced(denoiser, "forward", self._watch))
-        self._attached.callback(self._forget_denoiser)
-        self._denoiser = denoiser
-
-    def _forget_denoiser(self) -> None:
-        self._denoiser = None
+    def _open(self, masks: Sequence[RegionMasks]) -> None:
+        self._run = self._opened.enter_context(self._open_run(masks))
+        self.runs.append(self._run)
 
     def _watch(self, original: Function) -> Function:
+        """The denoiser's forward, which is given the sampler's own latent: the one that an update must change."""
+
         def forward(x: Tensor, *args: Any, **kwargs: Any) -> Any:
             self._x = x
             try:
-                return original(x, *args, **kwargs)
+                found = original(x, *args, **kwargs)
+                self._returned = [found, *self._returned][: self.traits.history]
+                return found
             finally:
                 self._answering.close()
-                self._x = self._call = None
-                self.run.composition.abandon()
+                self._x = None
+                if not self._moves_later():
+                    self._call = None
+                if self._run is not None:
+                    self._run.composition.abandon()
 
         return forward
+
+    def _moves_later(self) -> bool:
+        """Whether the move of the call that was just made waits for the sampler's callback."""
+        return self.traits.moves_by is MovesBy.STATE and self._call is not None and self._call.point.call > 0
+
+    def _moving_state(self, original: Function) -> Function:
+        def callback_state(state: Any) -> Any:
+            call, self._call = self._call, None
+            if call is not None and call.has_moved:
+                call.move_state(state["x"], state["denoised"])
+            return original(state)
+
+        return callback_state
 
     # -- the host's callbacks -----------------------------------------------------------------------------------
 
     def _denoiser_called(self, params: Any) -> None:
-        if self._denoiser is None or params.denoiser is self._denoiser:
+        if params.denoiser is self.sampler.model_wrap_cfg:
             _guarded(self._before, params)
 
     def _denoised(self, params: Any) -> None:
-        if self._call is not None:
+        if self._call is not None and self._x is not None:
             _guarded(self._after, params)
 
     def _before(self, params: Any) -> None:
-        composition = self.run.composition
+        if LoadedModel.now() != self._model:
+            self._follow_model()
+        if self._run is None:
+            return
+        composition = self._run.composition
         images = len(composition.masks)
-        if self._denoiser is None or self._x is None or params.x.shape[0] != 2 * images:
+        if self._x is None or params.x.shape[0] != 2 * images:
             msg = "Another extension changes the batch or the sampler; turn it off to compose with CLoRA."
             raise HostError(msg)
-        call = DenoiserCall(params, self._x, self.run.conditions, self.traits, self.steps)
+        call = DenoiserCall(params, self._x, self._run.conditions, self.traits, self.steps)
         move = composition.before(call.point, call.latent, call)
         step = composition.open_step()
         call.join(move, step)
         self._call = call
+        if call.has_moved:
+            self._move(call)
         self._answering.enter_context(call.answering(step, composition.tools.memory.plain_rows))
 
+    def _move(self, call: DenoiserCall) -> None:
+        if not self._moves_later():
+            call.move_sampler()
+        for prediction in self._returned:
+            prediction.add_(call.correction)
+
     def _after(self, params: Any) -> None:
-        call, composition = self._call, self.run.composition
+        call, run = self._call, self._run
         self._answering.close()
-        self._call = None
-        if call is None:
+        if call is None or run is None:
             return
+        composition = run.composition
         step, seen = composition.open_step(), composition.context.rows_seen
         rows = step.rows
         if seen not in (len(rows), len(rows) - call.images):
@@ -115,6 +157,24 @@ class DenoiserHook:
         fused = composition.after({row: found[row] for row in rows[:seen]})
         params.x[: call.images] = fused.cond + call.correction
         params.x[-call.images :] = fused.uncond + call.correction
+
+    # -- another model in the middle of a run -------------------------------------------------------------------
+
+    def _follow_model(self) -> None:
+        """The host has loaded a refiner: go on with it if it is of the same kind, else leave it alone."""
+        before, self._model = self._model, LoadedModel.now()
+        run, self._run = self._run, None
+        self._opened.close()
+        self._returned.clear()
+        if run is None:
+            return
+        if self._model.kind != before.kind:
+            self.notes.append(f"the model changed to {self._model.name}, which draws on by itself")
+            return
+        try:
+            self._open(run.composition.found_masks)
+        except CLoRAError as error:
+            self.notes.append(f"the model changed to {self._model.name}, which draws on by itself: {error.message}")
 
 
 def _guarded(action: Callable[[Any], None], params: Any) -> None:

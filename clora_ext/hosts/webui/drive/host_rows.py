@@ -30,23 +30,34 @@ def let_host_draw(p: Any, bound: Sequence[BoundPrompt]) -> None:
     before = networks.applied_by_host()
     networks.let_host_apply(loras, nets)
     if networks.applied_by_host() != before:
-        _mark_conditions(p, repr(loras))
+        _mark_conditions(p.extra_network_data, repr(loras))
     if len(first.subjects) == 1:
         p.prompts = [each.branches[0] for each in bound]  # as typed, but for an explicit trigger that is put in
 
 
 def take_over(p: Any, host: WebUIHost, prepared: Prepared) -> None:
-    """Give the host the text that its own rows stand for and the LoRAs that are everywhere; the rest is ours."""
+    """Give the host the text that its own rows stand for in a pass; the other texts are ours."""
     settings, branches = prepared.settings, prepared.branches[0]
     first = 0 if settings.masked else 1
     host.load(branches, first)
-    p.prompts = [each.texts[first] for each in prepared.branches]
-    own = branches.text_loras[first]
-    _mark_conditions(p, f"{settings.method} {own!r} {branches.everywhere!r}")
+    texts = [each.texts[first] for each in prepared.branches]
+    fingerprint = f"{settings.method} {branches.text_loras[first]!r} {branches.everywhere!r}"
+    if host.sampling.hires:
+        p.hr_prompts = texts
+        _mark_conditions(p.hr_extra_network_data, fingerprint)
+    else:
+        p.prompts = texts
+        _mark_conditions(p.extra_network_data, fingerprint)
+
+
+def take_loras(host: WebUIHost, prepared: Prepared) -> None:
+    """Leave the host the LoRAs that are everywhere and those of its own rows' text; the rest is ours."""
+    branches = prepared.branches[0]
+    own = branches.text_loras[host.host_branch]
     networks.let_host_apply([*branches.everywhere, *own], host.nets)
 
 
-def _mark_conditions(p: Any, fingerprint: str) -> None:
+def _mark_conditions(data: dict[str, Any], fingerprint: str) -> None:
     """Make the host's cache of conditions tell ours from those of an ordinary job with the same prompt."""
     items = [fingerprint.replace("=", " ")]
-    p.extra_network_data["clora"] = [extra_networks.ExtraNetworkParams(items=items)]
+    data["clora"] = [extra_networks.ExtraNetworkParams(items=items)]

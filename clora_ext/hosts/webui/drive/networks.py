@@ -10,7 +10,7 @@ from torch import nn
 
 from clora_ext.engine.branches import ActiveLora
 from clora_ext.errors import LoraError
-from clora_ext.hosts.webui.drive.catalogue import builtin, file_of
+from clora_ext.hosts.webui.drive.catalogue import builtin, file_of, misfit
 from clora_ext.lora.deltas import Delta, DenseDelta, LowRank
 
 ADAPTED = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm)
@@ -25,6 +25,9 @@ def load_networks(names: Iterable[str]) -> dict[str, Any]:
     at_hand = {net.name: net for net in builtin().loaded_networks}
     found: dict[str, Any] = {}
     for name in names:
+        wrong = misfit(name, refresh=True)
+        if wrong is not None:
+            raise LoraError(wrong, field="lora")
         net = at_hand.get(name) or builtin().networks_in_memory.get(name) or _load(name)
         if not net.modules:
             msg = f"LoRA {name} fits no layer of the loaded model; it was made for another kind of model."
@@ -97,12 +100,21 @@ def merge_now(unet: nn.Module) -> None:
 
 
 def network_deltas(net: Any, lora: ActiveLora) -> dict[nn.Module, Delta]:
-    """What ``net`` adds to each UNet layer at the strength of ``lora``, against the layers' present weights."""
+    """What ``net`` adds to each UNet layer at the strength of ``lora``, against the layers' present weights.
+
+    Layers are those of the checkpoint that is loaded now, which need not be the one that ``net`` was loaded for.
+    Raises ``LoraError`` for a LoRA whose matrices have other sizes than the layers.
+    """
     own = _strengths(net)
+    layers = shared.sd_model.network_layer_mapping
     _set_lora(net, lora)
     try:
         with torch.no_grad():
-            return {module.sd_module: delta_of(module) for key, module in net.modules.items() if _is_unet(key)}
+            parts = {layers.get(key): module for key, module in net.modules.items() if _is_unet(key)}
+            return {layer: delta_of(module, layer) for layer, module in parts.items() if layer is not None}
+    except (RuntimeError, ValueError) as error:
+        msg = f"LoRA {net.name} does not fit the loaded checkpoint: {error}."
+        raise LoraError(msg, field="lora") from error
     finally:
         _set_strengths(net, *own)
 
@@ -112,19 +124,26 @@ def _is_unet(key: str) -> bool:
     return "transformer" not in key[:20]
 
 
-def delta_of(module: Any) -> Delta:
-    """One layer's change. Plain low-rank factors stay factors; every other kind becomes a difference of weights."""
-    if _is_plain(module):
+def delta_of(module: Any, layer: nn.Module) -> Delta:
+    """What ``module`` changes in ``layer``. Plain low-rank factors stay factors; every other kind becomes a difference
+    of weights.
+
+    Raises ``RuntimeError`` (torch's own) or ``ValueError`` where the sizes are not the layer's.
+    """
+    if _is_plain(module, layer):
         scale = module.calc_scale() * module.multiplier()
-        return LowRank(module.down_model.weight, module.up_model.weight, float(scale))
-    weight, bias = module.calc_updown(module.sd_module.weight)
+        found = LowRank(module.down_model.weight, module.up_model.weight, float(scale))
+        if not found.fits(layer):
+            raise ValueError(f"layer {module.network_key} has other sizes")
+        return found
+    weight, bias = module.calc_updown(layer.weight)
     return DenseDelta(weight, bias)
 
 
-def _is_plain(module: Any) -> bool:
+def _is_plain(module: Any, layer: nn.Module) -> bool:
     """Whether it is an up and a down matrix and nothing else."""
     factors = [getattr(module, name, None) for name in ("up_model", "down_model")]
     more = [getattr(module, "mid_model", None), module.dora_scale, module.bias, module.network.dyn_dim]
     has_both = all(factor is not None for factor in factors)
     has_more = any(part is not None for part in more)
-    return has_both and not has_more and isinstance(module.sd_module, (nn.Linear, nn.Conv2d))
+    return has_both and not has_more and isinstance(layer, (nn.Linear, nn.Conv2d))

@@ -1,12 +1,15 @@
-"""What a job does that can not be combined with composing."""
+"""What a job does that can not be combined with composing, or only by masks."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from modules import sd_unet, shared
 
 from clora_ext.errors import HostError
-from clora_ext.hosts.webui.drive.samplers import COMPOSING, traits_of
+from clora_ext.hosts.webui.drive.model_kind import KINDS, loaded_kind
+from clora_ext.hosts.webui.drive.samplers import traits_of
+from clora_ext.hosts.webui.drive.sampling_pass import SamplingPass
 from clora_ext.settings.knobs import Settings
 
 
@@ -15,86 +18,60 @@ class Obstacle(NamedTuple):
 
     field: str
     sentence: str
-    stands: Callable[[Any, Settings], bool]
+    stands: Callable[[Any], bool]
 
 
-def _has_refiner(p: Any, _: Settings) -> bool:
-    return getattr(p, "refiner_checkpoint", None) not in (None, "", "None", "none")
-
-
-def _sampler_does_not_compose(p: Any, _: Settings) -> bool:
-    traits = traits_of(str(p.sampler_name))
-    return traits is None or not traits.composes
-
-
-def _conditioning_key(_: Any, __: Settings) -> bool:
-    return getattr(shared.sd_model.model, "conditioning_key", "crossattn") != "crossattn"
-
-
-def _updates_with_lowvram(_: Any, settings: Settings) -> bool:
-    return settings.method == "clora" and bool(shared.cmd_opts.lowvram)
-
-
-def _routes_with_token_merging(p: Any, settings: Settings) -> bool:
-    return settings.routes and p.get_token_merging_ratio() > 0.0
-
-
-def _routes_with_hypertile(_: Any, settings: Settings) -> bool:
-    return settings.routes and bool(getattr(shared.opts, "hypertile_enable_unet", False))
+def _has_other_conditions(_: Any) -> bool:
+    """unCLIP gives an image's embedding beside the text, edit models a third half of guidance."""
+    model = shared.sd_model
+    edits = getattr(model, "cond_stage_key", "") == "edit"
+    return edits or getattr(model.model, "conditioning_key", "crossattn") == "crossattn-adm"
 
 
 OBSTACLES = (
     Obstacle(
-        "enable_hr",
-        "CLoRA does not compose with hires. fix yet; turn it off.",
-        lambda p, _: getattr(p, "enable_hr", False),
-    ),
-    Obstacle("refiner_checkpoint", "CLoRA does not compose with a refiner; choose none.", _has_refiner),
-    Obstacle(
-        "sampler_name",
-        f"CLoRA does not compose with the sampler {{sampler}}; choose {', '.join(COMPOSING)}.",
-        _sampler_does_not_compose,
+        "sd_model_checkpoint",
+        f"CLoRA composes with checkpoints of {', '.join(KINDS.values())}; load one of those.",
+        lambda _: loaded_kind(shared.sd_model) is None,
     ),
     Obstacle(
         "sd_model_checkpoint",
-        "CLoRA composes with Stable Diffusion 1.x checkpoints only; load one of those.",
-        lambda _, __: not getattr(shared.sd_model, "is_sd1", False),
-    ),
-    Obstacle(
-        "sd_model_checkpoint",
-        "CLoRA does not compose with inpainting or edit checkpoints; load a text-to-image one.",
-        _conditioning_key,
+        "CLoRA does not compose with unCLIP or edit checkpoints; load a text-to-image or inpainting one.",
+        _has_other_conditions,
     ),
     Obstacle(
         "sd_unet",
         "A replaced UNet (TensorRT and the like) shows no attention; set SD Unet to None under Settings.",
-        lambda _, __: sd_unet.current_unet is not None,
-    ),
-    Obstacle(
-        "lowvram",
-        "WebUI runs with --lowvram, which breaks the latent update; use --medvram, or the method masks.",
-        _updates_with_lowvram,
-    ),
-    Obstacle(
-        "token_merging_ratio",
-        "Token merging joins pixels that are routed apart; set its ratio to 0, or turn “route” off.",
-        _routes_with_token_merging,
-    ),
-    Obstacle(
-        "hypertile_enable_unet",
-        "Hypertile cuts up pictures whose pixels are routed; turn it off for the UNet, or turn “route” off.",
-        _routes_with_hypertile,
+        lambda _: sd_unet.current_unet is not None,
     ),
     Obstacle(
         "disable_extra_networks",
         "Extra networks are turned off for this job; LoRAs can not be composed without them.",
-        lambda p, _: getattr(p, "disable_extra_networks", False),
+        lambda p: getattr(p, "disable_extra_networks", False),
     ),
 )
 
 
-def require_no_obstacle(p: Any, settings: Settings) -> None:
+def require_no_obstacle(p: Any) -> None:
     """Raise ``HostError`` for the first thing in job ``p`` that can not be composed with."""
     for obstacle in OBSTACLES:
-        if obstacle.stands(p, settings):
-            raise HostError(obstacle.sentence.format(sampler=p.sampler_name), field=obstacle.field)
+        if obstacle.stands(p):
+            raise HostError(obstacle.sentence, field=obstacle.field)
+
+
+def adapted(settings: Settings, sampling: SamplingPass) -> tuple[Settings, list[str]]:
+    """The settings of a pass, and notes of what in them had to change: where the latent can not be updated, masks."""
+    if settings.method != "clora":
+        return settings, []
+    if sampling.hires and not settings.hires_updates:
+        return replace(settings, method="masks"), []
+    traits, name = traits_of(sampling.sampler), sampling.sampler
+    if traits is None:
+        why = f"the sampler {name} is none of WebUI's own"
+    elif not traits.updates:
+        why = f"the sampler {name} goes back and forth in time"
+    elif shared.cmd_opts.lowvram:
+        why = "WebUI runs with --lowvram"
+    else:
+        return settings, []
+    return replace(settings, method="masks"), [f"{why}, so it composes by masks only, without updates of the latent"]

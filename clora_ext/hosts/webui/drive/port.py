@@ -13,6 +13,7 @@ from clora_ext.engine.branches import ActiveLora, Branches
 from clora_ext.engine.port import TextForms
 from clora_ext.engine.report import StepReport
 from clora_ext.hosts.webui.drive import catalogue, conditions, networks, tokens
+from clora_ext.hosts.webui.drive.sampling_pass import SamplingPass
 from clora_ext.hosts.webui.options import option
 from clora_ext.lora.deltas import Delta
 from clora_ext.lora.routing import Deltas
@@ -20,12 +21,12 @@ from clora_ext.prompt import LoraFacts, Span
 
 
 class WebUIHost:
-    """Meets ``engine.port.Host`` for the job ``p``; ``load`` its LoRAs before their deltas are asked for."""
+    """Meets ``engine.port.Host`` for one pass of a job; ``load`` its LoRAs before their deltas are asked for."""
 
     adds_everywhere = True
 
-    def __init__(self, p: Any) -> None:
-        self.p = p
+    def __init__(self, sampling: SamplingPass) -> None:
+        self.sampling = sampling
         self.nets: dict[str, Any] = {}
         self.everywhere: list[Any] = []
         """The host's networks of LoRAs that it applies to all rows."""
@@ -57,7 +58,7 @@ class WebUIHost:
 
     def text_forms(self, text: str) -> TextForms:
         """The stages of a prompt that is edited while sampling, counted in model calls."""
-        return tokens.text_forms(text, self.p.firstpass_steps)
+        return tokens.text_forms(text, self.sampling.calls, self.sampling.hires_calls)
 
     def columns(self, text: str, form: str, spans: Sequence[Span]) -> Columns:
         """By the host's chunker."""
@@ -69,8 +70,7 @@ class WebUIHost:
         own = first.texts[self.host_branch], first.text_loras[self.host_branch]
         other = [branch for branch in first.texts if (first.texts[branch], first.text_loras[branch]) != own]
         texts = {branch: [each.texts[branch] for each in branches] for branch in other}
-        negatives = self.p.negative_prompts
-        return conditions.encode_texts(texts, negatives, first.text_loras, self.nets, self.everywhere, self.p)
+        return conditions.encode_texts(texts, first.text_loras, self.nets, self.everywhere, self.sampling)
 
     def deltas(self, loras: Sequence[ActiveLora]) -> Deltas:
         """Against the weights that the layers have with the LoRAs that are everywhere merged in."""

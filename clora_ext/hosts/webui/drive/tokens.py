@@ -1,6 +1,7 @@
 """Words to token columns, by the host's own chunker."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from modules import prompt_parser, shared
 
@@ -14,11 +15,21 @@ Placed = list[tuple[int, int]]
 """(token id, column) of the tokens of a text."""
 
 
+def _chunker() -> Any:
+    """The text encoder that cuts texts into chunks; where there are two (SDXL), both do it alike."""
+    model = shared.sd_model.cond_stage_model
+    encoders = getattr(model, "embedders", [model])
+    return next(encoder for encoder in encoders if hasattr(encoder, "process_texts"))
+
+
 def contents(text: str) -> Placed:
-    """Every token of ``text`` but start, end and padding; commas may move chunks, BREAK pads."""
-    wrapper = shared.sd_model.cond_stage_model
-    chunks, _ = wrapper.process_texts([text])
-    special = {wrapper.id_start, wrapper.id_end, wrapper.id_pad}
+    """Every token of ``text`` but start, end and padding; commas may move chunks, BREAK pads.
+
+    Chunks are padded with the end token. What the encoder itself is padded with may be a word (OpenCLIP's 0 is “!”).
+    """
+    chunker = _chunker()
+    chunks, _ = chunker.process_texts([text])
+    special = {chunker.id_start, chunker.id_end}
     found: Placed = []
     for number, chunk in enumerate(chunks[0]):
         start = number * (_CHUNK + 2)
@@ -31,7 +42,7 @@ def _ids(found: Placed) -> list[int]:
 
 
 def _tokenize(words: Sequence[str]) -> list[list[int]]:
-    tokens: list[list[int]] = shared.sd_model.cond_stage_model.tokenize(list(words))
+    tokens: list[list[int]] = _chunker().tokenize(list(words))
     return tokens
 
 
@@ -80,9 +91,12 @@ def columns_of_words(text: str, words: Sequence[str]) -> list[list[int] | None]:
     return columns
 
 
-def text_forms(text: str, calls: int) -> TextForms:
-    """(last call, text) of each form of a prompt that is edited while sampling (modules/prompt_parser.py)."""
+def text_forms(text: str, calls: int, hires_calls: int | None = None) -> TextForms:
+    """(last call, text) of each form of a prompt that is edited while sampling (modules/prompt_parser.py).
+
+    ``calls`` are those of the first pass, ``hires_calls`` those of the second where that is meant.
+    """
     (stages,) = prompt_parser.get_learned_conditioning_prompt_schedules(
-        [text], calls, None, shared.opts.use_old_scheduling
+        [text], calls, hires_calls, shared.opts.use_old_scheduling
     )
     return [(int(until), str(stage)) for until, stage in stages]

@@ -107,14 +107,13 @@ def _facts(
     for name in _names(prompt, bindings):
         try:
             found[name] = source.facts(name)
-            made_for = source.misfit(name)
+            wrong = source.misfit(name)
         except CLoRAError as error:
             found.setdefault(name, LoraFacts(name))
             problems.append(error)
             continue
-        if made_for is not None:
-            msg = f"LoRA “{name}” is made for {made_for}; the loaded checkpoint is Stable Diffusion 1.x."
-            problems.append(LoraError(msg, field="lora"))
+        if wrong is not None:
+            problems.append(LoraError(wrong, field="lora"))
     return found, problems
 
 

@@ -1,7 +1,6 @@
 """What the last job did or why it was refused, as plain data for ``GET /clora/v1/last``."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,9 +8,9 @@ import torch
 
 from clora_ext import __version__
 from clora_ext.engine.device import peak_bytes
-from clora_ext.engine.report import JobReport
 from clora_ext.errors import CLoRAError
 from clora_ext.hosts.webui.page.overlays import as_png, grey_picture, peaked
+from clora_ext.hosts.webui.page.pass_record import PassRecord, shown_passes
 from clora_ext.settings.knobs import plain_values
 from clora_ext.settings.request import JobRequest
 
@@ -22,9 +21,7 @@ class JobRecord:
 
     request: JobRequest | None = None
     """None when it could not be read, which ``error`` then explains."""
-    reports: list[JobReport] = field(default_factory=list)
-    loras: list[tuple[str, ...]] = field(default_factory=list)
-    """Per report, the LoRAs of its subjects."""
+    passes: list[PassRecord] = field(default_factory=list)
     error: Exception | None = None
     began: float = field(default_factory=time.time)
 
@@ -34,10 +31,12 @@ class LastJob:
 
     def __init__(self) -> None:
         self.report: dict[str, Any] = {}
+        self.passes: list[PassRecord] = []
 
     def tell(self, job: JobRecord, device: torch.device) -> None:
         """Keep what ``job`` has come to."""
         self.report = _summary(job, device)
+        self.passes = shown_passes(job.passes)
 
     def masks(self) -> list[dict[str, Any]]:
         """The masks as grey PNGs: per image and subject its LoRA, words, and share of every pixel.
@@ -47,10 +46,9 @@ class LastJob:
         """
         found: list[dict[str, Any]] = []
         image = 0
-        for batch in self.report.get("batches", []):
-            for number, regions in enumerate(batch["masks"]):
-                maps = batch["maps"][number] if batch["maps"] else []
-                found += _mask_pictures(batch, image, regions, maps)
+        for each in self.passes:
+            for number in range(len(each.report.region_masks)):
+                found += _mask_pictures(each, number, image)
                 image += 1
         return found
 
@@ -58,16 +56,15 @@ class LastJob:
 def _summary(job: JobRecord, device: torch.device) -> dict[str, Any]:
     """Plain data of a job."""
     settings = None if job.request is None else job.request.settings
-    batches = [report.as_dict() | {"loras": list(names)} for report, names in zip(job.reports, job.loras, strict=True)]
     return {
         "version": __version__,
         "profile": None if settings is None else settings.profile,
         "method": None if settings is None else settings.method,
         "settings": {} if settings is None else plain_values(settings),
-        "composed": bool(job.reports) and job.error is None,
-        "batches": batches,
-        "unet_rows": sum(report.rows for report in job.reports),
-        "seconds": sum(report.seconds for report in job.reports),
+        "composed": bool(job.passes) and job.error is None,
+        "batches": [each.as_dict() for each in job.passes],
+        "unet_rows": sum(each.report.rows for each in job.passes),
+        "seconds": sum(each.report.seconds for each in job.passes),
         "job_seconds": time.time() - job.began,
         "peak_memory_bytes": peak_bytes(device),
         "error": None if job.error is None else _error(job.error),
@@ -81,13 +78,13 @@ def _error(error: Exception) -> dict[str, str | None]:
     return {"message": f"{type(error).__name__}: {error}", "field": None}
 
 
-def _mask_pictures(
-    batch: dict[str, Any], image: int, regions: Sequence[Any], maps: Sequence[Any]
-) -> list[dict[str, Any]]:
+def _mask_pictures(shown: PassRecord, number: int, image: int) -> list[dict[str, Any]]:
+    """Those of one image: ``number`` in its batch, ``image`` in the job."""
     found: list[dict[str, Any]] = []
-    for subject, (lora, words) in enumerate(zip(batch["loras"], batch["subjects"], strict=True)):
-        png = _png(torch.tensor(regions[subject + 1]))
-        attention = _png(peaked(torch.tensor(maps[subject]))) if maps else None
+    regions, maps = shown.report.region_masks[number], shown.report.maps
+    for subject, (lora, words) in enumerate(zip(shown.loras, shown.report.subjects, strict=True)):
+        png = _png(regions[subject + 1])
+        attention = _png(peaked(maps[number][subject])) if maps else None
         found.append({"image": image, "lora": lora, "words": words, "png": png, "attention": attention})
     return found
 

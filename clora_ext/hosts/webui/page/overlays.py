@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,8 +11,8 @@ from modules.images import get_font
 from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
-from clora_ext.engine.report import JobReport
 from clora_ext.hosts.webui.options import option
+from clora_ext.hosts.webui.page.pass_record import PassRecord, shown_passes
 
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#0072b2", "#d55e00", "#f0e442")
 """Told apart by colour-blind eyes as well (Okabe and Ito); repeated after seven."""
@@ -104,15 +104,13 @@ def as_png(image: Image.Image) -> str:
 # -- beside a finished job's images ------------------------------------------------------------------------------------
 
 
-def add_sheets(p: Any, processed: Any, reports: Sequence[JobReport], loras: Sequence[Sequence[str]]) -> None:
-    """Append one sheet per image of ``processed``, with the image's own infotext; none for methods without masks.
-
-    ``loras`` are, per report, the LoRAs of its subjects.
-    """
+def add_sheets(p: Any, processed: Any, passes: Iterable[PassRecord]) -> None:
+    """Append one sheet per image of ``processed``, with the image's own infotext; none for methods without masks."""
     at = processed.index_of_first_image
     made: list[tuple[Any, str]] = []
-    for report, names in zip(reports, loras, strict=True):
-        titles = [f"{lora}: {words}" for lora, words in zip(names, report.subjects, strict=True)]
+    for each in shown_passes(passes):
+        report = each.report
+        titles = [f"{lora}: {words}" for lora, words in zip(each.loras, report.subjects, strict=True)]
         hues = [colour_of(subject) for subject in range(len(titles))]
         for number, regions in enumerate(report.region_masks):
             if at < len(processed.images):

@@ -16,7 +16,7 @@ class PageSource(Protocol):
         ...
 
     def misfit(self, lora: str) -> str | None:
-        """The kind of model that a LoRA was made for, if that is not the loaded one's."""
+        """A sentence where a LoRA was made for another kind of model than the loaded one; else None."""
         ...
 
     def word_columns(self, text: str, words: Sequence[str]) -> list[list[int] | None] | None:

@@ -1,0 +1,98 @@
+"""A job of the host that is to be composed: its passes, bound, and what they came to."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from modules import devices
+
+from clora_ext.core.shapes import RegionMasks
+from clora_ext.engine.prepare import Prepared, TokenPlans, prepare
+from clora_ext.errors import BindingError
+from clora_ext.hosts.webui.drive.host_rows import added_by_host, let_host_draw, take_over
+from clora_ext.hosts.webui.drive.obstacles import require_no_obstacle
+from clora_ext.hosts.webui.drive.port import WebUIHost
+from clora_ext.hosts.webui.drive.sampling_pass import SamplingPass, first_pass, hires_pass, in_hires_pass
+from clora_ext.hosts.webui.page.last_job import JobRecord, LastJob
+from clora_ext.patching import Replacement
+from clora_ext.settings.request import JobRequest
+
+LAST_JOB = LastJob()
+
+
+@dataclass(frozen=True)
+class BoundPass:
+    """A pass of the batch that is next, with the host as it is in that pass."""
+
+    host: WebUIHost
+    prepared: Prepared
+
+
+class Job:
+    """What we know of one job; it lives on the host's processing object as ``clora`` while that runs."""
+
+    def __init__(self, p: Any) -> None:
+        self.p = p
+        self.record = JobRecord()
+        self.bound = False
+        """Whether the batch that is next has been bound; ``passes`` is empty where the host draws it by itself."""
+        self.passes: list[BoundPass] = []
+        """Of the batch: the first, and that of hires. fix where there is one."""
+        self.masks: list[RegionMasks] = []
+        """What the batch's first pass has found."""
+        self.watch = ExitStack()
+        """The wrapper around the host's sampler."""
+        self.guard: Replacement | None = None
+        """That around ``p.sample``, which composes or raises what went wrong before it."""
+
+    @property
+    def request(self) -> JobRequest:
+        """What is asked for. Raises ``RuntimeError`` where it could not be read."""
+        if self.record.request is None:
+            raise RuntimeError("the request was not read")
+        return self.record.request
+
+    def step_aside(self, p: Any) -> None:
+        """Leave nothing of ours on ``p``, which may be a copy of the job's own object."""
+        if self.guard is not None and p is self.p:
+            self.guard.undo()
+        elif self.guard is not None:
+            self.guard.undo_in(p)
+        p.__dict__.pop("clora", None)
+
+    def tell(self) -> None:
+        """Keep what the job has come to for whoever asks."""
+        LAST_JOB.tell(self.record, devices.device)
+
+    @property
+    def current(self) -> BoundPass:
+        """The pass that the host is in."""
+        return self.passes[-1] if in_hires_pass(self.p) else self.passes[0]
+
+
+def bound_passes(p: Any, request: JobRequest) -> list[BoundPass]:
+    """The batch's passes with their prompts bound; none when the host's own image is what is asked for."""
+    found = [_bind_pass(sampling, request) for sampling in (first_pass(p), hires_pass(p)) if sampling is not None]
+    first, last = found[0].prepared, found[-1].prepared
+    if not first.composes:
+        let_host_draw(p, first.bound)
+        return []
+    require_no_obstacle(p)
+    if first.subject_loras != last.subject_loras:
+        msg = "The hires. fix prompt puts other LoRAs on subjects than the prompt; name the same ones in both."
+        raise BindingError(msg, field="hr_prompt")
+    for each in found:
+        take_over(p, each.host, each.prepared)
+        TokenPlans(each.prepared, each.host)  # raises what is wrong with a prompt before anything is drawn
+    return found
+
+
+def _bind_pass(sampling: SamplingPass, request: JobRequest) -> BoundPass:
+    host = WebUIHost(sampling)
+    bindings = [*request.bindings, *added_by_host(sampling.prompts[0], request.bindings)]
+    return BoundPass(host, prepare(sampling.prompts, bindings, request.settings, host))
+
+
+def _pass_of(p: Any, job: Job) -> BoundPass:
+    """The pass that the host is in."""
+    return job.passes[-1] if getattr(p, "is_hr_pass", False) else job.passes[0]

@@ -1,0 +1,100 @@
+"""The host's sampling, of which every pass composes."""
+
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+from modules import shared
+
+from clora_ext.core.shapes import RegionMasks
+from clora_ext.engine.run import Run, composing
+from clora_ext.errors import HostError
+from clora_ext.hosts.webui.drive import networks
+from clora_ext.hosts.webui.drive.conditions import Schedules
+from clora_ext.hosts.webui.drive.denoiser import DenoiserHook
+from clora_ext.hosts.webui.drive.obstacles import adapted
+from clora_ext.hosts.webui.drive.samplers import MASKS_ONLY, traits_of
+from clora_ext.hosts.webui.drive.sampling_pass import enlarged
+from clora_ext.hosts.webui.drive.shortcuts import shortcuts_off
+from clora_ext.hosts.webui.job import BoundPass, Job
+from clora_ext.hosts.webui.page.live_preview import masks_in_preview
+from clora_ext.hosts.webui.page.pass_record import PassRecord
+from clora_ext.patching import Function
+from clora_ext.settings.request import KEY
+
+
+def sampling_with(p: Any, job: Job, original: Function) -> Function:
+    """``p.sample`` of which every pass composes."""
+
+    def sample(*args: Any, **kwargs: Any) -> Any:
+        job.masks, done = [], len(job.record.passes)
+        try:
+            if job.record.error is not None:
+                raise job.record.error
+            if not job.bound:
+                raise HostError("WebUI did not load the prompt's LoRAs, so they can not be composed; see the log.")
+            with job.watch:
+                found = original(*args, **kwargs)
+            if job.record.error is not None:
+                raise job.record.error
+            if job.passes and len(job.record.passes) == done and not shared.state.interrupted:
+                raise HostError(f"The sampler {p.sampler_name} does not sample as WebUI's do; choose another.")
+            return found
+        except Exception as error:  # kept for the report, and raised again
+            job.record.error = error
+            job.step_aside(p)
+            job.tell()
+            raise
+
+    return sample
+
+
+def composing_launch(p: Any, job: Job, launch: Function) -> Function:
+    """The sampler's ``launch_sampling`` that composes."""
+
+    def launch_sampling(steps: int, sample: Function) -> Any:
+        if job.record.error is not None:
+            raise job.record.error
+        with _pass_running(p, job, steps):
+            return launch(steps, sample)
+
+    return launch_sampling
+
+
+@contextmanager
+def _pass_running(p: Any, job: Job, steps: int) -> Generator[None, None, None]:
+    """A pass that is sampled inside composes; hooks and LoRAs are as before afterwards, whatever happened."""
+    own = job.current
+    settings, notes = adapted(own.prepared.settings, own.host.sampling)
+    prepared = replace(own.prepared, settings=settings)
+    masks = enlarged(p, job.masks) if own.host.sampling.hires and not settings.hires_updates else []
+    traits = traits_of(own.host.sampling.sampler) or MASKS_ONLY
+
+    def open_run(known: Sequence[RegionMasks]) -> AbstractContextManager[Run[Schedules]]:
+        return composing(prepared, own.host, p.cfg_scale, known)
+
+    with ExitStack() as stack:
+        stack.enter_context(networks.host_applies((), {}, own.host.everywhere))
+        if settings.routes:
+            notes += stack.enter_context(shortcuts_off())
+        hook = DenoiserHook(open_run, p.sampler, traits, steps)
+        stack.callback(_tell_pass, p, job, own, hook, notes)
+        stack.enter_context(
+            masks_in_preview(lambda: hook.runs[-1].composition.report.region_masks if hook.runs else [])
+        )
+        stack.enter_context(hook.running(masks))
+        yield
+
+
+def _tell_pass(p: Any, job: Job, own: BoundPass, hook: DenoiserHook, notes: Sequence[str]) -> None:
+    """The pass is over: keep what it came to."""
+    found = list(notes)
+    for run in hook.runs:
+        report = run.composition.report
+        job.record.passes.append(PassRecord(p.iteration, own.host.sampling.hires, report, own.prepared.subject_loras))
+        job.masks = run.composition.found_masks
+        found += report.notes
+    for note in (*found, *hook.notes):
+        p.comment(f"{KEY}: {note}")
+    job.tell()
