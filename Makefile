@@ -3,7 +3,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TASKS := help demo test lint test-unit test-host-python test-webui link-webui webui-for-tests screenshots train-tiny \
-	check-world bench-quality sweep bench-speed bench-page bench-webui
+	check-world bench-quality sweep bench-speed bench-page bench-webui compatibility
 
 .PHONY: $(TASKS)
 $(TASKS):

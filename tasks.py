@@ -124,6 +124,11 @@ TASKS = {
     "bench-page": Task(
         "what does the panel cost the page? out/bench/page.json", TESTS, (Command("-m bench.page_speed"),)
     ),
+    "compatibility": Task(
+        "what composes with what in the real WebUI? an hour; docs/compatibility.md",
+        TESTS,
+        (Command("-m bench.compatibility", variables=ONE_THREAD),),
+    ),
     "bench-webui": Task(
         "do 20 of the benchmark's cases get the same verdict through the real WebUI? out/bench/webui.json",
         TESTS,

@@ -13,6 +13,7 @@ from modules import errors
 
 from clora_ext.errors import CLoRAError, HostError
 from clora_ext.hosts.webui.drive.host_rows import take_loras
+from clora_ext.hosts.webui.drive.loaded_model import LoadedModel
 from clora_ext.hosts.webui.drive.sampling_pass import in_hires_pass
 from clora_ext.hosts.webui.drive.source import WebUISource
 from clora_ext.hosts.webui.job import LAST_JOB, Job, bound_passes
@@ -90,7 +91,7 @@ def activated(p: Any) -> None:
     with _deferring_errors(job):
         if not in_hires_pass(p):
             job.bound = False
-            job.passes = bound_passes(p, job.request)
+            job.passes, job.kind = bound_passes(p, job.request), LoadedModel.now().kind
             job.bound = True
         if job.passes:
             take_loras(job.current.host, job.current.prepared)

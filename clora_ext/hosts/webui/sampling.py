@@ -13,6 +13,7 @@ from clora_ext.errors import HostError
 from clora_ext.hosts.webui.drive import networks
 from clora_ext.hosts.webui.drive.conditions import Schedules
 from clora_ext.hosts.webui.drive.denoiser import DenoiserHook
+from clora_ext.hosts.webui.drive.loaded_model import LoadedModel
 from clora_ext.hosts.webui.drive.obstacles import adapted
 from clora_ext.hosts.webui.drive.samplers import MASKS_ONLY, traits_of
 from clora_ext.hosts.webui.drive.sampling_pass import enlarged
@@ -65,7 +66,11 @@ def composing_launch(p: Any, job: Job, launch: Function) -> Function:
 @contextmanager
 def _pass_running(p: Any, job: Job, steps: int) -> Generator[None, None, None]:
     """A pass that is sampled inside composes; hooks and LoRAs are as before afterwards, whatever happened."""
-    own = job.current
+    own, model = job.current, LoadedModel.now()
+    if model.kind != job.kind:  # hires. fix with another checkpoint
+        p.comment(f"{KEY}: {model.draws_alone}")
+        yield
+        return
     settings, notes = adapted(own.prepared.settings, own.host.sampling)
     prepared = replace(own.prepared, settings=settings)
     masks = enlarged(p, job.masks) if own.host.sampling.hires and not settings.hires_updates else []

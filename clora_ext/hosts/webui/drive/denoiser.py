@@ -169,12 +169,12 @@ class DenoiserHook:
         if run is None:
             return
         if self._model.kind != before.kind:
-            self.notes.append(f"the model changed to {self._model.name}, which draws on by itself")
+            self.notes.append(self._model.draws_alone)
             return
         try:
             self._open(run.composition.found_masks)
         except CLoRAError as error:
-            self.notes.append(f"the model changed to {self._model.name}, which draws on by itself: {error.message}")
+            self.notes.append(f"{self._model.draws_alone}: {error.message}")
 
 
 def _guarded(action: Callable[[Any], None], params: Any) -> None:

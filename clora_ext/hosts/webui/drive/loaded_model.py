@@ -22,3 +22,8 @@ class LoadedModel:
         """What is loaded now."""
         model = shared.sd_model
         return cls(model.model.diffusion_model, model.sd_checkpoint_info.name_for_extra, loaded_kind(model))
+
+    @property
+    def draws_alone(self) -> str:
+        """What is said where the host has changed to a model that can not be composed on."""
+        return f"the model changed to {self.name}, which draws on by itself"

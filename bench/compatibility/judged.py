@@ -1,0 +1,99 @@
+"""Two personal subjects by the tiny world in the real WebUI, judged: by every sampler and in every pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from tests.webui.server import Result, WebUI
+from tiny_world.judge import Judge, verdict
+
+PROMPT = "a vako cat <lora:tuxcat:1> and a pleko dog <lora:browndog:1> in the grass"
+WANTED = ("tuxcat", "browndog")
+JOB: Mapping[str, Any] = {"prompt": PROMPT, "width": 128, "height": 128, "steps": 20, "cfg_scale": 4.0}
+COMPOSED = {"alwayson_scripts": {"CLoRA": {"args": [{}]}}}
+SEEDS = (1, 2, 3, 4)
+HIRES = {"sampler_name": "DPM++ 2M", "enable_hr": True, "hr_scale": 1.5}
+FEWER_STEPS = {"LCM": {"steps": 8, "cfg_scale": 1.5}, "DPM adaptive": {"steps": 10}}
+"""What is drawn otherwise where a sampler asks for it."""
+FILLS = ("fill", "original", "latent noise", "latent nothing")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to draw; ``strength`` is set where the picture is made from one that was drawn plain."""
+
+    name: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    from_image: bool = False
+    mask: Image.Image | None = None
+    wanted: tuple[str, ...] = WANTED
+
+
+def by_sampler(names: list[str]) -> Iterator[Case]:
+    for name in names:
+        yield Case(name, {"sampler_name": name, **FEWER_STEPS.get(name, {})})
+
+
+def by_pass() -> Iterator[Case]:
+    for upscaler in ("Latent", "Lanczos", "Nearest"):
+        for strength in (0.3, 0.5, 0.7):
+            pay = {**HIRES, "hr_upscaler": upscaler, "denoising_strength": strength}
+            yield Case(f"hires. fix, {upscaler}, strength {strength}", pay)
+    for sampler in ("DPM++ 2M", "DDIM"):
+        for strength in (0.3, 0.5, 0.75, 1.0):
+            pay = {"sampler_name": sampler, "denoising_strength": strength}
+            yield Case(f"img2img, {sampler}, strength {strength}", pay, from_image=True)
+        yield from _inpainting(sampler)
+
+
+def _inpainting(sampler: str) -> Iterator[Case]:
+    """The left half, where the cat is, is drawn anew."""
+    half = Image.new("L", (128, 128))
+    ImageDraw.Draw(half).rectangle((0, 0, 63, 127), fill=255)
+    for number, fill in enumerate(FILLS):
+        for only in (False, True):
+            pay = {"sampler_name": sampler, "denoising_strength": 0.85, "inpainting_fill": number}
+            pay |= {"inpaint_full_res": only, "inpaint_full_res_padding": 16}
+            area = "only masked" if only else "whole picture"
+            yield Case(f"inpainting, {sampler}, {fill}, {area}", pay, from_image=True, mask=half)
+
+
+class Judged:
+    """Draws cases and counts the pictures that have both subjects, each once, and no third thing of their classes."""
+
+    def __init__(self, host: WebUI) -> None:
+        self.host = host
+        self.judge = Judge.load()
+        self._starts: dict[int, Image.Image] = {}
+
+    def right(self, case: Case) -> tuple[int, list[Image.Image]]:
+        """How many of the seeds, and the pictures."""
+        pictures = [self._draw(case, seed).images[0] for seed in SEEDS]
+        verdicts = [verdict(self.judge.find(_small(picture)), list(case.wanted)) for picture in pictures]
+        return sum(each.right for each in verdicts), pictures
+
+    def method(self) -> str:
+        """With which the last job was composed."""
+        told = self.host.get("/clora/v1/last").json()
+        return str(told["batches"][0]["settings"]["method"])
+
+    def _draw(self, case: Case, seed: int) -> Result:
+        job = {**JOB, "seed": seed, "scheduler": "Automatic", **case.payload, **COMPOSED}
+        if not case.from_image:
+            return self.host.txt2img(**job)
+        return self.host.img2img(self._start(seed), case.mask, **job)
+
+    def _start(self, seed: int) -> Image.Image:
+        """A picture that has both subjects, composed; what is made from it is composed again."""
+        if seed not in self._starts:
+            self._starts[seed] = self._draw(Case("start", {"sampler_name": "DDIM"}), seed + 100).images[0]
+        return self._starts[seed]
+
+
+def _small(picture: Image.Image) -> Image.Image:
+    """The judge knows pictures of 128 pixels."""
+    return picture if picture.size == (128, 128) else picture.resize((128, 128), Image.Resampling.LANCZOS)

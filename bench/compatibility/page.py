@@ -1,0 +1,86 @@
+"""docs/compatibility.md, from measured lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Lines = Mapping[str, Mapping[str, Any]]
+LEAST = 3
+"""Of four seeds, how many have to be right."""
+HEAD = """# What composes with what
+
+Written by `python tasks.py compatibility`, which tries all of it in AUTOMATIC1111 WebUI 1.10.1 on a CPU.
+
+"""
+EXACT = """## Kinds of models and samplers
+
+Random models of full structure and tiny size. In each cell three checks: LoRAs of weight 0 are WebUI's own picture
+(profiles `balanced`, `fast` and `authors`), an update of size 0 is masks, and a switch that never switches is WebUI's
+picture with that LoRA. The number is the largest difference found, of 255: 1 is the order in which a CPU sums.
+
+"""
+JUDGED = """
+## Pictures
+
+Two personal subjects of the tiny world (Stable Diffusion 1's structure; see its
+[model card](../tiny_world/MODEL_CARD.md)), profile `balanced`, seeds 1 to 4. Right is a picture with exactly both
+subjects, as its judge sees it. Four seeds show what is broken, not how good it is; [quality.md](quality.md) has that.
+
+"""
+
+
+def write_page(lines: Lines, path: Path) -> bool:
+    """Write the page; gives whether all is exact and right."""
+    exact = {key: line for key, line in lines.items() if key.startswith("exact|")}
+    text = HEAD + EXACT + _exact_table(exact) + _schedules(exact) + JUDGED
+    text += _judged_table(lines, "sampler") + "\n" + _judged_table(lines, "pass")
+    path.write_text(text, encoding="utf-8")
+    good = all(line.get("largest", 255) <= 1 for line in exact.values())
+    return good and all(line["right"] >= LEAST for line in lines.values() if "right" in line)
+
+
+def _parts(key: str) -> list[str]:
+    return key.split("|")[1:]
+
+
+def _exact_table(lines: Lines) -> str:
+    cells = {
+        (model, sampler): line for (model, sampler, scheduler), line in _by_parts(lines) if scheduler == "Automatic"
+    }
+    models = list(dict.fromkeys(model for model, _ in cells))
+    samplers = list(dict.fromkeys(sampler for _, sampler in cells))
+    rows = [[sampler, *(_cell(cells.get((model, sampler))) for model in models)] for sampler in samplers]
+    return _table(["", *(model.removeprefix("tiny-") for model in models)], rows)
+
+
+def _by_parts(lines: Lines) -> list[tuple[tuple[str, str, str], Mapping[str, Any]]]:
+    found = []
+    for key, line in lines.items():
+        model, sampler, scheduler = _parts(key)
+        found.append(((model, sampler, scheduler), line))
+    return found
+
+
+def _cell(line: Mapping[str, Any] | None) -> str:
+    if line is None:
+        return ""
+    return "error" if "error" in line else str(line["largest"])
+
+
+def _schedules(lines: Lines) -> str:
+    tried = [(scheduler, line) for (_, _, scheduler), line in _by_parts(lines) if scheduler != "Automatic"]
+    told = ", ".join(f"{name} {_cell(line)}" for name, line in tried)
+    return f"\nThe same for every schedule, DPM++ 2M on SDXL: {told}.\n"
+
+
+def _judged_table(lines: Lines, kind: str) -> str:
+    chosen = {key: line for key, line in lines.items() if key.startswith(f"{kind}|")}
+    rows = [[_parts(key)[0], line["method"], f"{line['right']} of {line['of']}"] for key, line in chosen.items()]
+    return _table([kind, "composed by", "right"], rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
