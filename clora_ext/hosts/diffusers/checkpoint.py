@@ -133,12 +133,12 @@ def _unet(
     converted = convert_ldm_unet_checkpoint(dict(own), config)
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(config)
-    unet.load_state_dict(converted, assign=True)
+    unet.load_state_dict({name: tensor.to(dtype) for name, tensor in converted.items()}, assign=True)
     names = {id(tensor): _layer(name) for name, tensor in converted.items()}
     layers = {
         _layer(name.removeprefix(UNET_PREFIX)): names[id(tensor)] for name, tensor in own.items() if id(tensor) in names
     }
-    return unet.to(dtype), layers
+    return unet, layers
 
 
 def _layer(parameter: str) -> str:
