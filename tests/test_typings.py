@@ -71,7 +71,9 @@ def objects() -> dict[str, Any]:
     diffusers = pytest.importorskip("diffusers", reason="WebUI's Python has no embedded host")
     transformers = pytest.importorskip("transformers")
     tokenizer = transformers.CLIPTokenizerFast.from_pretrained(TOKENIZER, local_files_only=True)
-    return {"CLIPTokenizerFast": tokenizer, "DDIMScheduler": diffusers.DDIMScheduler()}
+    schedulers = ("DDIM", "DPMSolverMultistep", "EulerDiscrete", "EulerAncestralDiscrete")
+    made = {f"{name}Scheduler": getattr(diffusers, f"{name}Scheduler")() for name in schedulers}
+    return {"CLIPTokenizerFast": tokenizer, **made}
 
 
 @pytest.mark.parametrize("stub", STUBS, ids=lambda stub: stub.name)

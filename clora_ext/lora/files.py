@@ -17,6 +17,10 @@ TEXT_ENCODERS: Mapping[int, tuple[str, ...]] = {1: ("lora_te_",), 2: ("lora_te1_
 """kohya's key prefixes of the text encoders' layers, by how many encoders a model has."""
 
 
+_TEXT = "lora_te"
+_READS_TEXT = "attn2_to_k.lora_down.weight"
+
+
 @dataclass(frozen=True, slots=True)
 class LoraFile:
     """Tensors and metadata of one file."""
@@ -29,6 +33,12 @@ class LoraFile:
     def trigger(self) -> str:
         """The phrase that calls the concept up, as the file's own metadata has it; empty if it does not say."""
         return self.metadata.get("modelspec.trigger_phrase", "")
+
+    @property
+    def text_width(self) -> int | None:
+        """How wide the texts are that its cross-attention reads, by which kinds of models differ; None without any."""
+        widths = (tensor.shape[1] for key, tensor in self.tensors.items() if key.endswith(_READS_TEXT))
+        return next(widths, None)
 
 
 def read_lora(path: Path) -> LoraFile:
@@ -44,28 +54,46 @@ def read_lora(path: Path) -> LoraFile:
     return LoraFile(path.stem, tensors, metadata)
 
 
-def unet_deltas(file: LoraFile, unet: nn.Module, multiplier: float) -> dict[nn.Module, Delta]:
+def unet_deltas(
+    file: LoraFile, unet: nn.Module, multiplier: float, other_names: Mapping[str, str] | None = None
+) -> dict[nn.Module, Delta]:
     """The file's changes of the UNet's layers, with alpha / rank and ``multiplier`` as their scale.
 
-    Linear and convolution LoRAs (with or without a Tucker core ``lora_mid``) are known here; other kinds, and layers
-    that the model does not have, raise ``LoraError``.
+    Layers are named as in ``unet``, or by ``other_names`` of them, which say what a layer is called there. Linear and
+    convolution LoRAs (with or without a Tucker core ``lora_mid``) are known here; other kinds, and layers that the
+    model does not have, raise ``LoraError``.
     """
-    return _deltas(file, UNET, unet, multiplier)
+    if not any(key.startswith((UNET, _TEXT)) for key in file.tensors):
+        raise LoraError(_foreign(file), field="lora")
+    own = dict(unet.named_modules())
+    named = own | {other: own[name] for other, name in (other_names or {}).items()}
+    return _deltas(file, _keyed(UNET, named), UNET, multiplier)
+
+
+def _foreign(file: LoraFile) -> str:
+    first = next(iter(file.tensors), "nothing")
+    return f"LoRA {file.name} has no layer named as kohya's trainer names them ({first}); convert it to that format."
 
 
 def text_deltas(file: LoraFile, encoders: Sequence[nn.Module], multiplier: float) -> dict[nn.Module, Delta]:
     """The same for the layers of the text encoders, first to last."""
+    prefixes = TEXT_ENCODERS[len(encoders)]
+    strange = [key for key in file.tensors if key.startswith(_TEXT) and not key.startswith(prefixes)]
+    if strange:
+        msg = f"LoRA {file.name} does not fit this model: it was made for other text encoders ({strange[0]})."
+        raise LoraError(msg, field="lora")
     found: dict[nn.Module, Delta] = {}
-    for prefix, encoder in zip(TEXT_ENCODERS[len(encoders)], encoders, strict=True):
+    for prefix, encoder in zip(prefixes, encoders, strict=True):
         inner = "" if hasattr(encoder, "text_model") else "text_model_"  # flattened in transformers 5.6
-        found |= _deltas(file, prefix, encoder, multiplier, inner)
+        found |= _deltas(file, _keyed(prefix + inner, dict(encoder.named_modules())), prefix, multiplier)
     return found
 
 
-def _deltas(
-    file: LoraFile, prefix: str, model: nn.Module, multiplier: float, inner: str = ""
-) -> dict[nn.Module, Delta]:
-    layers = {prefix + inner + name.replace(".", "_"): layer for name, layer in model.named_modules()}
+def _keyed(prefix: str, layers: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    return {prefix + name.replace(".", "_"): layer for name, layer in layers.items()}
+
+
+def _deltas(file: LoraFile, layers: Mapping[str, nn.Module], prefix: str, multiplier: float) -> dict[nn.Module, Delta]:
     groups = _by_layer(file, prefix)
     unknown = [layer for layer in groups if layer not in layers]
     if unknown:

@@ -1,6 +1,7 @@
 """The embedded host on the tiny world: what it draws, what it says, what it refuses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from clora_ext.hosts.diffusers.checkpoint import Model, load
 from clora_ext.hosts.diffusers.cli import main
 from clora_ext.hosts.diffusers.host import EmbeddedDenoiser, EncodedTexts
 from clora_ext.hosts.diffusers.library import Library
-from clora_ext.hosts.diffusers.pipeline import Picture, generate, timesteps
+from clora_ext.hosts.diffusers.pipeline import Picture, generate
+from clora_ext.hosts.diffusers.samplers import timesteps
 from clora_ext.prompt import Binding
 from clora_ext.settings.infotext import from_infotext, to_infotext
 from clora_ext.settings.profiles import build_settings
@@ -85,9 +87,10 @@ def test_one_lora_and_none_are_the_merge(model: Model, library: Library):
 def test_merge_equals_loras_merged_into_the_weights(model: Model, library: Library):
     """The rows' deltas against weights that were really merged, UNet and text encoder."""
     files = {name: library.paths[name] for name in ("tuxcat", "browndog")}
-    obvious = ObviousModel(model.unet, model.text_encoder, model.vae, model.tokenizer, model.alphas_cumprod)
+    (own,) = model.text_encoders
+    obvious = ObviousModel(model.unet, own.network, model.vae, model.tokenizer, model.alphas_cumprod)
     encoder, unet = with_loras(obvious, [LoraUse("tuxcat", 0.7), LoraUse("browndog", 0.9)], files)
-    merged = Model(unet, model.vae, encoder, model.tokenizer, model.alphas_cumprod)
+    merged = replace(model, unet=unet, text_encoders=(replace(own, network=encoder),))
     words = "a vako cat and a pleko dog in the grass"
     expected = generate(merged, library, Picture(words, **SMALL)).images[0]
     prompt = words.replace("cat", "cat<lora:tuxcat:0.7>").replace("dog", "dog<lora:browndog:0.9>")

@@ -83,3 +83,34 @@ def test_files_that_do_not_fit_are_refused_by_name(tmp_path: Path):
     path = _write(tmp_path, {"lora_unet_mid_block_to_q.hada_w1_a": torch.zeros(1, 2)})
     with pytest.raises(LoraError, match="hada_w1_a"):
         unet_deltas(read_lora(path), Small(), 1.0)
+
+
+def test_layers_may_have_other_names(tmp_path: Path):
+    """sgm's in a file for SDXL, say."""
+    parts = {"lora_down.weight": torch.ones(1, 6), "lora_up.weight": torch.ones(8, 1)}
+    path = _write(tmp_path, {f"lora_unet_middle_block_1_to_q.{name}": part for name, part in parts.items()})
+    model, file = Small(), read_lora(path)
+    (layer,) = unet_deltas(file, model, 1.0, {"middle_block.1.to_q": "mid_block.to_q"})
+    assert layer is model.mid_block["to_q"]
+    with pytest.raises(LoraError, match="1 of 1 layers are not in it"):
+        unet_deltas(file, model, 1.0)
+
+
+def test_a_file_that_is_not_named_as_kohyas_is_refused(tmp_path: Path):
+    path = _write(tmp_path, {"unet.mid_block.to_q.lora_A.weight": torch.zeros(1, 6)})
+    with pytest.raises(LoraError, match=r"no layer named as kohya's trainer names them \(unet.mid_block.to_q"):
+        unet_deltas(read_lora(path), Small(), 1.0)
+
+
+def test_a_file_for_other_text_encoders_is_refused(tmp_path: Path):
+    encoder = nn.ModuleDict({"encoder": nn.ModuleDict({"fc1": nn.Linear(4, 4)})})
+    for prefix, encoders in (("lora_te", [encoder] * 2), ("lora_te2", [encoder])):
+        path = _write(tmp_path, {f"{prefix}_text_model_encoder_fc1.lora_down.weight": torch.zeros(1, 4)})
+        with pytest.raises(LoraError, match="made for other text encoders"):
+            text_deltas(read_lora(path), encoders, 1.0)
+
+
+@pytest.mark.parametrize(("layer", "width"), [("attn2_to_k", 768), ("attn1_to_k", None)])
+def test_a_file_tells_the_width_of_the_texts_that_it_reads(tmp_path: Path, layer: str, width: int | None):
+    path = _write(tmp_path, {f"lora_unet_mid_block_{layer}.lora_down.weight": torch.zeros(2, 768)})
+    assert read_lora(path).text_width == width

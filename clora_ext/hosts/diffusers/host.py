@@ -11,15 +11,18 @@ from clora_ext.batch.conditions import Condition
 from clora_ext.batch.context import Forward, ForwardContext
 from clora_ext.batch.plan import Columns
 from clora_ext.batch.rows import BranchLoras, Half, Row
+from clora_ext.core.maps import Grid
 from clora_ext.engine import device
 from clora_ext.engine.branches import ActiveLora, Branches
 from clora_ext.engine.port import TextForms
 from clora_ext.engine.report import StepReport
+from clora_ext.errors import LoraError
 from clora_ext.hosts.diffusers import texts
+from clora_ext.hosts.diffusers.architecture import Family, told_by_width
 from clora_ext.hosts.diffusers.checkpoint import Model
 from clora_ext.hosts.diffusers.library import Library
 from clora_ext.lora.deltas import Delta
-from clora_ext.lora.files import text_deltas, unet_deltas
+from clora_ext.lora.files import LoraFile, text_deltas, unet_deltas
 from clora_ext.lora.routing import Deltas, counting_calls, layer_deltas, loras_on_rows
 from clora_ext.prompt import LoraFacts, Span
 
@@ -39,16 +42,25 @@ class EncodedTexts:
 
 
 class EmbeddedHost:
-    """Meets ``engine.port.Host`` for pictures with one prompt; ``on_step`` is told of every step that is over."""
+    """Meets ``engine.port.Host`` for pictures with one prompt and one ``size``, (height, width) in pixels.
+
+    ``on_step`` is told of every step that is over.
+    """
 
     adds_everywhere = False
 
     def __init__(
-        self, model: Model, library: Library, negative: str, on_step: Callable[[StepReport], None] | None = None
+        self,
+        model: Model,
+        library: Library,
+        negative: str,
+        size: Grid,
+        on_step: Callable[[StepReport], None] | None = None,
     ) -> None:
         self.model = model
         self.library = library
         self.negative = negative
+        self.size = size
         self._on_step = on_step
         self._tokens = cache(lambda text: texts.tokenize(model, text))
 
@@ -75,7 +87,7 @@ class EmbeddedHost:
         return self._tokens(text).columns(spans)
 
     def encode(self, branches: Sequence[Branches]) -> EncodedTexts:
-        """All branches and halves of the one prompt, in one call of the text encoder."""
+        """All branches and halves of the one prompt, in one call of each text encoder."""
         own = branches[0]
         keys = [(branch, half) for branch in own.texts for half in Half]
         tokens = [self._tokens(own.texts[branch] if half is Half.COND else self.negative) for branch, half in keys]
@@ -84,24 +96,49 @@ class EmbeddedHost:
             rows.extend([Row(0, *key)] * len(text.ids))
         active = {branch: [lora.key for lora in loras] for branch, loras in own.text_loras.items()}
         context = ForwardContext(BranchLoras(active))
-        encoder = self.model.text_encoder
         layers = layer_deltas(self._text_deltas(own), self.device, self.model.dtype)
-        with counting_calls(encoder, context), loras_on_rows(layers, context), context.running(Forward(tuple(rows))):
-            encoded = texts.encode_tokens(self.model, tokens)
-        return EncodedTexts({key: Condition(found) for key, found in zip(keys, encoded, strict=True)})
+        parts: list[list[texts.TextVectors]] = []
+        for encoder in self.model.text_encoders:
+            with (
+                counting_calls(encoder.network, context),
+                loras_on_rows(layers, context),
+                context.running(Forward(tuple(rows))),
+            ):
+                parts.append(texts.encode_tokens(encoder, tokens))
+        encoded = [texts.side_by_side(each) for each in zip(*parts, strict=True)]
+        return EncodedTexts({key: self._condition(key, text) for key, text in zip(keys, encoded, strict=True)})
+
+    def _condition(self, key: Key, text: texts.TextVectors) -> Condition:
+        """What the UNet is given; for SDXL, an empty negative prompt is all zeros and sizes are without a crop."""
+        if self.model.family is not Family.SDXL:
+            return Condition(text.tokens)
+        sizes = torch.tensor([*self.size, 0, 0, *self.size], dtype=torch.float32, device=self.device)
+        share = 0.0 if key[1] is Half.UNCOND and not self.negative else 1.0
+        pooled = None if text.pooled is None else text.pooled * share
+        return Condition(text.tokens * share, pooled, sizes)
+
+    def _file(self, name: str) -> LoraFile:
+        """The LoRA's file. Raises ``LoraError`` for one that was made for another kind of model."""
+        file, width = self.library.file(name), self.model.unet.config.cross_attention_dim
+        if file.text_width not in (None, width):
+            names = told_by_width(file.text_width), told_by_width(width)
+            msg = f"LoRA {name} was made for {names[0]}, this checkpoint is {names[1]}: choose a LoRA of its kind."
+            raise LoraError(msg, field="lora")
+        return file
 
     def _text_deltas(self, branches: Branches) -> Deltas:
+        networks = [encoder.network for encoder in self.model.text_encoders]
         found: dict[str, Mapping[nn.Module, Delta]] = {}
         for loras in branches.text_loras.values():
             for lora in loras:
                 if lora.key not in found:
-                    file = self.library.file(lora.name)
-                    found[lora.key] = text_deltas(file, [self.model.text_encoder], lora.te)
+                    found[lora.key] = text_deltas(self._file(lora.name), networks, lora.te)
         return found
 
     def deltas(self, loras: Sequence[ActiveLora]) -> Deltas:
         """From the LoRAs' files."""
-        return {lora.key: unet_deltas(self.library.file(lora.name), self.unet, lora.unet) for lora in loras}
+        names = self.model.unet_names
+        return {lora.key: unet_deltas(self._file(lora.name), self.unet, lora.unet, names) for lora in loras}
 
     def check_interrupt(self) -> None:
         """Nothing to ask: Python raises KeyboardInterrupt by itself."""
@@ -117,9 +154,9 @@ class EmbeddedHost:
 
 
 class EmbeddedDenoiser:
-    """Meets ``engine.port.Denoiser`` at one timestep; predicts the noise."""
+    """Meets ``engine.port.Denoiser`` at one timestep; predicts what the UNet does, noise or velocity."""
 
-    def __init__(self, model: Model, encoded: EncodedTexts, timestep: int) -> None:
+    def __init__(self, model: Model, encoded: EncodedTexts, timestep: float) -> None:
         self.model = model
         self.encoded = encoded
         self.timestep = timestep
@@ -130,7 +167,12 @@ class EmbeddedDenoiser:
         return [found[row] for row in rows]
 
     def predict(self, latent: Tensor, rows: Sequence[Row], condition: Condition) -> Tensor:
-        """The predicted noise of every row."""
+        """The UNet's output of every row."""
         samples = latent[[row.image for row in rows]].to(self.model.dtype)
-        found: Tensor = self.model.unet(samples, self.timestep, encoder_hidden_states=condition.tokens).sample
-        return found.to(latent.dtype)
+        added: dict[str, Tensor] = {}
+        if condition.pooled is not None and condition.sizes is not None:
+            added = {"text_embeds": condition.pooled, "time_ids": condition.sizes}
+        output = self.model.unet(
+            samples, self.timestep, encoder_hidden_states=condition.tokens, added_cond_kwargs=added or None
+        )
+        return output.sample.to(latent.dtype)

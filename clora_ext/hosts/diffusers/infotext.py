@@ -7,16 +7,18 @@ from clora_ext.settings.infotext import to_infotext
 from clora_ext.settings.request import JobRequest
 
 
-def infotext(picture: Picture, seed: int, model: str, request: JobRequest) -> str:
+def infotext(picture: Picture, seed: int, model: str, request: JobRequest, *, zero_terminal_snr: bool = False) -> str:
     """WebUI's format (modules/infotext_utils.py): prompt, negative prompt, then ``key: value`` pairs."""
+    noise = {"Noise Schedule": "Zero Terminal SNR"} if zero_terminal_snr else {}
     pairs = {
         "Steps": str(picture.steps),
-        "Sampler": "DDIM",
+        "Sampler": picture.sampler,
         "Schedule type": "Automatic",
         "CFG scale": f"{picture.cfg_scale:g}",
         "Seed": str(seed),
         "Size": f"{picture.width}x{picture.height}",
         "Model": model,
+        **noise,
         **to_infotext(request),
     }
     negative = f"\nNegative prompt: {picture.negative}" if picture.negative else ""

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from transformers.models.clip.modeling_clip import CLIPTextModelOutput
 
 from clora_ext.batch.plan import Columns
 from clora_ext.errors import PromptError
 from clora_ext.hosts.diffusers.checkpoint import Model
+from clora_ext.hosts.diffusers.encoders import TextEncoder
 
 _CHUNK = 75
 """Tokens of text per chunk; each has a start and an end token of its own around them."""
@@ -29,6 +31,12 @@ class Tokens:
             msg = "A subject's words have no token of their own in the prompt; choose other words."
             raise PromptError(msg, field="subject")
         return found
+
+    def padded(self, padding: int) -> Tensor:
+        """The ids with ``padding`` behind the first end token of each chunk."""
+        ends = self.ids == self.ids[:, -1:]
+        behind = ends.cumsum(dim=1) > 1
+        return self.ids.masked_fill(behind, padding)
 
 
 def _column(place: int) -> int:
@@ -53,10 +61,30 @@ def tokenize(model: Model, text: str) -> Tokens:
     return Tokens(torch.tensor(chunks, device=model.device), tuple(map(tuple, coded["offset_mapping"])))
 
 
-def encode_tokens(model: Model, texts: Sequence[Tokens]) -> list[Tensor]:
-    """The tokens' vectors [77 * chunks, width] of ``texts``, in one call of the text encoder, all chunks in order."""
-    ids = torch.cat([text.ids for text in texts])
+@dataclass(frozen=True, slots=True)
+class TextVectors:
+    """A text's vectors [77 * chunks, width], and that of the whole text [width] where the encoder makes one."""
+
+    tokens: Tensor
+    pooled: Tensor | None
+
+
+def encode_tokens(encoder: TextEncoder, texts: Sequence[Tokens]) -> list[TextVectors]:
+    """What one text encoder makes of ``texts``, in one call, all chunks in order; the pooled vector is the first's."""
+    ids = torch.cat([text.padded(encoder.padding) for text in texts])
     with torch.no_grad():
-        states = model.text_encoder(input_ids=ids).last_hidden_state
-    parts = states.split([len(text.ids) for text in texts])
-    return [part.flatten(0, 1) for part in parts]
+        output = encoder.network(input_ids=ids, output_hidden_states=encoder.penultimate)
+    layers = output.hidden_states
+    states = output.last_hidden_state if layers is None else layers[-2]
+    chunks = [len(text.ids) for text in texts]
+    tokens = [part.flatten(0, 1) for part in states.split(chunks)]
+    if not isinstance(output, CLIPTextModelOutput):
+        return [TextVectors(part, None) for part in tokens]
+    pooled = [part[0] for part in output.text_embeds.split(chunks)]
+    return [TextVectors(*parts) for parts in zip(tokens, pooled, strict=True)]
+
+
+def side_by_side(parts: Sequence[TextVectors]) -> TextVectors:
+    """One text by all text encoders: vectors side by side."""
+    pooled = [part.pooled for part in parts if part.pooled is not None]
+    return TextVectors(torch.cat([part.tokens for part in parts], dim=-1), pooled[0] if pooled else None)

@@ -11,8 +11,18 @@ class UNet2DConditionModel(nn.Module, ConfigMixin, FromOriginalModelMixin):
     conv_in: nn.Conv2d
 
     def __call__(
-        self, sample: Tensor, timestep: Tensor | float, encoder_hidden_states: Tensor
+        self,
+        sample: Tensor,
+        timestep: Tensor | float,
+        encoder_hidden_states: Tensor,
+        *,
+        added_cond_kwargs: dict[str, Tensor] | None = None,
     ) -> UNet2DConditionOutput: ...
     def forward(
-        self, sample: Tensor, timestep: Tensor | float, encoder_hidden_states: Tensor
+        self,
+        sample: Tensor,
+        timestep: Tensor | float,
+        encoder_hidden_states: Tensor,
+        *,
+        added_cond_kwargs: dict[str, Tensor] | None = None,
     ) -> UNet2DConditionOutput: ...

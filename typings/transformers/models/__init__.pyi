@@ -1,0 +1,1 @@
+# The tools' transformers: transformers/models/__init__.py

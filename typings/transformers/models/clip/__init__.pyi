@@ -1,0 +1,1 @@
+# The tools' transformers: transformers/models/clip/__init__.py
