@@ -4,7 +4,8 @@
 - an update of no size is no update;
 - a switch that never switches is the host's picture with that LoRA: text encoders, pooled text and UNet are right.
 
-Rows that are joined to a batch in another way are summed in another order, which is 1 of 255.
+Rows that are joined to a batch in another way are summed in another order, which is 1 of 255. A random model may blow
+that up: tiny-sdxl-v does in a second pass, by WebUI alone with its halves in one batch or in two.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +66,7 @@ def differences(ask: Ask, model: str) -> dict[str, int]:
     masked = ask(profile="authors", method="masks")
     found["update of size 0"] = largest(ask(profile="authors", step_size=0), masked)
     merged = ask(f"{PROMPT} <lora:{LORAS[model][0]}:1>")
-    found["switch that never switches"] = largest(ask(method="switch", switch_every=1000), merged)
+    found["switch that never switches"] = largest(ask(method="switch", switch_every=100), merged)
     assert masked.sha1 != plain.sha1, "LoRAs change nothing"
     return found
 

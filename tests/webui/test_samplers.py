@@ -1,4 +1,7 @@
-"""Every sampler that the extension accepts: it composes, and the latent update reaches the picture."""
+"""Samplers: they compose, and the latent update reaches the picture, by the sampler's own arithmetic."""
+
+import math
+from itertools import accumulate
 
 import pytest
 
@@ -60,3 +63,42 @@ def test_both_families_of_samplers_see_the_same_latent(webui_probed: WebUI):
     euler, ddim = first["Euler"], first["DDIM"]
     assert euler["losses"] == pytest.approx(ddim["losses"], rel=0.01)
     assert euler["gradient_rms"] == pytest.approx(ddim["gradient_rms"], rel=0.05)
+
+
+UPDATING = (
+    "DPM++ 2M", "DPM++ SDE", "DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 2S a", "DPM++ 3M SDE", "Euler a", "Euler",
+    "LMS", "Heun", "DPM2", "DPM2 a", "DPM fast", "Restart", "DDIM", "DDIM CFG++", "PLMS", "UniPC",
+)  # fmt: skip
+"""All of WebUI's but DPM adaptive, which is composed by masks, and LCM, which replaces the latent at every step."""
+FAR = 0.1
+NUMBER = 2
+"""Which of a run's updates moves the latent: there are earlier predictions by then."""
+
+
+def final_latent(host: WebUI, sampler: str, far: float) -> tuple[float, float]:
+    """Mean of the latent that a job with a constant model ends with, and the noise level of the one known move."""
+    host.post("/probe/constant", {"move_at": NUMBER, "far": far}).raise_for_status()
+    wanted = {"profile": "authors", "count_by": "noise", "update_until": 1000, "step_size": 1}
+    compose(host, wanted, sampler_name=sampler, scheduler="Automatic", steps=9, width=64, height=64, seed=3)
+    moved = [step for step in steps(host) if step["losses"]][NUMBER]
+    return host.get("/probe/latent").json()["mean"], 1.0 - moved["position"] / 100.0
+
+
+@pytest.mark.parametrize("sampler", UPDATING)
+def test_a_move_goes_through_the_samplers_own_arithmetic(webui_probed: WebUI, sampler: str):
+    """With noise that is the same whatever the latent is, a move of z at alpha moves the picture by 1 / alpha of it.
+
+    All solvers agree on that, and one that was told a wrong prediction, now or in its history, does not.
+    """
+    (still, _), (moved, noise) = (final_latent(webui_probed, sampler, far) for far in (0.0, FAR))
+    assert (moved - still) * alpha_at(noise) == pytest.approx(FAR, rel=2e-3)
+
+
+def alpha_at(noise: float) -> float:
+    """How much of the picture is in z, by Stable Diffusion's schedule of noise."""
+    betas = [(0.00085**0.5 + (0.012**0.5 - 0.00085**0.5) * step / 999) ** 2 for step in range(1000)]
+    logarithms = list(accumulate(math.log(1 - beta) for beta in betas))
+    low = int(noise * 999)
+    high = min(low + 1, 999)
+    share = noise * 999 - low
+    return math.exp((logarithms[low] * (1 - share) + logarithms[high] * share) / 2)

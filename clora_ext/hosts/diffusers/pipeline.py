@@ -106,6 +106,7 @@ def _sample(model: Model, run: Run[EncodedTexts], picture: Picture, sampler: Sam
         guided = fused.uncond + (fused.cond - fused.uncond) * picture.cfg_scale
         if move.latent is not z:
             latent = sampler.latent_of(move.latent, call)
+            sampler.tell_move(move.latent - z, call)
         latent = sampler.step(guided, latent, call)
     return latent
 

@@ -126,6 +126,19 @@ class Sampler:
             return 1.0
         return math.sqrt(float(self.scheduler.sigmas[call]) ** 2 + 1.0)
 
+    def tell_move(self, far: Tensor, call: int) -> None:
+        """Move what the next step is made from, beside the latent, along with z, which was moved ``far``.
+
+        DPM++ 2M keeps the denoised latent of the call before. The model's output is held: noise, or velocity.
+        """
+        scheduler = self.scheduler
+        if not isinstance(scheduler, DPMSolverMultistepScheduler):
+            return
+        alpha = 1.0 / math.sqrt(float(scheduler.sigmas[call]) ** 2 + 1.0)
+        follows = alpha if scheduler.config.prediction_type == "v_prediction" else 1.0 / alpha
+        kept = scheduler.model_outputs
+        kept[:] = [None if output is None else output + far * follows for output in kept]
+
     def step(self, predicted: Tensor, latent: Tensor, call: int) -> Tensor:
         """The latent of the next call."""
         timestep = self.scheduler.timesteps[call]

@@ -13,7 +13,7 @@ from clora_ext.errors import HostError
 from clora_ext.hosts.webui.drive import networks
 from clora_ext.hosts.webui.drive.conditions import Schedules
 from clora_ext.hosts.webui.drive.denoiser import DenoiserHook
-from clora_ext.hosts.webui.drive.loaded_model import LoadedModel
+from clora_ext.hosts.webui.drive.loaded_model import LoadedModel, doubts
 from clora_ext.hosts.webui.drive.obstacles import adapted
 from clora_ext.hosts.webui.drive.samplers import MASKS_ONLY, traits_of
 from clora_ext.hosts.webui.drive.sampling_pass import enlarged
@@ -72,6 +72,7 @@ def _pass_running(p: Any, job: Job, steps: int) -> Generator[None, None, None]:
         yield
         return
     settings, notes = adapted(own.prepared.settings, own.host.sampling)
+    notes += doubts(own.host.sampling.sampler)
     prepared = replace(own.prepared, settings=settings)
     masks = enlarged(p, job.masks) if own.host.sampling.hires and not settings.hires_updates else []
     traits = traits_of(own.host.sampling.sampler) or MASKS_ONLY

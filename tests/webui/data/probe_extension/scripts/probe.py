@@ -3,6 +3,9 @@
 - `GET /probe/state`: what must be the same before and after any job.
 - `POST /probe/unet {"call": 2, "act": "raise" | "interrupt" | "skip"}`: do it when the UNet is called for the 2nd time.
 - `POST /probe/function {"name": "clora_ext.core.loss.info_nce", "call": 1}`: that function raises at its 1st call.
+- `POST /probe/constant {"move_at": 2, "far": 0.1}`: in the next job the model's prediction is the same whatever it is
+  given, and updates leave the latent alone, but for the one with that number from 0, which moves it by `far`.
+- `GET /probe/latent`: mean and standard deviation of the latent that this job ended with.
 
 What is asked for happens once and then undoes itself.
 """
@@ -12,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import Body, FastAPI
-from modules import script_callbacks, shared
+from modules import script_callbacks, scripts, shared
 
 MESSAGE = "broken on purpose"
 CALLBACKS = ("cfg_denoiser", "cfg_denoised", "cfg_after_cfg")
@@ -71,6 +74,50 @@ def break_function(name: str, call: int) -> None:
     setattr(module, function_name, broken)
 
 
+LATENT: dict[str, float] = {}
+
+
+class ConstantModel(scripts.Script):
+    """Makes the next job's model and updates constant, and keeps the latent that the job ends with."""
+
+    undo: Callable[[], None] | None = None
+
+    def title(self) -> str:
+        return "probe: constant model"
+
+    def show(self, is_img2img: bool) -> object:
+        return scripts.AlwaysVisible
+
+    def post_sample(self, p: Any, ps: Any, *_: Any) -> None:
+        if ConstantModel.undo is not None:
+            ConstantModel.undo()
+            ConstantModel.undo = None
+            LATENT.update(mean=float(ps.samples.mean()), std=float(ps.samples.std()))
+
+
+def make_constant(move_at: int, far: float) -> None:
+    """Until the next job is over: noise that is the same everywhere, and updates that are known."""
+    from clora_ext.core import guidance
+
+    model, own, update = shared.sd_model, shared.sd_model.apply_model, guidance.move_latent
+    done = 0
+
+    def apply_model(x: Any, *args: Any, **kwargs: Any) -> Any:
+        return 0.3 + 0.0 * own(x, *args, **kwargs)
+
+    def move_latent(latent: Any, *_: Any, **__: Any) -> Any:
+        nonlocal done
+        done += 1
+        return latent + (far if done == move_at + 1 else 0.0)
+
+    def undo() -> None:
+        guidance.move_latent = update
+        del model.apply_model
+
+    model.apply_model, guidance.move_latent = apply_model, move_latent
+    ConstantModel.undo = undo
+
+
 def add_routes(_demo: Any, app: FastAPI) -> None:
     """Register the routes."""
 
@@ -85,6 +132,14 @@ def add_routes(_demo: Any, app: FastAPI) -> None:
     @app.post("/probe/function")
     def function(name: str = Body(), call: int = Body()) -> None:
         break_function(name, call)
+
+    @app.post("/probe/constant")
+    def constant(move_at: int = Body(), far: float = Body()) -> None:
+        make_constant(move_at, far)
+
+    @app.get("/probe/latent")
+    def latent() -> dict[str, float]:
+        return LATENT
 
 
 script_callbacks.on_app_started(add_routes)
