@@ -2,13 +2,17 @@
 
 from typing import Literal
 
+from diffusers.configuration_utils import ConfigMixin
 from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from torch import Generator, Tensor
 
-class DPMSolverMultistepScheduler:
+class DPMSolverMultistepScheduler(ConfigMixin):
     alphas_cumprod: Tensor
     init_noise_sigma: float
     timesteps: Tensor
+    sigmas: Tensor
+    # Of the last calls, the latest last; None before the first.
+    model_outputs: list[Tensor | None]
 
     def __init__(
         self,

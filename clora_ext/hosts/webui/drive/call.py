@@ -111,11 +111,16 @@ class DenoiserCall:
         else:
             self.x.add_(self.target - self.seen)
 
-    def move_state(self, x: Tensor, denoised: Tensor) -> None:
-        """The same for a sampler that goes on from what it tells its callback, its ``denoised`` latent included."""
+    def move_solver(self, x: Tensor, denoised: Tensor, earlier: Sequence[Tensor]) -> None:
+        """The same for a solver that goes on from an ``x`` of its own.
+
+        It has made the ``denoised`` latent from the prediction and the latent before, and keeps ``earlier`` ones.
+        """
         far = self.target - self.seen
         x.add_(far)
         denoised.add_(far / self.level.alpha)
+        for each in earlier:
+            each.add_(far * self.level.denoised_follows)
 
     def _joined_texts(self, rows: Sequence[Row]) -> Any:
         """The texts of the host's conditional rows and of ours, of one length."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
-from modules import script_callbacks
+from modules import script_callbacks, sd_samplers_timesteps_impl
 from torch import Tensor
 
 from clora_ext.core.shapes import RegionMasks
@@ -14,7 +14,7 @@ from clora_ext.hosts.webui.drive.call import DenoiserCall
 from clora_ext.hosts.webui.drive.conditions import Schedules
 from clora_ext.hosts.webui.drive.loaded_model import LoadedModel
 from clora_ext.hosts.webui.drive.samplers import MovesBy, SamplerTraits
-from clora_ext.patching import Function, replaced
+from clora_ext.patching import Function, Replacement, replaced
 
 OpenRun = Callable[[Sequence[RegionMasks]], AbstractContextManager[Run[Schedules]]]
 """Composes on the model that is loaded now, with region masks that are locked already; none to find them."""
@@ -64,8 +64,8 @@ class DenoiserHook:
                 register(callback, name="clora")
                 stack.callback(script_callbacks.remove_callbacks_for_function, callback)
             stack.enter_context(replaced(self.sampler.model_wrap_cfg, "forward", self._watch))
-            if self.traits.moves_by is MovesBy.STATE:
-                stack.enter_context(replaced(self.sampler, "callback_state", self._moving_state))
+            if self.traits.moves_by is MovesBy.SOLVER:
+                stack.enter_context(replaced(sd_samplers_timesteps_impl, "UniPCCFG", self._moving_solver))
             try:
                 yield
             except OurFailure as failure:
@@ -95,17 +95,29 @@ class DenoiserHook:
         return forward
 
     def _moves_later(self) -> bool:
-        """Whether the move of the call that was just made waits for the sampler's callback."""
-        return self.traits.moves_by is MovesBy.STATE and self._call is not None and self._call.point.call > 0
+        """Whether the move of the call that was just made waits for the solver."""
+        return self.traits.moves_by is MovesBy.SOLVER and self._call is not None and self._call.point.call > 0
 
-    def _moving_state(self, original: Function) -> Function:
-        def callback_state(state: Any) -> Any:
+    def _moving_solver(self, make: Function) -> Function:
+        """UniPC's solver, whose every update calls the model on an x that it then makes anew."""
+
+        def made(*args: Any, **kwargs: Any) -> Any:
+            solver = make(*args, **kwargs)
+            Replacement(solver, "multistep_uni_pc_update", self._moving_update)  # gone with the solver
+            return solver
+
+        return made
+
+    def _moving_update(self, update: Function) -> Function:
+        def multistep_uni_pc_update(x: Tensor, earlier: list[Tensor], *args: Any, **kwargs: Any) -> Any:
+            self._call = None
+            found, denoised = update(x, earlier, *args, **kwargs)
             call, self._call = self._call, None
             if call is not None and call.has_moved:
-                call.move_state(state["x"], state["denoised"])
-            return original(state)
+                call.move_solver(found, denoised, earlier)
+            return found, denoised
 
-        return callback_state
+        return multistep_uni_pc_update
 
     # -- the host's callbacks -----------------------------------------------------------------------------------
 

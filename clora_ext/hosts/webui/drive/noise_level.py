@@ -36,9 +36,14 @@ class NoiseLevel:
         A model that predicts the noise holds it: the denoised latent goes all the way, the noise not at all. For v the
         noise is alpha * v + sqrt(1 - alpha^2) * z, and the denoised latent alpha * z - sqrt(1 - alpha^2) * v.
         """
-        if predicts_velocity(self._diffusion):
-            return self.alpha**2 if self.denoises else math.sqrt(1.0 - self.alpha**2)
-        return 1.0 if self.denoises else 0.0
+        if self.denoises:
+            return self.alpha * self.denoised_follows
+        return math.sqrt(1.0 - self.alpha**2) if predicts_velocity(self._diffusion) else 0.0
+
+    @property
+    def denoised_follows(self) -> float:
+        """How far the denoised latent goes for a move of z."""
+        return self.alpha if predicts_velocity(self._diffusion) else 1.0 / self.alpha
 
 
 def _alpha_at(timestep: float, alphas: Tensor) -> float:

@@ -39,7 +39,7 @@ class MovesBy(Enum):
     """How a moved latent reaches the sampler."""
 
     LATENT = "the latent that it gave to the model"
-    STATE = "the latent and the prediction of its callback, which come after the call; at the first call the latent"
+    SOLVER = "the solver's latent and predictions after the call; at the first call the latent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ TRAITS: Mapping[str, SamplerTraits] = {
     "DDIM": SamplerTraits(),
     "DDIM CFG++": SamplerTraits(),
     "PLMS": SamplerTraits(trial_once),
-    "UniPC": SamplerTraits(moves_by=MovesBy.STATE),
+    "UniPC": SamplerTraits(moves_by=MovesBy.SOLVER),
     "LCM": SamplerTraits(),
 }
 """Every sampler of WebUI 1.10.1 by its name, measured on the host (docs/method.md, "Samplers")."""
