@@ -37,6 +37,7 @@ else:
 
         def ui(self, is_img2img: bool) -> list[Any]:
             components, self.infotext_fields = panel.build_panel(_tab(is_img2img), self.page, lifecycle.SOURCE)
+            self.paste_field_names = list(panel.PASTED.values())
             return components
 
         def process(self, p: Any, *args: Any) -> None:

@@ -53,7 +53,8 @@ class Script:
     create_group: bool
     # Pairs of a component and a key of infotexts, or a function of an infotext's values.
     infotext_fields: list[tuple[Component, str | Callable[[dict[str, str]], object]]] | None
-    paste_field_names: list[str] | None
+    # Names of infotext fields, or the functions that read them.
+    paste_field_names: list[str | Callable[[dict[str, str]], Any]] | None
     setup_for_ui_only: bool
     controls: list[Component] | None
 

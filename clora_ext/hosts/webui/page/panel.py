@@ -41,8 +41,7 @@ def build_panel(tab: str, page: Mapping[str, Any], source: PageSource) -> tuple[
     if "prompt" in page:
         _look_at_prompt(tab, page, made, source)
         _do_actions(tab, page, made)
-    pasted = [(made[name], functools.partial(_pasted, name)) for name in PANEL_FIELDS if name != "show_masks"]
-    return [made[name] for name in PANEL_FIELDS], pasted
+    return [made[name] for name in PANEL_FIELDS], [(made[name], read) for name, read in PASTED.items()]
 
 
 # -- components --------------------------------------------------------------------------------------------------------
@@ -183,3 +182,9 @@ def _fields_of(words: tuple[tuple[str, str], ...]) -> dict[str, Any] | None:
     """All fields of an infotext; the host asks for one after the other."""
     found = from_infotext(dict(words))
     return None if found is None else request_to_fields(found)
+
+
+PASTED = {name: functools.partial(_pasted, name) for name in PANEL_FIELDS if name != "show_masks"}
+"""How each field is read from an infotext. By these the host also tells which fields of one tab are those of another,
+when a picture is sent there.
+"""
