@@ -71,7 +71,8 @@ def judged_lines(host: WebUI, pictures: Path) -> Iterator[tuple[str, Measure]]:
         right, found = judged.right(case)
         for seed, picture in enumerate(found, 1):
             picture.save(pictures / f"{case.name.replace(' ', '-').replace(',', '')}-{seed}.png")
-        return {"right": right, "of": len(found), "method": judged.method()}
+        told = {"right": right, "of": len(found), "method": judged.method()}
+        return told | {"plain": judged.plain(case)}
 
     for kind, cases in (("sampler", by_sampler(names_of(host, "samplers"))), ("pass", by_pass())):
         for case in cases:

@@ -11,6 +11,9 @@ from PIL import Image, ImageDraw
 from tests.webui.server import Result, WebUI
 from tiny_world.judge import Judge, verdict
 
+CLASSES = ("cat", "dog")
+PLAIN = "a cat and a dog in the grass"
+"""The same scene without LoRAs: what the model itself makes of a pass."""
 PROMPT = "a vako cat <lora:tuxcat:1> and a pleko dog <lora:browndog:1> in the grass"
 WANTED = ("tuxcat", "browndog")
 JOB: Mapping[str, Any] = {"prompt": PROMPT, "width": 128, "height": 128, "steps": 20, "cfg_scale": 4.0}
@@ -72,17 +75,23 @@ class Judged:
 
     def right(self, case: Case) -> tuple[int, list[Image.Image]]:
         """How many of the seeds, and the pictures."""
-        pictures = [self._draw(case, seed).images[0] for seed in SEEDS]
+        pictures = [self._draw(case, seed, COMPOSED).images[0] for seed in SEEDS]
         verdicts = [verdict(self.judge.find(_small(picture)), list(case.wanted)) for picture in pictures]
         return sum(each.right for each in verdicts), pictures
+
+    def plain(self, case: Case) -> int:
+        """How many of the seeds WebUI draws right by itself, without LoRAs: one thing of each class."""
+        pictures = [self._draw(case, seed, {"prompt": PLAIN}).images[0] for seed in SEEDS]
+        kinds = [sorted(f.kind for f in self.judge.find(_small(picture))) for picture in pictures]
+        return sum([kind for kind in each if kind in CLASSES] == list(CLASSES) for each in kinds)
 
     def method(self) -> str:
         """With which the last job was composed."""
         told = self.host.get("/clora/v1/last").json()
         return str(told["batches"][0]["settings"]["method"])
 
-    def _draw(self, case: Case, seed: int) -> Result:
-        job = {**JOB, "seed": seed, "scheduler": "Automatic", **case.payload, **COMPOSED}
+    def _draw(self, case: Case, seed: int, more: Mapping[str, Any]) -> Result:
+        job = {**JOB, "seed": seed, "scheduler": "Automatic", **case.payload, **more}
         if not case.from_image:
             return self.host.txt2img(**job)
         return self.host.img2img(self._start(seed), case.mask, **job)
@@ -90,7 +99,7 @@ class Judged:
     def _start(self, seed: int) -> Image.Image:
         """A picture that has both subjects, composed; what is made from it is composed again."""
         if seed not in self._starts:
-            self._starts[seed] = self._draw(Case("start", {"sampler_name": "DDIM"}), seed + 100).images[0]
+            self._starts[seed] = self._draw(Case("start", {"sampler_name": "DDIM"}), seed + 100, COMPOSED).images[0]
         return self._starts[seed]
 
 

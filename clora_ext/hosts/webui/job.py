@@ -10,7 +10,7 @@ from clora_ext.core.shapes import RegionMasks
 from clora_ext.engine.prepare import Prepared, TokenPlans, prepare
 from clora_ext.errors import BindingError
 from clora_ext.hosts.webui.drive.host_rows import added_by_host, let_host_draw, take_over
-from clora_ext.hosts.webui.drive.obstacles import require_no_obstacle
+from clora_ext.hosts.webui.drive.obstacles import adapted, require_no_obstacle
 from clora_ext.hosts.webui.drive.port import WebUIHost
 from clora_ext.hosts.webui.drive.sampling_pass import SamplingPass, first_pass, hires_pass, in_hires_pass
 from clora_ext.hosts.webui.page.last_job import JobRecord, LastJob
@@ -26,6 +26,8 @@ class BoundPass:
 
     host: WebUIHost
     prepared: Prepared
+    notes: tuple[str, ...]
+    """What in the settings had to change."""
 
 
 class Job:
@@ -92,7 +94,8 @@ def bound_passes(p: Any, request: JobRequest) -> list[BoundPass]:
 def _bind_pass(sampling: SamplingPass, request: JobRequest) -> BoundPass:
     host = WebUIHost(sampling)
     bindings = [*request.bindings, *added_by_host(sampling.prompts[0], request.bindings)]
-    return BoundPass(host, prepare(sampling.prompts, bindings, request.settings, host))
+    settings, notes = adapted(request.settings, sampling)
+    return BoundPass(host, prepare(sampling.prompts, bindings, settings, host), tuple(notes))
 
 
 def _pass_of(p: Any, job: Job) -> BoundPass:

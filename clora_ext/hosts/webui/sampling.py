@@ -2,7 +2,6 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import replace
 from typing import Any
 
 from modules import shared
@@ -14,7 +13,6 @@ from clora_ext.hosts.webui.drive import networks
 from clora_ext.hosts.webui.drive.conditions import Schedules
 from clora_ext.hosts.webui.drive.denoiser import DenoiserHook
 from clora_ext.hosts.webui.drive.loaded_model import LoadedModel, doubts
-from clora_ext.hosts.webui.drive.obstacles import adapted
 from clora_ext.hosts.webui.drive.samplers import MASKS_ONLY, traits_of
 from clora_ext.hosts.webui.drive.sampling_pass import enlarged
 from clora_ext.hosts.webui.drive.shortcuts import shortcuts_off
@@ -71,9 +69,8 @@ def _pass_running(p: Any, job: Job, steps: int) -> Generator[None, None, None]:
         p.comment(f"{KEY}: {model.draws_alone}")
         yield
         return
-    settings, notes = adapted(own.prepared.settings, own.host.sampling)
-    notes += doubts(own.host.sampling.sampler)
-    prepared = replace(own.prepared, settings=settings)
+    prepared, settings = own.prepared, own.prepared.settings
+    notes = [*own.notes, *doubts(own.host.sampling.sampler)]
     masks = enlarged(p, job.masks) if own.host.sampling.hires and not settings.hires_updates else []
     traits = traits_of(own.host.sampling.sampler) or MASKS_ONLY
 

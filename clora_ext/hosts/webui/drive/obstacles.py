@@ -8,7 +8,7 @@ from modules import sd_unet, shared
 
 from clora_ext.errors import HostError
 from clora_ext.hosts.webui.drive.model_kind import KINDS, loaded_kind
-from clora_ext.hosts.webui.drive.samplers import traits_of
+from clora_ext.hosts.webui.drive.samplers import MASKS_ONLY, SamplerTraits, traits_of
 from clora_ext.hosts.webui.drive.sampling_pass import SamplingPass
 from clora_ext.settings.knobs import Settings
 
@@ -60,18 +60,28 @@ def require_no_obstacle(p: Any) -> None:
 
 
 def adapted(settings: Settings, sampling: SamplingPass) -> tuple[Settings, list[str]]:
-    """The settings of a pass, and notes of what in them had to change: where the latent can not be updated, masks."""
+    """The settings of a pass, and notes of what in them had to change for its sampler.
+
+    Where the latent can not be updated, masks.
+    """
+    traits, notes = traits_of(sampling.sampler) or MASKS_ONLY, []
+    if traits.extrapolates and settings.masked and settings.emphasis > 1.0:
+        settings = replace(settings, emphasis=1.0)
+        notes.append(f"{sampling.sampler} extrapolates, so the LoRA emphasis is 1")
     if settings.method != "clora":
-        return settings, []
+        return settings, notes
     if sampling.hires and not settings.hires_updates:
-        return replace(settings, method="masks"), []
-    traits, name = traits_of(sampling.sampler), sampling.sampler
-    if traits is None:
-        why = f"the sampler {name} is none of WebUI's own"
-    elif not traits.updates:
-        why = f"the sampler {name} goes back and forth in time"
-    elif shared.cmd_opts.lowvram:
-        why = "WebUI runs with --lowvram"
-    else:
-        return settings, []
-    return replace(settings, method="masks"), [f"{why}, so it composes by masks only, without updates of the latent"]
+        return replace(settings, method="masks"), notes
+    why = _why_no_updates(sampling.sampler, traits)
+    if why is None:
+        return settings, notes
+    notes.append(f"{why}, so it composes by masks only, without updates of the latent")
+    return replace(settings, method="masks"), notes
+
+
+def _why_no_updates(sampler: str, traits: SamplerTraits) -> str | None:
+    if traits_of(sampler) is None:
+        return f"the sampler {sampler} is none of WebUI's own"
+    if not traits.updates:
+        return f"the sampler {sampler} goes back and forth in time"
+    return "WebUI runs with --lowvram" if shared.cmd_opts.lowvram else None

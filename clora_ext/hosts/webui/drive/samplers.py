@@ -52,6 +52,11 @@ class SamplerTraits:
     moves_by: MovesBy = MovesBy.LATENT
     history: int = 0
     """How many earlier predictions of the denoised latent the next step is made from: a move has to reach them too."""
+    extrapolates: bool = False
+    """Whether it goes on from a polynomial through four predictions, with factors up to 2.3.
+
+    Guidance that counts a LoRA more than once makes them jump too far from step to step for that.
+    """
 
 
 TWO_CALLS = SamplerTraits(two_calls)
@@ -65,7 +70,7 @@ TRAITS: Mapping[str, SamplerTraits] = {
     "DPM++ 3M SDE": SamplerTraits(history=2),
     "Euler a": SamplerTraits(),
     "Euler": SamplerTraits(),
-    "LMS": SamplerTraits(),
+    "LMS": SamplerTraits(extrapolates=True),
     "Heun": TWO_CALLS,
     "DPM2": TWO_CALLS,
     "DPM2 a": TWO_CALLS,
@@ -74,7 +79,7 @@ TRAITS: Mapping[str, SamplerTraits] = {
     "Restart": TWO_CALLS,
     "DDIM": SamplerTraits(),
     "DDIM CFG++": SamplerTraits(),
-    "PLMS": SamplerTraits(trial_once),
+    "PLMS": SamplerTraits(trial_once, extrapolates=True),
     "UniPC": SamplerTraits(moves_by=MovesBy.SOLVER),
     "LCM": SamplerTraits(),
 }
