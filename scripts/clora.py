@@ -28,8 +28,9 @@ else:
 
         def show(self, is_img2img: bool) -> object:
             self.page: dict[str, Any] = {}
-            for name in ("prompt", *panel.COUNTED):
-                self.on_after_component(partial(self._meet, name), elem_id=f"{_tab(is_img2img)}_{name}")
+            tab = _tab(is_img2img)
+            for name in ("prompt", *panel.COUNTED[tab]):
+                self.on_after_component(partial(self._meet, name), elem_id=f"{tab}_{name}")
             return scripts.AlwaysVisible
 
         def _meet(self, name: str, event: Any) -> None:

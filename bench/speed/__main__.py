@@ -47,7 +47,7 @@ def _on_cpu(results: Results, models: tuple[str, ...], options: argparse.Namespa
         several = timed(chosen)
         asked = [(*one, beside.seconds(*one, RANK, STEPS)) for one in ((clock.PLAIN, 0), *several) if several]
         for model, wanted, concepts, rank in chosen:
-            yield results.add(count.counted(model, wanted, concepts, rank, STEPS))
+            yield results.add(count.counted(model, wanted, concepts, rank, STEPS, options.size))
             yield from _taken(results, asked, wait=False)
         if "sd15" in models:
             results.setup, results.overhead, results.growth = overhead.setup(), overhead.overhead(), growth.growth()
@@ -96,6 +96,11 @@ def _on_gpu(results: Results, models: tuple[str, ...], options: argparse.Namespa
         torch.cuda.empty_cache()
 
 
+def _size(text: str) -> tuple[int, int]:
+    width, height = map(int, text.split("x"))
+    return width, height
+
+
 def _parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m bench.speed", description=__doc__)
     made.add_argument("--device", default="cpu", help="cpu, or cuda for whole pictures in half precision")
@@ -104,6 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--rows", default="", help="only these profiles and methods, by commas")
     made.add_argument("--counts", default=",".join(map(str, COUNTS)), help="only these numbers of LoRAs")
     made.add_argument("--images", type=int, default=1, help="on a GPU so many pictures at once")
+    made.add_argument(
+        "--size", type=_size, help="width x height in pixels of what is counted; the models' own if not said"
+    )
     made.add_argument("--out", type=Path, default=OUT)
     return made
 

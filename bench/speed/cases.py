@@ -27,8 +27,8 @@ LITTLE = 2.0
 class Case:
     """One picture's cost. A ratio is to a plain picture with the same LoRAs merged, in the same process.
 
-    ``dtype`` is that of FLOPs and bytes; ``device`` where the seconds were taken, on the CPU in float32.
-    ``memory``: the limit in GiB beyond a plain picture's peak that was set; 0 for none.
+    ``dtype`` is that of FLOPs and bytes; ``device`` where the seconds were taken, on the CPU in float32. ``size`` is a
+    square's side in pixels, or width x height. ``memory``: the limit in GiB beyond a plain picture's peak; 0 for none.
     """
 
     model: str
@@ -36,7 +36,7 @@ class Case:
     method: str
     k: int
     steps: int
-    size: int
+    size: int | str
     rank: int
     device: str
     dtype: str

@@ -13,7 +13,7 @@ from torch import nn
 
 from bench.parent import end_with_parent
 from bench.speed.cases import Case, effective
-from bench.speed.count import adapted, brief, often, schedule, settled, visits_for
+from bench.speed.count import brief, often, schedule, settled, visits_for
 from bench.speed.meter import meta_as_gpu
 from bench.speed.models import MODELS, loras, unet
 from bench.speed.stage import Call, Visit, compose
@@ -45,7 +45,6 @@ class CpuClock:
         """One picture's UNet and engine. Raises ``RuntimeError`` when a run does not follow its schedule."""
         wanted = effective(wanted, concepts)
         concepts, rank = (0, 0) if wanted.method == "merge" else (concepts, rank)
-        wanted = adapted(self.model, wanted)
         self._put(real=False)
         size = MODELS[self.model].pixels
         self._bounds = settled(self.network, size, wanted, concepts, rank)
@@ -155,7 +154,7 @@ class GpuClock:
     def _run(
         self, wanted: Settings, concepts: int, rank: int, steps: int, visits: Sequence[int] | None = None
     ) -> list[Visit]:
-        wanted, deltas = adapted(self.model, wanted), loras(self.network, concepts, rank)
+        deltas = loras(self.network, concepts, rank)
         size = MODELS[self.model].pixels
         return compose(self.network, size, wanted, deltas, steps, visits, images=self.images)
 

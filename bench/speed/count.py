@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bench.speed.cases import STEPS, Case, effective
 from bench.speed.meter import Meter, meta_as_gpu
 from bench.speed.models import MODELS, Scout, loras, unet
-from bench.speed.stage import Bounds, Call, Visit, compose, found_bounds
+from bench.speed.stage import Bounds, Call, Pixels, Visit, compose, found_bounds
 from clora_ext.lora.deltas import LowRank
 from clora_ext.settings.knobs import Settings
 from clora_ext.settings.profiles import build_settings
@@ -45,7 +45,7 @@ def _scout(model: str) -> Scout:
 
 
 def schedule(
-    model: str, size: int, wanted: Settings, concepts: int, steps: int, bounds: Bounds | None = None
+    model: str, size: Pixels, wanted: Settings, concepts: int, steps: int, bounds: Bounds | None = None
 ) -> list[Visit]:
     """Every step of a run, by the engine's own decisions."""
     key = (model, size, wanted, concepts, steps, bounds)
@@ -78,21 +78,15 @@ def brief(wanted: Settings) -> Settings:
     return replace(wanted, rounds=min(wanted.rounds, 2))
 
 
-def count(model: str, wanted: Settings, concepts: int, rank: int, steps: int = 50, size: int | None = None) -> Count:
+def count(model: str, wanted: Settings, concepts: int, rank: int, steps: int = 50, size: Pixels | None = None) -> Count:
     """Count one picture of ``concepts`` LoRAs. Raises ``RuntimeError`` when a run does not follow its schedule."""
     if effective(wanted, concepts).method == "merge":
         return plain(model, steps, size)
     size = size or MODELS[model].pixels
-    wanted = adapted(model, wanted)
     return _counted(model, wanted, concepts, rank, steps, size)
 
 
-def adapted(model: str, wanted: Settings) -> Settings:
-    """``wanted`` with what the model asks for."""
-    return replace(wanted, **MODELS[model].settings)
-
-
-def _counted(model: str, wanted: Settings, concepts: int, rank: int, steps: int, size: int) -> Count:
+def _counted(model: str, wanted: Settings, concepts: int, rank: int, steps: int, size: Pixels) -> Count:
     bounds = settled(_network(model), size, wanted, concepts, rank)
     visits = schedule(model, size, wanted, concepts, steps, bounds)
     costs = _metered(model, size, brief(wanted), concepts, rank, steps, visits_for(visits), bounds)
@@ -107,7 +101,7 @@ def _counted(model: str, wanted: Settings, concepts: int, rank: int, steps: int,
     )
 
 
-def settled(network: nn.Module, size: int, wanted: Settings, concepts: int, rank: int) -> Bounds:
+def settled(network: nn.Module, size: Pixels, wanted: Settings, concepts: int, rank: int) -> Bounds:
     """How many rows fit on ``network``, as the engine finds in its first step."""
     with meta_as_gpu():
         return found_bounds(network, size, brief(wanted), loras(network, concepts, rank), STEPS)
@@ -115,7 +109,7 @@ def settled(network: nn.Module, size: int, wanted: Settings, concepts: int, rank
 
 def _metered(
     model: str,
-    size: int,
+    size: Pixels,
     wanted: Settings,
     concepts: int,
     rank: int,
@@ -145,13 +139,13 @@ def given(network: nn.Module, deltas: Mapping[str, Mapping[nn.Module, LowRank]])
 
 
 @cache
-def plain(model: str, steps: int = 50, size: int | None = None) -> Count:
+def plain(model: str, steps: int = 50, size: Pixels | None = None) -> Count:
     """A picture of the same model with the LoRAs merged into its weights: what a user would else wait for."""
     return _counted(model, build_settings(method="merge"), 0, 0, steps, size or MODELS[model].pixels)
 
 
 def case(
-    model: str, wanted: Settings, concepts: int, rank: int, steps: int, size: int | None = None, device: str = "meta"
+    model: str, wanted: Settings, concepts: int, rank: int, steps: int, size: Pixels | None = None, device: str = "meta"
 ) -> Case:
     """A case of which nothing is known yet."""
     return Case(
@@ -160,7 +154,7 @@ def case(
         method=wanted.method,
         k=concepts,
         steps=steps,
-        size=size or MODELS[model].pixels,
+        size=named(size or MODELS[model].pixels),
         rank=rank,
         device=device,
         dtype="float16",
@@ -168,7 +162,14 @@ def case(
     )
 
 
-def counted(model: str, wanted: Settings, concepts: int, rank: int, steps: int = 50, size: int | None = None) -> Case:
+def named(size: Pixels) -> int | str:
+    """A square's side, or width x height."""
+    return size if isinstance(size, int) else "x".join(map(str, size))
+
+
+def counted(
+    model: str, wanted: Settings, concepts: int, rank: int, steps: int = 50, size: Pixels | None = None
+) -> Case:
     """A case with all that needs no clock."""
     found, base = count(model, wanted, concepts, rank, steps, size), plain(model, steps, size)
     return replace(

@@ -1,6 +1,6 @@
 """The UNets that are measured, with random weights or none at all, and LoRAs on them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -20,8 +20,6 @@ class Shape:
 
     pixels: int
     config: dict[str, Any]
-    settings: dict[str, Any] = field(default_factory=dict)
-    """Settings without which nothing composes on this model."""
 
     @property
     def context(self) -> int:
@@ -92,7 +90,7 @@ SDXL = {
 }
 MODELS: dict[str, Shape] = {
     "sd15": Shape(512, SD15),
-    "sdxl": Shape(1024, SDXL, {"map_level": "quarter"}),  # it has no cross-attention at an eighth of the latent
+    "sdxl": Shape(1024, SDXL),
     "tiny": Shape(128, unet_config()),
 }
 

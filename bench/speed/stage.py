@@ -35,6 +35,8 @@ from clora_ext.lora.stacks import Stack
 from clora_ext.prompt import Binding, LoraFacts
 from clora_ext.settings.knobs import Settings
 
+Pixels = int | tuple[int, int]
+"""A picture's size: a side's, or width and height."""
 TOKENS = 77
 CFG = 7.5
 BLOCKS = ("down_blocks", "mid_block", "up_blocks")
@@ -307,7 +309,7 @@ def composed(
 
 def compose(
     network: nn.Module,
-    size: int,
+    size: Pixels,
     wanted: Settings,
     loras: Mapping[str, Mapping[nn.Module, LowRank]],
     steps: int,
@@ -323,7 +325,7 @@ def compose(
     """
     done: list[Visit] = []
     with composed(network, wanted, loras, images, bounds) as (composition, gate), torch.no_grad():
-        latent = torch.randn(images, 4, size // 8, size // 8, device=gate.device)
+        latent = torch.randn(images, 4, *latent_grid(size), device=gate.device)
         for index in range(steps) if visits is None else visits:
             time = timestep(index, steps)
             denoiser = StageDenoiser(gate, time, mark, enter)
@@ -338,11 +340,11 @@ def compose(
 
 
 def found_bounds(
-    network: nn.Module, size: int, wanted: Settings, loras: Mapping[str, Mapping[nn.Module, LowRank]], steps: int
+    network: nn.Module, size: Pixels, wanted: Settings, loras: Mapping[str, Mapping[nn.Module, LowRank]], steps: int
 ) -> Bounds:
     """How many rows fit on ``network``, as the engine finds in its first step."""
     with composed(network, wanted, loras) as (composition, gate), torch.no_grad():
-        latent = torch.randn(1, 4, size // 8, size // 8, device=gate.device)
+        latent = torch.randn(1, 4, *latent_grid(size), device=gate.device)
         time = timestep(0, steps)
         denoiser = StageDenoiser(gate, time, lambda calls: None, lambda rows: None)
         move = composition.before(SamplingPoint(0, steps, time / 999.0), latent, denoiser)
@@ -354,3 +356,9 @@ def found_bounds(
 def timestep(index: int, steps: int) -> int:
     """Evenly spaced from 981 to 1: 50 steps are DDIM's 50."""
     return 981 - index * 980 // max(steps - 1, 1)
+
+
+def latent_grid(size: Pixels) -> tuple[int, int]:
+    """Height and width of the latent."""
+    width, height = (size, size) if isinstance(size, int) else size
+    return height // 8, width // 8

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clora_ext.core.schedule import SamplingPoint
+from clora_ext.engine.masks import HISTORY
 from clora_ext.engine.step_plan import ImagePlan, Lock, MaskState, plan_step
 from clora_ext.settings.knobs import Settings
 
+_NOT_BEGUN: tuple[float, ...] = ()
 DIFFERENTIATED = 2.0
 """A differentiated row in plain ones: forward and backward to the last map that is needed."""
 
@@ -41,18 +43,20 @@ class Estimate:
         )
 
 
-def estimate(settings: Settings, branches: Sequence[int], steps: int) -> Estimate:
-    """Add up ``steps`` steps, taken at evenly spaced noise levels, of one image with ``branches``.
+def estimate(settings: Settings, branches: Sequence[int], steps: int, strength: float = 1.0) -> Estimate:
+    """Add up the steps of one image with ``branches``, taken at evenly spaced noise levels.
 
-    Masks are taken to be locked at the last moment, ``lock_at``; steady ones are locked earlier.
+    Of ``steps`` the share ``strength`` is made, the last ones: 1 from pure noise, less from another image. Masks are
+    taken to be locked at the last moment, ``lock_at``; steady ones are locked earlier.
     """
-    found = Estimate(2 * steps)
-    state = MaskState()
-    before: tuple[float, ...] = ()
-    for index in range(steps):
-        point = SamplingPoint(index, steps, 1.0 - index / steps, index)
+    made = max(1, round(steps * strength))
+    found, state, before = Estimate(2 * made), MaskState(), _NOT_BEGUN
+    for index in range(made):
+        point = SamplingPoint(index, made, strength * (1.0 - index / made), index)
         plan = plan_step(settings, branches, point, before, [state])
         found = found.with_step(plan.images[0], len(plan.predicted_rows))
-        locked = state.locked or plan.lock is Lock.NOW
-        state, before = MaskState(settings.masked, locked and settings.masked), (0.0, plan.position)
+        averaged = plan.lock is Lock.IF_AVERAGED and index + 1 >= HISTORY
+        locked = state.locked or plan.lock is Lock.NOW or averaged
+        state = MaskState(settings.masked, locked and settings.masked)
+        before = (before[0] if before else plan.position, plan.position)
     return found

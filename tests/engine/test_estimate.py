@@ -4,7 +4,7 @@ import pytest
 
 from clora_ext.engine.estimate import estimate
 from clora_ext.settings.profiles import PROFILES, build_settings
-from tests.engine.test_route import run
+from tests.engine.test_route import late, run, walk
 
 BRANCHES = (0, 1, 2)
 
@@ -36,3 +36,14 @@ def test_the_estimate_is_what_the_engine_does(profile: str, knobs: dict):
     counted = estimate(wanted, BRANCHES, 10)
     assert counted.rows == sum(step.rows for step in report.steps)
     assert counted.gradient_rows == sum(step.gradient_rows for step in report.steps)
+
+
+@pytest.mark.parametrize("profile", ["balanced", "fast", "authors"])
+def test_it_counts_a_run_that_begins_at_half_the_noise(profile: str):
+    """Ten steps of which five are made, as of img2img with the strength 0.5."""
+    wanted = build_settings(profile, lock_steady=0)
+    composition, _ = walk(wanted, late(5))
+    counted = estimate(wanted, BRANCHES, 10, 0.5)
+    assert counted.plain_rows == 10
+    assert counted.rows == sum(step.rows for step in composition.report.steps)
+    assert counted.gradient_rows == sum(step.gradient_rows for step in composition.report.steps)

@@ -13,7 +13,7 @@ from clora_ext import __version__
 from clora_ext.errors import CLoRAError
 from clora_ext.hosts.webui.page import presets
 from clora_ext.hosts.webui.page.fields import request_of
-from clora_ext.hosts.webui.page.forecast import SIZE, STEPS, forecast, with_tokens
+from clora_ext.hosts.webui.page.forecast import SIZE, STEPS, Sampling, forecast, with_tokens
 from clora_ext.hosts.webui.page.last_job import LastJob
 from clora_ext.hosts.webui.page.source import PageSource
 from clora_ext.settings.profiles import METHODS, PROFILES
@@ -109,10 +109,12 @@ def _forecast_routes(source: PageSource) -> APIRouter:
         steps: int = Body(STEPS, ge=1, le=1000),
         width: int = Body(SIZE[0], ge=64, le=8192),
         height: int = Body(SIZE[1], ge=64, le=8192),
+        denoising_strength: float = Body(1.0, ge=0, le=1),
         clora: dict[str, Any] = REQUEST,
     ) -> dict[str, Any]:
         """UNet rows of one image, their cost to a plain image's and the memory beyond its; None with a problem."""
-        told = forecast(source, prompt, lambda: request_of(clora), steps, (width, height))
+        sampling = Sampling(steps, width, height, denoising_strength)
+        told = forecast(source, prompt, lambda: request_of(clora), sampling)
         return {name: told[name] for name in ("estimate", "problems", "line")}
 
     return routes

@@ -20,6 +20,19 @@ STEPS = 20
 SIZE = (512, 512)
 """Width and height in pixels where nobody says them: WebUI's default."""
 
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """The numbers of the host that a forecast counts with; sizes in pixels."""
+
+    steps: int = STEPS
+    width: int = SIZE[0]
+    height: int = SIZE[1]
+    strength: float = 1.0
+    """Denoising strength: the share of the steps that is made, from another image; 1 from pure noise."""
+
+
+SAMPLING = Sampling()
 _Read = Callable[[], JobRequest]
 
 
@@ -42,12 +55,10 @@ class Cost:
         }
 
 
-def forecast(
-    source: PageSource, prompt: str, read: _Read, steps: int = STEPS, size: tuple[int, int] = SIZE
-) -> dict[str, Any]:
+def forecast(source: PageSource, prompt: str, read: _Read, sampling: Sampling = SAMPLING) -> dict[str, Any]:
     """Plain data: ``line`` in words, ``problems``, one of ``rows`` per LoRA, ``words`` of the prompt, ``estimate``.
 
-    ``read`` gives the request, ``size`` is width and height in pixels. Never raises for what somebody typed: that is a
+    ``read`` gives the request. Never raises for what somebody typed: that is a
     problem with ``message`` and ``field``.
     """
     problems: list[CLoRAError] = []
@@ -62,7 +73,7 @@ def forecast(
     if seen.problem is not None and not missing:
         problems.append(seen.problem)
     prepared = None if seen.bound is None else assemble([prompt], (seen.bound,), request.settings)
-    cost = None if prepared is None else _cost(source, prepared, steps, size)
+    cost = None if prepared is None else _cost(source, prepared, sampling)
     return {
         "prompt": prompt,
         "line": _line(seen, request, problems, prepared, cost),
@@ -73,15 +84,15 @@ def forecast(
     }
 
 
-def _cost(source: PageSource, prepared: Prepared, steps: int, size: tuple[int, int]) -> Cost:
+def _cost(source: PageSource, prepared: Prepared, sampling: Sampling) -> Cost:
     """What the prepared job costs; a plain image where there is nothing to compose."""
     settings = prepared.settings
     branches = sorted(prepared.branches[0].texts)
-    counted = estimate(settings, branches, steps)
+    counted = estimate(settings, branches, sampling.steps, sampling.strength)
     unet = source.unet()
     if unet is None:
         return Cost(counted, None)
-    row = row_bytes(unet, (size[1] // 8, size[0] // 8))
+    row = row_bytes(unet, (sampling.height // 8, sampling.width // 8))
     extra = extra_bytes(row, counted.most_rows, counted.most_gradient_rows, settings.memory)
     return Cost(counted, round(extra))
 

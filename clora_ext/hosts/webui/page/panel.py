@@ -7,6 +7,7 @@ javascript/clora.js when they are looked at. Without it the text fields “Bindi
 import functools
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -15,15 +16,18 @@ from modules.ui_components import InputAccordion
 from clora_ext.hosts.webui.options import with_defaults
 from clora_ext.hosts.webui.page.actions import act
 from clora_ext.hosts.webui.page.fields import MAIN, PANEL_FIELDS, args_to_fields, request_of, request_to_fields
-from clora_ext.hosts.webui.page.forecast import SIZE, STEPS, forecast
+from clora_ext.hosts.webui.page.forecast import SAMPLING, forecast
 from clora_ext.hosts.webui.page.source import PageSource
 from clora_ext.settings.infotext import from_infotext
 from clora_ext.settings.knobs import KNOB
 from clora_ext.settings.profiles import METHODS, PROFILES, profile_value, settings_schema
 from clora_ext.settings.request import KEY
 
-COUNTED = ("steps", "width", "height")
-"""The host's own fields that an estimate counts with."""
+COUNTED = {
+    "txt2img": {"steps": "steps", "width": "width", "height": "height"},
+    "img2img": {"steps": "steps", "width": "width", "height": "height", "denoising_strength": "strength"},
+}
+"""The host's own fields of each tab that an estimate counts with, and what they are there."""
 
 Components = dict[str, Any]
 """Gradio's components by what they are for."""
@@ -33,7 +37,7 @@ QUIET = {"show_progress": False, "queue": False}
 def build_panel(tab: str, page: Mapping[str, Any], source: PageSource) -> tuple[list[Any], list[tuple[Any, Any]]]:
     """Build the panel of ``tab``; gives its components in the order of ``PANEL_FIELDS`` and its infotext fields.
 
-    ``page`` has the host's own components ``prompt`` and those of ``COUNTED``, as far as they are there.
+    ``page`` has the host's own components ``prompt`` and those of ``COUNTED``, of the tab, as far as they are there.
     Pure: the host builds the panel several times, also outside of a page.
     """
     made = _components(tab)
@@ -132,9 +136,9 @@ def _follow_profile(made: Components) -> None:
 
 def _look_at_prompt(tab: str, page: Mapping[str, Any], made: Components, source: PageSource) -> None:
     """Look at the prompt when the script says so; it then reads the answer."""
-    counted = [name for name in COUNTED if name in page]
+    counted = {name: field for name, field in COUNTED[tab].items() if name in page}
     asked = [page["prompt"], *(page[name] for name in counted), *(made[name] for name in PANEL_FIELDS)]
-    look = functools.partial(_look, source, counted)
+    look = functools.partial(_look, source, list(counted.values()))
     done = made["check"].click(look, inputs=asked, outputs=[made["line"], made["view"]], **QUIET)
     _then_show(tab, made, done)
 
@@ -161,12 +165,11 @@ def _then_show(tab: str, made: Components, event: Any) -> None:
 
 
 def _look(source: PageSource, counted: Sequence[str], prompt: str, *values: Any) -> tuple[str, str]:
-    host = dict(zip(COUNTED, (STEPS, *SIZE), strict=True))
-    host |= dict(zip(counted, values, strict=False))
-    steps, width, height = (int(host[name]) for name in COUNTED)
+    told: dict[str, Any] = dict(zip(counted, values, strict=False))
+    sampling = replace(SAMPLING, **told)
     args = values[len(counted) :]
-    told = forecast(source, prompt, lambda: request_of(args_to_fields(args)), steps, (width, height))
-    return told["line"], json.dumps(told, ensure_ascii=False)
+    found = forecast(source, prompt, lambda: request_of(args_to_fields(args)), sampling)
+    return found["line"], json.dumps(found, ensure_ascii=False)
 
 
 def _pasted(name: str, words: Mapping[str, str]) -> Any:
