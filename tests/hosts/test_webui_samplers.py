@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from clora_ext.hosts.webui.drive.model_kind import loaded_kind, lora_kind
+from clora_ext.hosts.webui.drive.families import loaded_family, lora_family
 from clora_ext.hosts.webui.drive.noise_level import NoiseLevel
 from clora_ext.hosts.webui.drive.samplers import MASKS_ONLY, TRAITS, in_threes, traits_of, trial_once, two_calls
 
@@ -81,10 +81,10 @@ def test_alpha_between_two_timesteps_is_linear_in_its_logarithm():
     ],
 )
 def test_a_loras_metadata_names_the_kind_of_model(metadata: dict[str, str], kind: str | None):
-    assert lora_kind(metadata) == kind
+    assert lora_family(metadata) == kind
 
 
-def test_the_loaded_kind_is_the_hosts_own_mark():
-    assert loaded_kind(SimpleNamespace(is_sd1=False, is_sdxl=True)) == "SDXL"
-    assert loaded_kind(SimpleNamespace(is_sd3=True)) is None
-    assert loaded_kind(None) is None
+def test_the_loaded_family_is_the_hosts_own_mark():
+    assert loaded_family(SimpleNamespace(is_sd1=False, is_sdxl=True)) == "SDXL"
+    assert loaded_family(SimpleNamespace(is_sd3=True)) is None
+    assert loaded_family(None) is None

@@ -40,7 +40,7 @@ class Job:
         """Whether the batch that is next has been bound; ``passes`` is empty where the host draws it by itself."""
         self.passes: list[BoundPass] = []
         """Of the batch: the first, and that of hires. fix where there is one."""
-        self.kind: str | None = None
+        self.family: str | None = None
         """That of the model which the passes are bound for."""
         self.masks: list[RegionMasks] = []
         """What the batch's first pass has found."""

@@ -91,7 +91,7 @@ def activated(p: Any) -> None:
     with _deferring_errors(job):
         if not in_hires_pass(p):
             job.bound = False
-            job.passes, job.kind = bound_passes(p, job.request), LoadedModel.now().kind
+            job.passes, job.family = bound_passes(p, job.request), LoadedModel.now().family
             job.bound = True
         if job.passes:
             take_loras(job.current.host, job.current.prepared)

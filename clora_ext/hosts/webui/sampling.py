@@ -65,7 +65,7 @@ def composing_launch(p: Any, job: Job, launch: Function) -> Function:
 def _pass_running(p: Any, job: Job, steps: int) -> Generator[None, None, None]:
     """A pass that is sampled inside composes; hooks and LoRAs are as before afterwards, whatever happened."""
     own, model = job.current, LoadedModel.now()
-    if model.kind != job.kind:  # hires. fix with another checkpoint
+    if model.family != job.family:  # hires. fix with another checkpoint
         p.comment(f"{KEY}: {model.draws_alone}")
         yield
         return

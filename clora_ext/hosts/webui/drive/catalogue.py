@@ -9,7 +9,7 @@ from typing import Any
 from modules import sd_models, shared
 
 from clora_ext.errors import HostError, LoraError
-from clora_ext.hosts.webui.drive.model_kind import loaded_kind, lora_kind
+from clora_ext.hosts.webui.drive.families import loaded_family, lora_family
 from clora_ext.prompt import LoraFacts
 
 
@@ -57,8 +57,8 @@ def misfit(name: str, *, refresh: bool = False) -> str | None:
 
     Raises ``LoraError`` as ``file_of``.
     """
-    loaded = loaded_kind(sd_models.model_data.sd_model)
-    made_for = lora_kind(file_of(name, refresh=refresh).metadata or {})
+    loaded = loaded_family(sd_models.model_data.sd_model)
+    made_for = lora_family(file_of(name, refresh=refresh).metadata or {})
     if loaded is None or made_for in (None, loaded):
         return None
     return f"LoRA “{name}” is made for {made_for}; the loaded checkpoint is {loaded}."

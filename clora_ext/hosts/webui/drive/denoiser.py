@@ -180,7 +180,7 @@ class DenoiserHook:
         self._returned.clear()
         if run is None:
             return
-        if self._model.kind != before.kind:
+        if self._model.family != before.family:
             self.notes.append(self._model.draws_alone)
             return
         try:

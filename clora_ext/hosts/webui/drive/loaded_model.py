@@ -9,7 +9,7 @@ from modules import shared
 from safetensors import safe_open
 from torch import nn
 
-from clora_ext.hosts.webui.drive.model_kind import loaded_kind, predicts_velocity
+from clora_ext.hosts.webui.drive.families import loaded_family, predicts_velocity
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,13 @@ class LoadedModel:
     unet: nn.Module = field(repr=False)
     """Loading another checkpoint may make a new one, or give this one other weights."""
     name: str
-    kind: str | None
+    family: str | None
 
     @classmethod
     def now(cls) -> "LoadedModel":
         """What is loaded now."""
         model = shared.sd_model
-        return cls(model.model.diffusion_model, model.sd_checkpoint_info.name_for_extra, loaded_kind(model))
+        return cls(model.model.diffusion_model, model.sd_checkpoint_info.name_for_extra, loaded_family(model))
 
     @property
     def draws_alone(self) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clora_ext.hosts.webui.drive.model_kind import predicts_velocity
+from clora_ext.hosts.webui.drive.families import predicts_velocity
 
 
 class NoiseLevel:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from modules import sd_unet, shared
 
 from clora_ext.errors import HostError
-from clora_ext.hosts.webui.drive.model_kind import KINDS, loaded_kind
+from clora_ext.hosts.webui.drive.families import FAMILIES, loaded_family
 from clora_ext.hosts.webui.drive.samplers import MASKS_ONLY, SamplerTraits, traits_of
 from clora_ext.hosts.webui.drive.sampling_pass import SamplingPass
 from clora_ext.settings.knobs import Settings
@@ -31,8 +31,8 @@ def _has_other_conditions(_: Any) -> bool:
 OBSTACLES = (
     Obstacle(
         "sd_model_checkpoint",
-        f"CLoRA composes with checkpoints of {', '.join(KINDS.values())}; load one of those.",
-        lambda _: loaded_kind(shared.sd_model) is None,
+        f"CLoRA composes with checkpoints of {', '.join(FAMILIES.values())}; load one of those.",
+        lambda _: loaded_family(shared.sd_model) is None,
     ),
     Obstacle(
         "sd_model_checkpoint",

@@ -1,14 +1,14 @@
-"""What kind of model is loaded, and what kind a LoRA's metadata says that it was made for."""
+"""Which family the loaded model is of, and which one a LoRA's metadata says that it was made for."""
 
 from collections.abc import Mapping
 from typing import Any
 
-KINDS: Mapping[str, str] = {
+FAMILIES: Mapping[str, str] = {
     "is_sd1": "Stable Diffusion 1.x",
     "is_sd2": "Stable Diffusion 2.x",
     "is_sdxl": "SDXL",
 }
-"""The kinds that compose, by the host's own marks (sd_models.set_model_type)."""
+"""Those that compose, by the host's own marks (sd_models.set_model_type)."""
 TRAINED_FOR: Mapping[str, str] = {
     "sd_v1": "is_sd1",
     "sd_v2": "is_sd2",
@@ -20,21 +20,21 @@ TRAINED_FOR: Mapping[str, str] = {
     "stable-diffusion-3": "Stable Diffusion 3",
     "flux": "Flux",
 }
-"""How kohya's ``ss_base_model_version`` and ``modelspec.architecture`` begin, and the kind that they mean."""
+"""How kohya's ``ss_base_model_version`` and ``modelspec.architecture`` begin, and the family that they mean."""
 
 
-def loaded_kind(model: Any) -> str | None:
-    """The kind of ``model`` in words; None for one that does not compose."""
-    return next((words for mark, words in KINDS.items() if getattr(model, mark, False)), None)
+def loaded_family(model: Any) -> str | None:
+    """The family of ``model`` in words; None for one that does not compose."""
+    return next((words for mark, words in FAMILIES.items() if getattr(model, mark, False)), None)
 
 
-def lora_kind(metadata: Mapping[str, Any]) -> str | None:
-    """The kind of model in words that a LoRA's metadata names; None where it names none that is known."""
+def lora_family(metadata: Mapping[str, Any]) -> str | None:
+    """The family in words that a LoRA's metadata names; None where it names none that is known."""
     for key in ("ss_base_model_version", "modelspec.architecture"):
         told = str(metadata.get(key, "")).lower()
         for start, mark in TRAINED_FOR.items():
             if told.startswith(start):
-                return KINDS.get(mark, mark)
+                return FAMILIES.get(mark, mark)
     return None
 
 
