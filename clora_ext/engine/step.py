@@ -86,8 +86,8 @@ class Composition:
         plan = plan_step(self.settings, self.loras.branches, point, self._before, states)
         facts = self._facts(plan, point, size, denoiser)
         updated = self._update(plan, facts, latent)
-        began, highest = self._before or (plan.position, plan.position)
-        self._before = began, max(plan.position, highest)
+        first, highest = self._before or (plan.position, plan.position)
+        self._before = first, max(plan.position, highest)
         kept = {row: updated.predictions[row] for row in plan.kept}
         regions = self._regions_at(size) if plan.needs_regions else None
         self.step = OpenStep(plan, facts, plan.predicted_rows, kept, regions, updated.log, began)
