@@ -16,6 +16,11 @@ from clora_ext.lora.deltas import Delta, DenseDelta, LowRank
 ADAPTED = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm)
 """Layers that the built-in Lora merges into (extensions-builtin/Lora/lora_patches.py)."""
 
+
+class MisfitError(ValueError):
+    """A LoRA's matrices have other sizes than the layer that they are for."""
+
+
 Networks = Mapping[str, Any]
 """The host's network objects by name."""
 
@@ -112,7 +117,7 @@ def network_deltas(net: Any, lora: ActiveLora) -> dict[nn.Module, Delta]:
         with torch.no_grad():
             parts = {layers.get(key): module for key, module in net.modules.items() if _is_unet(key)}
             return {layer: delta_of(module, layer) for layer, module in parts.items() if layer is not None}
-    except (RuntimeError, ValueError) as error:
+    except MisfitError as error:
         msg = f"LoRA {net.name} does not fit the loaded checkpoint: {error}."
         raise LoraError(msg, field="lora") from error
     finally:
@@ -128,15 +133,18 @@ def delta_of(module: Any, layer: nn.Module) -> Delta:
     """What ``module`` changes in ``layer``. Plain low-rank factors stay factors; every other kind becomes a difference
     of weights.
 
-    Raises ``RuntimeError`` (torch's own) or ``ValueError`` where the sizes are not the layer's.
+    Raises ``MisfitError`` where the sizes are not the layer's.
     """
     if _is_plain(module, layer):
         scale = module.calc_scale() * module.multiplier()
         found = LowRank(module.down_model.weight, module.up_model.weight, float(scale))
         if not found.fits(layer):
-            raise ValueError(f"layer {module.network_key} has other sizes")
+            raise MisfitError(f"layer {module.network_key} has other sizes")
         return found
-    weight, bias = module.calc_updown(layer.weight)
+    try:
+        weight, bias = module.calc_updown(layer.weight)
+    except RuntimeError as error:  # torch's own, for sizes that do not match
+        raise MisfitError(f"layer {module.network_key}: {error}") from error
     return DenseDelta(weight, bias)
 
 
