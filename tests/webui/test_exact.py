@@ -19,4 +19,4 @@ def test_every_kind_of_model(webui_models: WebUI, model: str):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler(webui_models: WebUI, sampler: str):
-    require_exact(asking(webui_models, "tiny-sdxl-v", sampler_name=sampler, steps=4), "tiny-sdxl-v")
+    require_exact(asking(webui_models, "tiny-sdxl", sampler_name=sampler, steps=4), "tiny-sdxl")
