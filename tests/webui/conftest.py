@@ -22,6 +22,8 @@ OVERRIDDEN = {
     "pad_cond_uncond_v0": False,
     "skip_early_cond": 0.0,
     "lora_functional": False,
+    "CLIP_stop_at_last_layers": 1,
+    "hypertile_enable_unet": False,
     "return_grid": True,
 }
 """WebUI's defaults of the settings that jobs override; it restores only those that its config.json names."""
