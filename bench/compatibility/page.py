@@ -18,7 +18,8 @@ EXACT = """## Kinds of models and samplers
 
 Random models of full structure and tiny size. In each cell three checks: LoRAs of weight 0 are WebUI's own picture
 (profiles `balanced`, `fast` and `authors`), an update of size 0 is masks, and a switch that never switches is WebUI's
-picture with that LoRA. The number is the largest difference found, of 255: 1 is the order in which a CPU sums.
+picture with that LoRA. The number is the largest difference found, of 255: 1 is the order in which a CPU sums. DPM
+adaptive takes or rejects a step by a bound, and where rounding decides that, it goes another way.
 
 """
 JUDGED = """
@@ -36,8 +37,9 @@ subjects, as its judge sees it. Beside it, one cat and one dog by WebUI alone, w
 def write_page(lines: Lines, path: Path) -> bool:
     """Write the page; gives whether all is exact and right."""
     exact = {key: line for key, line in lines.items() if key.startswith("exact|")}
-    text = HEAD + EXACT + _exact_table(exact) + _schedules(exact) + JUDGED
-    text += _judged_table(lines, "sampler") + "\n" + _judged_table(lines, "pass")
+    text = HEAD + EXACT + _exact_table(exact) + _schedules(exact)
+    tables = [table for kind in ("sampler", "pass") if (table := _judged_table(lines, kind))]
+    text += JUDGED + "\n".join(tables) if tables else ""
     path.write_text(text, encoding="utf-8")
     good = all(line.get("largest", 255) <= 1 for line in exact.values())
     judged = [line for line in lines.values() if "right" in line]
@@ -84,7 +86,7 @@ def _judged_table(lines: Lines, kind: str) -> str:
         [_parts(key)[0], line["method"], f"{line['right']} of {line['of']}", f"{line['plain']} of {line['of']}"]
         for key, line in chosen.items()
     ]
-    return _table([kind, "composed by", "right", "WebUI alone"], rows)
+    return _table([kind, "composed by", "right", "WebUI alone"], rows) if rows else ""
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

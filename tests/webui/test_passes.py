@@ -95,12 +95,7 @@ INPAINTING = {
 
 @pytest.mark.parametrize(
     ("model", "sampler"),
-    [
-        ("tiny-sd1", "Euler"),
-        ("tiny-sd1", "DPM++ 2M"),
-        ("tiny-sdxl-inpainting", "Euler"),
-        ("tiny-sdxl-inpainting", "DDIM"),
-    ],
+    [("tiny-sd1", "Euler"), ("tiny-sd1", "DPM++ 2M"), ("tiny-sd1-inpainting", "DDIM"), ("tiny-sdxl", "Euler")],
 )
 @pytest.mark.parametrize("way", INPAINTING)
 def test_from_an_image_it_is_exact(webui_models: WebUI, model: str, way: str, sampler: str):
