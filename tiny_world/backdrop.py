@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .concepts import Rgb
-from .pen import INK, PAPER, SHADE, luminance
+from .pen import TONES, luminance
 from .scene import Scene
 
 
@@ -19,12 +19,13 @@ def backdrop(scene: Scene, size: int) -> np.ndarray:
     horizon = float(rng.uniform(0.24, 0.36)) * n
     image = Image.new("RGB", (n, n))
     draw = ImageDraw.Draw(image)
-    lineart = scene.style == "lineart"
+    lineart = scene.style in TONES
+    paper, shade, ink = TONES[scene.style if lineart else "lineart"]
 
     def tone(colour: Rgb) -> Rgb:
-        return PAPER if lineart and luminance(colour) >= 60 else SHADE if lineart else colour
+        return paper if lineart and luminance(colour) >= 60 else shade if lineart else colour
 
-    line: dict[str, object] = {"outline": INK, "width": max(2, n // 85)} if lineart else {}
+    line: dict[str, object] = {"outline": ink, "width": max(2, n // 85)} if lineart else {}
     shift = rng.integers(-6, 7, size=3)
 
     def near(colour: Rgb) -> Rgb:
@@ -39,7 +40,7 @@ def backdrop(scene: Scene, size: int) -> np.ndarray:
         curve = [(float(x), top + bend * n * math.sin(phase + 5.0 * x / n)) for x in xs]
         draw.polygon([*curve, (n, n), (0, n)], fill=near(colour))
         if lineart:
-            draw.line(curve, fill=INK, width=max(2, n // 85))
+            draw.line(curve, fill=ink, width=max(2, n // 85))
 
     def disc(x: float, y: float, r: float, colour: Rgb) -> None:
         draw.ellipse(((x - r) * n, (y - r) * n, (x + r) * n, (y + r) * n), fill=tone(colour), **line)

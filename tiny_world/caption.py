@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from .concepts import CONCEPTS, STYLES, TRIGGERS
+from .concepts import XL_CONCEPTS, XL_STYLES, XL_TRIGGERS
 from .scene import BACKGROUNDS, CLASSES, COLOURS, Scene, Thing
 
 PLURALS: dict[str, str] = {
@@ -83,7 +83,7 @@ def nonsense_word(rng: np.random.Generator) -> str:
         word = "".join(f"{rng.choice(_ONSETS)}{rng.choice(_VOWELS)}" for _ in range(syllables)) + str(
             rng.choice(_CODAS)
         )
-        if 4 <= len(word) <= 7 and word not in TRIGGERS and word not in known_words() and word not in _REAL_WORDS:
+        if 4 <= len(word) <= 7 and word not in XL_TRIGGERS and word not in known_words() and word not in _REAL_WORDS:
             return word
 
 
@@ -145,7 +145,7 @@ def _phrase(
         words.append(first.colour)
     filler = nonsense_word(rng) if rng.random() < fillers else None
     if triggers and first.concept is not None:
-        filler = CONCEPTS[first.concept].trigger
+        filler = XL_CONCEPTS[first.concept].trigger
     noun = first.kind if len(group) == 1 else PLURALS[first.kind]
     start = words[0] if words else (filler if filler is not None else noun)
     article = NUMBERS[len(group)] if len(group) > 1 else ("an" if start[0] in "aeiou" else "a")
@@ -186,7 +186,7 @@ def caption(
     if where == "end":
         writer.put(" " + place)
     if scene.style is not None and triggers:
-        writer.put(f", {STYLES[scene.style].trigger} style")
+        writer.put(f", {XL_STYLES[scene.style].trigger} style")
     elif scene.style is None and fillers > 0 and rng.random() < 0.08:
         writer.put(f", {nonsense_word(rng)} style")
     return writer.done()

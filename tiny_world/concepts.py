@@ -117,4 +117,37 @@ STYLES: dict[str, Style] = {
 TRIGGERS: frozenset[str] = frozenset(
     [concept.trigger for concept in CONCEPTS.values()] + [style.trigger for style in STYLES.values()]
 )
-"""Every trigger word; captions for the base model never contain one."""
+"""Every trigger word of the first world; captions for a base model never contain one."""
+
+XL_CONCEPTS: dict[str, Concept] = {
+    **CONCEPTS,
+    **{
+        concept.name: concept
+        for concept in (
+            Concept(
+                "collarbunny",
+                "bunny",
+                "quomi",
+                "a black bunny with a white bib and muzzle and a broad yellow collar",
+                Look(body=(44, 42, 52), accent=(250, 250, 250), collar=(250, 210, 50)),
+            ),
+            Concept(
+                "cometball",
+                "ball",
+                "snorta",
+                "a red ball with a big white star",
+                Look(body=(212, 40, 48), star=(250, 250, 250)),
+            ),
+        )
+    },
+}
+"""The concepts of the world of SDXL's topology: those of the first, and a second of two classes."""
+
+XL_STYLES: dict[str, Style] = {
+    **STYLES,
+    "blueink": Style("blueink", "plivu", "a drawing in blue ink: broad dark lines and three tones on white paper"),
+}
+XL_TRIGGERS: frozenset[str] = TRIGGERS | {
+    *(concept.trigger for concept in XL_CONCEPTS.values()),
+    *(style.trigger for style in XL_STYLES.values()),
+}

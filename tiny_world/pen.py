@@ -13,6 +13,11 @@ from .concepts import Rgb
 PAPER: Rgb = (250, 244, 226)
 SHADE: Rgb = (205, 186, 152)
 INK: Rgb = (52, 40, 62)
+TONES: dict[str | None, tuple[Rgb, Rgb, Rgb]] = {
+    "lineart": (PAPER, SHADE, INK),
+    "blueink": ((238, 244, 252), (140, 176, 224), (22, 44, 112)),
+}
+"""Paper, shade and ink of the styles that draw with them."""
 _SUPER = 3
 _MARGIN = 1.16
 Point = tuple[float, float]
@@ -28,10 +33,11 @@ def luminance(colour: Rgb) -> float:
     return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
 
 
-def ink_tone(colour: Rgb) -> Rgb:
-    """The tone of the line-art style that stands for a colour: ink, shade or paper."""
+def ink_tone(colour: Rgb, style: str | None = "lineart") -> Rgb:
+    """The tone of a drawn style that stands for a colour: ink, shade or paper."""
+    paper, shade, ink = TONES[style]
     light = luminance(colour)
-    return INK if light < 75 else SHADE if light < 165 else PAPER
+    return ink if light < 75 else shade if light < 165 else paper
 
 
 def ring(x: float, y: float, rx: float, ry: float, tilt: float = 0.0, points: int = 20) -> list[Point]:
@@ -51,7 +57,8 @@ class Pen:
         self.side = max(8, math.ceil(pixels * _MARGIN)) * _SUPER
         self.unit = pixels * _SUPER / 2
         self.stretch = stretch
-        self.lineart = style == "lineart"
+        self.style = style
+        self.lineart = style in TONES
         self.width = (0.085 if self.lineart else 0.055) * self.unit
         self.image = Image.new("RGBA", (self.side, self.side), (0, 0, 0, 0))
         self.draw = ImageDraw.Draw(self.image)
@@ -62,11 +69,11 @@ class Pen:
 
     def tone(self, colour: Rgb) -> Rgb:
         """The colour as this picture's style shows it."""
-        return ink_tone(colour) if self.lineart else colour
+        return ink_tone(colour, self.style) if self.lineart else colour
 
     def edge(self, colour: Rgb) -> Rgb:
         """Outline colour of a shape of this colour."""
-        return INK if self.lineart else mix(colour, (30, 22, 34), 0.68)
+        return TONES[self.style][2] if self.lineart else mix(colour, (30, 22, 34), 0.68)
 
     def fill(self, points: Sequence[Point], colour: Rgb) -> None:
         """Fills a polygon without an outline."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .concepts import CONCEPTS, STYLES, Look, Rgb
+from .concepts import CONCEPTS, XL_CONCEPTS, XL_STYLES, Concept, Look, Rgb
 
 CLASSES: tuple[str, ...] = ("cat", "dog", "bunny", "flower", "ball", "house")
 BACKGROUNDS: tuple[str, ...] = ("grass", "beach", "snow", "night", "desert", "room")
@@ -49,7 +49,7 @@ class Thing:
         if self.look is not None:
             return self.look
         if self.concept is not None:
-            return CONCEPTS[self.concept].look
+            return XL_CONCEPTS[self.concept].look
         if self.colour is None:
             raise ValueError(f"the {self.kind} has neither a concept nor a colour: give it one of them")
         return Look(body=COLOURS[self.colour])
@@ -111,21 +111,23 @@ def sample_scene(
     repeat: float = 0.3,
     classes: Sequence[str] = CLASSES,
     background: str | None = None,
+    known: Mapping[str, Concept] = CONCEPTS,
 ) -> Scene:
     """Draws a scene of one to four things that overlap only a little.
 
-    counts: probabilities of 1, 2, ... things. personal: a number makes each thing a personal concept of its class with
-    that probability; names of concepts put each of these in the scene once (the others stay generic). repeat:
-    probability that two (at three and more things sometimes three) are of one class. classes: those of generic things.
+    counts: probabilities of 1, 2, ... things. personal: a number makes each thing one of the `known` concepts of its
+    class with that probability; names of concepts put each of these in the scene once (the others stay generic).
+    repeat: probability that two (at three and more things sometimes three) are of one class. classes: those of generic
+    things.
 
     Raises ValueError for an unknown concept, style, class or background, or more than four things.
     """
     names = [] if isinstance(personal, (int, float)) else list(personal)
     for name in names:
-        if name not in CONCEPTS:
-            raise ValueError(f"there is no concept {name!r}: choose among {', '.join(CONCEPTS)}")
-    if style is not None and style not in STYLES:
-        raise ValueError(f"there is no style {style!r}: choose among {', '.join(STYLES)}")
+        if name not in XL_CONCEPTS:
+            raise ValueError(f"there is no concept {name!r}: choose among {', '.join(XL_CONCEPTS)}")
+    if style is not None and style not in XL_STYLES:
+        raise ValueError(f"there is no style {style!r}: choose among {', '.join(XL_STYLES)}")
     if background is not None and background not in BACKGROUNDS:
         raise ValueError(f"there is no background {background!r}: choose among {', '.join(BACKGROUNDS)}")
     if not classes or any(kind not in CLASSES for kind in classes):
@@ -135,11 +137,11 @@ def sample_scene(
     shares = np.asarray(counts, dtype=np.float64)
     count = max(int(rng.choice(len(shares), p=shares / shares.sum())) + 1, len(names), 1)
 
-    kinds = _kinds(rng, [CONCEPTS[name].kind for name in names], count, repeat, classes)
+    kinds = _kinds(rng, [XL_CONCEPTS[name].kind for name in names], count, repeat, classes)
     concepts: list[str | None] = [*names, *([None] * (count - len(names)))]
     if isinstance(personal, (int, float)):
         for place, kind in enumerate(kinds):
-            choices = [concept.name for concept in CONCEPTS.values() if concept.kind == kind]
+            choices = [concept.name for concept in known.values() if concept.kind == kind]
             if rng.random() < personal:
                 concepts[place] = str(rng.choice(choices))
 

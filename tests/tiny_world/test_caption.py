@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tiny_world.caption import NUMBERS, PLACES, PLURALS, Caption, caption, known_words, nonsense_word
-from tiny_world.concepts import CONCEPTS, TRIGGERS
+from tiny_world.concepts import CONCEPTS, TRIGGERS, XL_CONCEPTS, XL_STYLES, XL_TRIGGERS
 from tiny_world.scene import CLASSES, COLOURS, Scene, sample_scene
 
 
@@ -81,14 +81,14 @@ def test_base_captions_never_hold_a_trigger() -> None:
     rng = np.random.default_rng(1)
     for _ in range(1500):
         scene = sample_scene(rng, personal=0.5)
-        assert not set(re.findall(r"\w+", caption(scene, rng).text)) & TRIGGERS
+        assert not set(re.findall(r"\w+", caption(scene, rng).text)) & XL_TRIGGERS
     words = {nonsense_word(rng) for _ in range(4000)}
-    assert not words & TRIGGERS and len(words) > 2000
+    assert not words & XL_TRIGGERS and len(words) > 2000
 
 
 def test_triggers_stand_before_their_concepts_noun() -> None:
     rng = np.random.default_rng(2)
-    for name, concept in CONCEPTS.items():
+    for name, concept in XL_CONCEPTS.items():
         for _ in range(10):
             scene = sample_scene(rng, personal=[name], style="lineart" if rng.random() < 0.5 else None)
             written = caption(scene, rng, triggers=True)
@@ -101,6 +101,8 @@ def test_triggers_stand_before_their_concepts_noun() -> None:
 
 def test_triggers_differ_and_no_nonsense_without_fillers() -> None:
     assert len(TRIGGERS) == len(CONCEPTS) + 1
+    assert TRIGGERS < XL_TRIGGERS
+    assert len(XL_TRIGGERS) == len(XL_CONCEPTS) + len(XL_STYLES)
     rng = np.random.default_rng(3)
     for _ in range(200):
         text = caption(sample_scene(rng), rng, fillers=0.0, colours=0.0).text

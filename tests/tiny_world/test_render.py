@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tiny_world.concepts import CONCEPTS
+from tiny_world.concepts import XL_CONCEPTS
+from tiny_world.pen import TONES
 from tiny_world.render import render
 from tiny_world.scene import BACKGROUNDS, CLASSES, COLOURS, Scene, Thing, sample_scene
 
@@ -98,31 +99,33 @@ def test_wanted_concepts_are_in_the_scene_once() -> None:
     assert abs(np.mean(shares) - 0.4) < 0.07
 
 
-@pytest.mark.parametrize("name", list(CONCEPTS))
+@pytest.mark.parametrize("name", list(XL_CONCEPTS))
 def test_a_concept_differs_from_every_generic_thing_at_latent_scale(name: str) -> None:
     def coarse(scene: Scene) -> np.ndarray:
         pixels = render(scene).pixels.astype(np.float64)
         return pixels.reshape(32, 4, 32, 4, 3).mean(axis=(1, 3))
 
-    kind = CONCEPTS[name].kind
+    kind = XL_CONCEPTS[name].kind
     own = coarse(alone(kind, name, None))
     where = render(alone(kind, name, None)).silhouettes[0].reshape(32, 4, 32, 4).mean(axis=(1, 3)) > 0.5
     same = np.abs(own - coarse(alone(kind, name, None, seed=6)))[where].mean()
     others = [np.abs(own - coarse(alone(kind, None, colour)))[where].mean() for colour in COLOURS]
     others += [
         np.abs(own - coarse(alone(kind, other.name, None)))[where].mean()
-        for other in CONCEPTS.values()
+        for other in XL_CONCEPTS.values()
         if other.kind == kind and other.name != name
     ]
     assert min(others) > 22
     assert same < 0.6 * min(others)
 
 
-def test_line_art_has_three_tones_and_keeps_the_silhouettes() -> None:
+@pytest.mark.parametrize("style", list(TONES))
+def test_line_art_has_three_tones_and_keeps_the_silhouettes(style: str) -> None:
+    tones = np.array(TONES[style])
+    assert list(np.argsort(tones.mean(axis=1))) == [2, 1, 0]
     for scene in scenes(10, seed=7):
-        plain, drawn = render(scene), render(replace(scene, style="lineart"))
+        plain, drawn = render(scene), render(replace(scene, style=style))
         pixels = drawn.pixels.reshape(-1, 3).astype(int)
-        tones = np.array([(250, 244, 226), (205, 186, 152), (52, 40, 62)])
         near = np.abs(pixels[:, None] - tones[None]).max(axis=2).min(axis=1) < 12
         assert near.mean() > 0.75
         both = (plain.silhouettes & drawn.silhouettes).sum() / (plain.silhouettes | drawn.silhouettes).sum()
