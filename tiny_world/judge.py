@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .concepts import CONCEPTS
+from .concepts import CONCEPTS, XL_CONCEPTS
 from .scene import CLASSES
 
 WEIGHTS: Path = Path(__file__).resolve().parent / "weights" / "judge.safetensors"
@@ -105,9 +105,18 @@ class JudgeNet(nn.Module):
 
     def from_half(self, half: Tensor) -> Maps:
         """The maps of pictures already at half their size: float [b, 3, h / 2, w / 2] in 0..1."""
+        fine, coarse = self.features(half)
+        return self.read(fine, coarse)
+
+    def features(self, half: Tensor) -> tuple[Tensor, Tensor]:
+        """What is seen in pictures at half their size: float [b, 80, h, w] by STRIDE, [b, 96, h / 2, w / 2] coarser."""
         fine = self.eighth(self.quarter(half * 2 - 1))
         coarse = self.sixteenth(fine)
         fine = self.join(fine + functional.interpolate(self.back(coarse), scale_factor=2, mode="nearest"))
+        return fine, coarse
+
+    def read(self, fine: Tensor, coarse: Tensor) -> Maps:
+        """The maps of what `features` saw."""
         heat, identity, box = self.head(fine).float().split([len(CLASSES), len(CONCEPT_NAMES) + 1, 4], dim=1)
         return Maps(heat, identity, box, self.style(coarse.mean(dim=(2, 3))).float()[:, 0])
 
@@ -200,6 +209,10 @@ class Judge:
         """Probability that the picture is in the line-art style."""
         return float(self.net(to_pixels(image)).style.sigmoid()[0])
 
+    def style(self, image: Image.Image | np.ndarray) -> str | None:
+        """The name of the picture's style, None for the plain one."""
+        return "lineart" if self.lineart(image) > 0.5 else None
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -218,8 +231,8 @@ class Verdict:
 
 def kind_of(name: str) -> str:
     """The class of a concept or class name; raises ValueError for neither."""
-    if name in CONCEPTS:
-        return CONCEPTS[name].kind
+    if name in XL_CONCEPTS:
+        return XL_CONCEPTS[name].kind
     if name in CLASSES:
         return name
     raise ValueError(f"{name!r} is neither a concept nor a class: choose among {', '.join(IDENTITIES)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from .caption import caption
-from .concepts import CONCEPTS, Look, Rgb
+from .concepts import CONCEPTS, Concept, Look, Rgb
 from .judge import CONCEPT_NAMES, STRIDE
 from .model import CHECKPOINT, CONFIG, TOKENIZER, alphas_cumprod, load_pipeline_parts
 from .optim import fan_out, helpers
@@ -24,6 +25,7 @@ MIXED_SHARE = 0.28
 NEAR_COLOUR_SHARE = 0.1
 STYLE_SHARE = 0.08
 EMPTY_SHARE = 0.02
+Concepts = Mapping[str, Concept]
 _CREAM: Rgb = (246, 222, 184)
 CHUNK = 64
 
@@ -32,7 +34,7 @@ CHUNK = 64
 class Example:
     """A picture with its answers.
 
-    pixels: uint8 [128, 128, 3]. kinds: int64 [n], index in CLASSES. identities: int64 [n], index in CONCEPT_NAMES, -1
+    pixels: uint8 [128, 128, 3]. kinds: int64 [n], index in CLASSES. identities: int64 [n], index in the concepts, -1
     for a plain generic thing, -2 for one with mixed marks. centres: float32 [n, 2] x, y in pixels. boxes: float32
     [n, 4]. lineart: whether the picture is in the line-art style.
     """
@@ -56,10 +58,10 @@ def _far(a: Rgb | None, b: Rgb | None) -> bool:
     return float(np.linalg.norm(np.subtract(a, b))) > 95
 
 
-def is_foreign(kind: str, look: Look) -> bool:
+def is_foreign(kind: str, look: Look, concepts: Concepts = CONCEPTS) -> bool:
     """Whether a look is far from every personal concept of its class: other marks or clearly other colours."""
     names = ("body", "accent", "stripes", "spots", "collar", "hat", "star", "door")
-    for concept in CONCEPTS.values():
+    for concept in concepts.values():
         if concept.kind != kind:
             continue
         same_tower = concept.look.tower == look.tower
@@ -68,11 +70,11 @@ def is_foreign(kind: str, look: Look) -> bool:
     return True
 
 
-def mixed_look(kind: str, rng: np.random.Generator) -> Look:
+def mixed_look(kind: str, rng: np.random.Generator, concepts: Concepts = CONCEPTS) -> Look:
     """A generic thing with some marks of personal concepts (often another's): neither plain nor any concept."""
     while True:
-        donor = CONCEPTS[str(rng.choice(CONCEPT_NAMES))].look if rng.random() < 0.7 else Look(body=_colour(rng))
-        own = CONCEPTS[str(rng.choice([n for n in CONCEPT_NAMES if CONCEPTS[n].kind == kind]))].look
+        donor = concepts[str(rng.choice(tuple(concepts)))].look if rng.random() < 0.7 else Look(body=_colour(rng))
+        own = concepts[str(rng.choice([n for n in concepts if concepts[n].kind == kind]))].look
         body = (donor.body, own.body, _colour(rng))[int(rng.integers(3))]
         if kind in ("cat", "dog", "bunny"):
             shade = (60, 40, 36) if rng.random() < 0.5 else _colour(rng)
@@ -113,15 +115,15 @@ def mixed_look(kind: str, rng: np.random.Generator) -> Look:
                 tower=bool(parts[2]),
             )
             marked = bool(parts[2]) or (parts[0] and _far(roof, (150, 62, 48)) and _far(roof, (92, 84, 92)))
-        if marked and is_foreign(kind, look):
+        if marked and is_foreign(kind, look, concepts):
             return look
 
 
-def judge_scene(rng: np.random.Generator) -> tuple[Scene, np.ndarray]:
+def judge_scene(rng: np.random.Generator, concepts: Concepts = CONCEPTS) -> tuple[Scene, np.ndarray]:
     """A scene of personal, plain and mixed things, and their identities (see Example)."""
     style = "lineart" if rng.random() < STYLE_SHARE else None
     share = PERSONAL_SHARE if style is None else 0.0
-    scene = sample_scene(rng, (0.2, 0.35, 0.25, 0.2), share, style=style)
+    scene = sample_scene(rng, (0.2, 0.35, 0.25, 0.2), share, style=style, known=concepts)
     if rng.random() < EMPTY_SHARE:
         return replace(scene, things=()), np.zeros(0, dtype=np.int64)
     things, identities = [], []
@@ -129,25 +131,25 @@ def judge_scene(rng: np.random.Generator) -> tuple[Scene, np.ndarray]:
         identity = -1
         draw = rng.random()
         if thing.concept is not None:
-            identity = CONCEPT_NAMES.index(thing.concept)
+            identity = tuple(concepts).index(thing.concept)
         elif style is None and draw < MIXED_SHARE / (1 - PERSONAL_SHARE):
-            thing, identity = replace(thing, look=mixed_look(thing.kind, rng)), -2
+            thing, identity = replace(thing, look=mixed_look(thing.kind, rng, concepts)), -2
         elif style is None and draw < (MIXED_SHARE + NEAR_COLOUR_SHARE) / (1 - PERSONAL_SHARE):
-            bodies = [concept.look.body for concept in CONCEPTS.values() if concept.kind == thing.kind]
+            bodies = [concept.look.body for concept in concepts.values() if concept.kind == thing.kind]
             thing = replace(thing, look=Look(body=bodies[int(rng.integers(len(bodies)))]))
         things.append(thing)
         identities.append(identity)
     return replace(scene, things=tuple(things)), np.asarray(identities, dtype=np.int64)
 
 
-def example(rng: np.random.Generator) -> Example:
+def example(rng: np.random.Generator, concepts: Concepts = CONCEPTS) -> Example:
     """A fresh picture with its answers."""
-    return example_and_scene(rng)[0]
+    return example_and_scene(rng, concepts)[0]
 
 
-def example_and_scene(rng: np.random.Generator) -> tuple[Example, Scene]:
+def example_and_scene(rng: np.random.Generator, concepts: Concepts = CONCEPTS) -> tuple[Example, Scene]:
     """A fresh picture with its answers, and its scene; things less than 45 % visible are not asked for."""
-    scene, identities = judge_scene(rng)
+    scene, identities = judge_scene(rng, concepts)
     picture = render(scene)
     visible = picture.silhouettes.sum(axis=(1, 2)) / np.maximum(picture.areas, 1)
     seen = [i for i in range(len(scene.things)) if visible[i] > 0.45]
