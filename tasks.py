@@ -85,7 +85,7 @@ TASKS = {
         "drives the real WebUI in WEBUI_DIR", TESTS, (Command("-m pytest -n 2 --dist loadfile tests/webui"),)
     ),
     "link-webui": Task(
-        "extension, tiny checkpoint and LoRAs into WEBUI_DIR", TOOLS, (Command("-m tiny_world.link_webui", WEBUI),)
+        "extension, tiny checkpoints and LoRAs into WEBUI_DIR", TOOLS, (Command("-m tiny_world.link_webui", WEBUI),)
     ),
     "webui-for-tests": Task(
         "sets AUTOMATIC1111 WebUI 1.10.1 up in WEBUI_DIR (WEBUI_SOURCES=..., PYTHON310=...; see CONTRIBUTING.md)",
@@ -101,7 +101,9 @@ TASKS = {
         ),
     ),
     "train-tiny": Task(
-        "the tiny world from its renderer: hours on 2 cores, minutes on a GPU", TOOLS, (Command("-m tiny_world.train"),)
+        "a tiny world from its renderer: hours on 2 cores, minutes on a GPU (WORLD=xl: of SDXL's topology)",
+        TOOLS,
+        (Command("-m tiny_world.train", options={"--world": "WORLD"}),),
     ),
     "check-world": Task(
         "does the tiny world tell methods apart? three pairs, 24 seeds", TOOLS, (Command("-m tiny_world.check"),)

@@ -11,9 +11,8 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import CLIPTokenizer
 
-from .model import alphas_cumprod, build_text_encoder, build_unet, build_vae
+from .model import alphas_cumprod, build_vae, condition
 from .optim import (
     Average,
     Replayed,
@@ -29,9 +28,14 @@ from .optim import (
 )
 from .scenes import Batch, Batches, Pool, load_batches, sample_pool
 from .supervision import PlainAttention, attention_loss, set_attention
+from .worlds import World
 
 ATTENTION = 0.05
 """Weight of the attention loss."""
+AVERAGED = 10
+"""The weights are averaged over about the last steps / AVERAGED steps."""
+FIRST_SHARE = 0.68
+"""Share of the steps at `World.first_cells`, where a step is cheaper."""
 WARM = 0.6
 """Factor on the learning rates of a training that begins with finished weights."""
 
@@ -79,8 +83,7 @@ def losses(
     supervised: a thing has no region of its own there.
     """
     with torch.autocast(noise.device.type, torch.bfloat16, cache_enabled=False):
-        context = text(batch.ids, attention_mask=_causal(batch.ids)).last_hidden_state
-        output = unet(diffusion.noisy(batch.latents, noise, times), times, context).sample.float()
+        output = unet(diffusion.noisy(batch.latents, noise, times), times, **condition(text, batch.ids)).sample.float()
     counts = 1 + focus * batch.regions.sum(dim=1).clamp(max=1)  # picture, y, x
     error = ((output - noise).square().mean(dim=1) * counts).sum(dim=(1, 2)) / counts.sum(dim=(1, 2))
     maps = [p.maps for p in processors if p.maps is not None and p.maps.shape[1] >= 16]
@@ -90,12 +93,6 @@ def losses(
     return (error * diffusion.weight(times)).mean(), supervised
 
 
-def _causal(ids: Tensor) -> Tensor:
-    """CLIP's own mask [1, 1, token, token]; transformers' own code for it can not be part of a replayed graph."""
-    tokens = ids.shape[1]
-    return torch.full((1, 1, tokens, tokens), float("-inf"), device=ids.device).triu(1)
-
-
 def load_frozen_vae(folder: Path, device: torch.device) -> AutoencoderKL:
     """The trained and normalised autoencoder of this training run."""
     vae = build_vae().to(device)
@@ -103,20 +100,23 @@ def load_frozen_vae(folder: Path, device: torch.device) -> AutoencoderKL:
     return vae.eval().requires_grad_(False)
 
 
-def _pool(path: Path, folder: Path, count: int, seed: Sequence[int], device: torch.device, title: str) -> Pool:
+def _pool(
+    path: Path, folder: Path, count: int, size: int, seed: Sequence[int], device: torch.device, title: str
+) -> Pool:
     if path.exists():
         return torch.load(path, weights_only=False)
     rng = np.random.default_rng(list(seed))
-    pool = sample_pool(load_frozen_vae(folder, device), count, rng, device, helpers(device), title)
+    pool = sample_pool(load_frozen_vae(folder, device), count, rng, device, helpers(device), title, size)
     save_atomically(pool, path)
     return pool
 
 
 def _train(
     rank: int,
-    world: int,
+    processes: int,
+    world: World,
     folder: Path,
-    tokenizer_folder: Path,
+    weights: Path,
     steps: int,
     batch: int,
     scenes: int,
@@ -124,15 +124,15 @@ def _train(
     device: torch.device,
 ) -> None:
     torch.manual_seed(seed)
-    tokenizer = CLIPTokenizer.from_pretrained(str(tokenizer_folder))
-    pool_path = folder / f"pool-{rank}-of-{world}.pt"
-    pool = _pool(pool_path, folder, scenes // world, (seed, rank), device, "scenes" if rank == 0 else "")
-    unet, text = build_unet().to(device), build_text_encoder(len(tokenizer)).to(device)
-    text.set_attn_implementation("eager")  # fused attention is several times slower at these widths on a CPU
+    pool_path, title = folder / f"pool-{rank}-of-{processes}.pt", "scenes" if rank == 0 else ""
+    pool = _pool(pool_path, folder, scenes // processes, world.size, (seed, rank), device, title)
+    parts = world.build(weights)
+    unet, text = parts.unet.to(device), parts.text_encoder.to(device)
     processors = set_attention(unet, keep=True)
-    matrices, rest = split_params([unet, text], outer=("conv_in.weight", "conv_out.weight"))
+    matrices, rest = split_params([unet, text], outer=("conv_in.weight", "conv_out.weight", ".rows"))
     optimizers = [muon(matrices, 0.02, device), adamw(rest, 2e-3, device)]
-    average = Average([unet, text], 0.998)
+    decay = 1 - AVERAGED / max(steps, AVERAGED)
+    average = Average([unet, text], decay)
     diffusion = Diffusion(alphas_cumprod().to(device))
     path = folder / "base.pt"
     first, peak = 0, 1.0
@@ -148,7 +148,7 @@ def _train(
         state = torch.load(folder / "start.pt", map_location=device)
         unet.load_state_dict(state["unet"])
         text.load_state_dict(state["text"])
-        average, peak = Average([unet, text], 0.998), WARM
+        average, peak = Average([unet, text], decay), WARM
     generator = torch.Generator().manual_seed(seed * 7919 + rank * 101 + first)
     params = [*matrices, *rest]
 
@@ -164,12 +164,15 @@ def _train(
         return loss.detach(), supervised.detach()
 
     replayed = Replayed(learn, device)
-    batches = load_batches(Batches(pool, tokenizer, batch // world, 0.1, (seed, rank, first)), helpers(device))
+    made = Batches(pool, parts.tokenizer, batch // processes, 0.1, (seed, rank, first), world.write, world.places)
+    batches = load_batches(made, helpers(device))
     bar = tqdm(range(first, steps), initial=first, total=steps, desc="base", disable=rank > 0, mininterval=2)
     for step in bar:
         set_rate(optimizers, peak * schedule(step, steps, decay_from=0.45))
-        made = next(batches)
-        loss, supervised = replayed(*draw_noise(made, generator), *made.tensors())
+        drawn = next(batches)
+        if world.first_cells and step < FIRST_SHARE * steps:
+            drawn = drawn.shrunk(world.first_cells)
+        loss, supervised = replayed(*draw_noise(drawn, generator), *drawn.tensors())
         average.update()
         if (step + 1) % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.4f}", attention=f"{supervised.item():.3f}", refresh=False)
@@ -192,17 +195,20 @@ def _copy(module: nn.Module) -> dict[str, Tensor]:
 
 
 def train_base(
+    world: World,
     folder: Path,
-    tokenizer_folder: Path,
+    weights: Path,
     device: torch.device,
     *,
     steps: int,
     batch: int,
     scenes: int,
     seed: int = 3,
+    workers: int = 0,
 ) -> None:
     """Trains UNet and text encoder, or goes on with it, and leaves folder/base.pt (averages under `unet` and `text`).
 
-    Needs folder/vae-final.pt; begins with folder/start.pt if it is there. scenes: how many are encoded at the start.
+    Needs folder/vae-final.pt and the tokenizer in `weights`; begins with folder/start.pt if it is there. scenes: how
+    many are encoded at the start. workers: processes, as `launch` takes them.
     """
-    launch(_train, device, folder, tokenizer_folder, steps, batch, scenes, seed, device)
+    launch(_train, device, world, folder, weights, steps, batch, scenes, seed, device, workers=workers)

@@ -15,7 +15,7 @@ from .base_train import ATTENTION
 from .caption import known_words
 from .concepts import CONCEPTS, STYLES
 from .history import FILE, of, read
-from .lora import FINE, SHAPED, lora_files, trigger_phrase
+from .lora import SHAPED, TRAINED, lora_files, trigger_phrase
 from .machine import cores
 from .samples import CASES, STEPS, TARGETS, Figures
 
@@ -23,8 +23,8 @@ CARD = Path(__file__).parent / "MODEL_CARD.md"
 GRID = Path(__file__).parent / "samples.png"
 
 
-def device_name(kind: str) -> str:
-    """The processor in words, without the machine's name."""
+def device_name(kind: str, workers: int = 0) -> str:
+    """The processor in words, without the machine's name; workers: how many of its cores are used, 0 for all."""
     if kind == "cuda":
         import torch
 
@@ -34,14 +34,17 @@ def device_name(kind: str) -> str:
     if info.exists():
         lines = [line for line in info.read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
         model = lines[0].split(":", 1)[1].strip() if lines else model
-    return f"{cores()} cores of {model}"
+    count = workers or cores()
+    return f"{count} core{'s' if count > 1 else ''} of {model}"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share as whole per cent."""
     return f"{100 * share:.0f} %"
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A table in Markdown."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
@@ -75,7 +78,7 @@ def write_card(path: Path, weights: Path, figures: Figures, note: str = "") -> N
   from afar, all pixels alike.
 """
     base = [
-        (case, _percent(figures.base[case]), f"at least {_percent(TARGETS[case])}")
+        (case, percent(figures.base[case]), f"at least {percent(TARGETS[case])}")
         for case in CASES
         if case in figures.base
     ]
@@ -86,8 +89,8 @@ def write_card(path: Path, weights: Path, figures: Figures, note: str = "") -> N
             f"`{name}`",
             looks[name],
             f"`{trigger_phrase(name)}`",
-            _percent(figures.loras[name]) if name in figures.loras else "-",
-            _percent(figures.loras[f"{name}-b"]) if f"{name}-b" in figures.loras else "-",
+            percent(figures.loras[name]) if name in figures.loras else "-",
+            percent(figures.loras[f"{name}-b"]) if f"{name}-b" in figures.loras else "-",
         )
         for name in names
     ]
@@ -96,9 +99,9 @@ def write_card(path: Path, weights: Path, figures: Figures, note: str = "") -> N
         for entry in (vae, *bases, *loras_made, *of(trainings, "judge")[-1:])
     ]
     judge = json.loads(judge_report.read_text(encoding="utf-8")) if judge_report.exists() else {}
-    levels = ", ".join(f"`{level.rstrip('.')}`" for level in FINE)
+    levels = ", ".join(f"`{level.rstrip('.')}`" for level in TRAINED["sd1"])
     shaped = ", ".join(f"`{name}`" for name in sorted(SHAPED))
-    recipes = _table(("LoRAs", "scenes", "steps", "rank", "text encoder"), _recipes(weights))
+    recipes = table(("LoRAs", "scenes", "steps", "rank", "text encoder"), _recipes(weights))
     thousands = sum(entry["steps"] * entry["batch"] for entry in bases) / 1000
     sizes = ", then ".join(f"{entry['steps']} steps of {entry['batch']}" for entry in bases)
     text = f"""# The tiny world: model card
@@ -136,7 +139,7 @@ judge that names what a picture shows. It is small enough to ship and exists to 
   not supervised. The second set (`lora-b`) has other seeds, and no setting of the extension was chosen by it.
 {earlier}- `python tasks.py train-tiny` runs all of it, seeded and resumable; `--again` goes on from finished weights.
 
-{_table(("training", "minutes", "on"), times)}
+{table(("training", "minutes", "on"), times)}
 
 {recipes}
 
@@ -144,12 +147,12 @@ judge that names what a picture shows. It is small enough to ship and exists to 
 {STEPS} DDIM steps, guidance 4, judged by the judge on {figures.count} pictures per line: exactly the classes and the
 count that the prompt names.
 
-{_table(("base, things in the prompt", "right", "aim"), base)}
+{table(("base, things in the prompt", "right", "aim"), base)}
 
 Each LoRA alone at weight 1, {figures.lora_count} pictures: the concept once and no other thing of its class, or the
 style.
 
-{_table(("LoRA", "what it is", "phrase", "right", "second training"), loras)}
+{table(("LoRA", "what it is", "phrase", "right", "second training"), loras)}
 """
     if note:
         text = text.replace("\n## Figures", f"\n{textwrap.fill(note, 120)}\n\n## Figures")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -36,11 +36,11 @@ def _resnet(rest: str, names: Mapping[str, str]) -> str:
     return f"{names[part]}.{leaf}"
 
 
-def unet_name(name: str, per_level: int = 2, attention_levels: int = 3, levels: int = 4) -> str:
+def unet_name(name: str, per_level: int = 2, levels: int = 4, attention: Collection[int] = (0, 1, 2)) -> str:
     """The ldm name (without `model.diffusion_model.`) of a parameter of diffusers' UNet.
 
-    per_level: ResBlocks per level; the first attention_levels of `levels` have attention. Raises KeyError for a name
-    that an SD1-like UNet does not have.
+    per_level: ResBlocks per level; attention: which of the `levels` have some. Raises KeyError for a name that an
+    SD1-like UNet does not have.
     """
     part, _, leaf = name.rpartition(".")
     if part in _UNET_TOP:
@@ -61,7 +61,7 @@ def unet_name(name: str, per_level: int = 2, attention_levels: int = 3, levels: 
         stem = f"input_blocks.{1 + block}"
     else:
         if kind == "upsamplers":
-            place = 2 if levels - 1 - level < attention_levels else 1
+            place = 2 if levels - 1 - level in attention else 1
             return f"output_blocks.{level * (per_level + 1) + per_level}.{place}.conv.{leaf}"
         stem = f"output_blocks.{block}"
     return f"{stem}.0.{_resnet(rest, _UNET_RESNET)}" if kind == "resnets" else f"{stem}.1.{rest}"
@@ -79,21 +79,29 @@ def vae_name(name: str, levels: int = 4) -> str:
     return re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda m: f"up.{levels - 1 - int(m[1])}.upsample", name)
 
 
-def ldm_state(unet: Mapping[str, Tensor], vae: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """State dictionaries of the three networks under their names in an SD1 checkpoint, floats as float16.
-
-    The autoencoder's attention gets ldm's 1x1-convolution shapes; position_ids int64 [1, 77] is there as in SD1's file.
-    """
-    params = LDM_CONFIG["model"]["params"]["unet_config"]["params"]
-    per_level, levels = params["num_res_blocks"], len(params["channel_mult"])
-    state = {
-        f"model.diffusion_model.{unet_name(name, per_level, len(params['attention_resolutions']), levels)}": tensor
-        for name, tensor in unet.items()
-    }
+def vae_state(vae: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The autoencoder's weights under their names in a checkpoint; its attention gets ldm's 1x1-convolution shapes."""
+    state = {}
     for name, tensor in vae.items():
         target = vae_name(name)
         is_projection = ".attn_1." in target and tensor.ndim == 2
         state[f"first_stage_model.{target}"] = tensor[:, :, None, None] if is_projection else tensor
+    return state
+
+
+def ldm_state(unet: Mapping[str, Tensor], vae: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """State dictionaries of the three networks under their names in an SD1 checkpoint, floats as float16.
+
+    position_ids int64 [1, 77] is there as in SD1's file.
+    """
+    params = LDM_CONFIG["model"]["params"]["unet_config"]["params"]
+    per_level, levels = params["num_res_blocks"], len(params["channel_mult"])
+    attention = range(len(params["attention_resolutions"]))
+    state = {
+        f"model.diffusion_model.{unet_name(name, per_level, levels, attention)}": tensor
+        for name, tensor in unet.items()
+    }
+    state |= vae_state(vae)
     for name, tensor in text.items():
         if not name.endswith("position_ids"):
             state[f"cond_stage_model.transformer.text_model.{name.removeprefix('text_model.')}"] = tensor

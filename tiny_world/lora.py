@@ -12,14 +12,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .concepts import CONCEPTS, STYLES
+from .concepts import XL_CONCEPTS, XL_STYLES
 from .model import Parts
+from .text_pair import TextPair
+from .worlds import FIRST, World
+from .xl_model import sgm_name
 
 RANK = 4
-NAMES: tuple[str, ...] = (*CONCEPTS, *STYLES)
-FINE: tuple[str, ...] = ("down_blocks.0.", "down_blocks.1.", "up_blocks.2.", "up_blocks.3.")
+NAMES: tuple[str, ...] = FIRST.names
+TRAINED: dict[str, tuple[str, ...]] = {
+    "sd1": ("down_blocks.0.", "down_blocks.1.", "up_blocks.2.", "up_blocks.3."),
+    "sdxl": ("down_blocks.1.", "up_blocks."),
+}
+"""Blocks of the UNet that LoRAs train: what keeps the files small; by the UNet's topology."""
 SHAPED: frozenset[str] = frozenset({"towerhouse"})
-"""LoRAs that change an outline, not only colours and marks: they also train the coarser levels, at twice the rank."""
+"""The first world's LoRAs that change an outline, not only colours and marks: they also train the coarser levels, at
+twice the rank.
+"""
 
 
 class LoraLayer(nn.Module):
@@ -43,17 +52,19 @@ class LoraLayer(nn.Module):
 def targets(module: nn.Module, text: bool, every: bool = False) -> list[str]:
     """Paths of the layers that get a LoRA.
 
-    In the UNet all Linear layers of the transformer blocks of its two finest levels (which keeps the files small; the
-    coarser ones see 4x4 cells and fewer) or of `every` level, in the text encoder those of attention and MLP.
+    In the UNet all Linear layers of the transformer blocks in the blocks TRAINED, or in `every` block; in a text
+    encoder those of attention and MLP, in a pair of them those of attention.
     """
     found = []
+    blocks = TRAINED[topology(module)]
+    pair = isinstance(module, TextPair)
     for name, child in module.named_modules():
         if not isinstance(child, (nn.Linear, LoraLayer)):
             continue
         if text:
-            chosen = "self_attn" in name or ".mlp." in name
+            chosen = "self_attn" in name or (".mlp." in name and not pair)
         else:
-            chosen = "transformer_blocks" in name and (every or name.startswith(FINE))
+            chosen = "transformer_blocks" in name and (every or name.startswith(blocks))
         if chosen and not name.endswith(".base"):
             found.append(name)
     return found
@@ -69,14 +80,29 @@ def inject(
         parent = module.get_submodule(parent_name)
         layer = LoraLayer(getattr(parent, leaf), rank, alpha, generator)
         setattr(parent, leaf, layer)
-        layers[kohya_name(name, text)] = layer
+        layers[kohya_name(name, text, topology(module))] = layer
     return layers
 
 
-def kohya_name(path: str, text: bool) -> str:
-    """lora_unet_... or lora_te_text_model_... for a layer's path in diffusers' or transformers' network."""
-    if text:
+def topology(module: nn.Module) -> str:
+    """`sdxl` for a pair of text encoders and a UNet that is given a vector, else `sd1`."""
+    vector = getattr(getattr(module, "config", None), "addition_embed_type", None)
+    return "sdxl" if isinstance(module, TextPair) or vector == "text_time" else "sd1"
+
+
+def kohya_name(path: str, text: bool, kind: str = "sd1") -> str:
+    """kohya's name for a layer's path in diffusers' or transformers' network, of a topology `sd1` or `sdxl`.
+
+    SD1: lora_unet_... as diffusers names it, lora_te_text_model_...; SDXL: lora_unet_... as sgm names it,
+    lora_te1_text_model_... and lora_te2_text_model_...
+    """
+    if text and kind == "sd1":
         return "lora_te_text_model_" + path.removeprefix("text_model.").replace(".", "_")
+    if text:
+        tower, _, rest = path.partition(".")
+        return f"lora_{'te1' if tower == 'first' else 'te2'}_text_model_" + rest.replace(".", "_")
+    if kind == "sdxl":
+        path = sgm_name(f"{path}.weight").removesuffix(".weight")
     return "lora_unet_" + path.replace(".", "_")
 
 
@@ -95,12 +121,10 @@ def merge(parts: Parts, state: Mapping[str, Tensor], weight: float) -> None:
 
     Raises KeyError for a layer that the networks do not have.
     """
-    places = {
-        kohya_name(name, False): parts.unet.get_submodule(name) for name in targets(parts.unet, False, every=True)
-    }
-    places |= {
-        kohya_name(name, True): parts.text_encoder.get_submodule(name) for name in targets(parts.text_encoder, True)
-    }
+    places: dict[str, nn.Module] = {}
+    for module, text in ((parts.unet, False), (parts.text_encoder, True)):
+        for name in targets(module, text, every=True):
+            places[kohya_name(name, text, topology(module))] = module.get_submodule(name)
     for name in {key.split(".", 1)[0] for key in state}:
         down, up = state[f"{name}.lora_down.weight"].float(), state[f"{name}.lora_up.weight"].float()
         scale = float(state[f"{name}.alpha"]) / down.shape[0]
@@ -112,18 +136,22 @@ def merge(parts: Parts, state: Mapping[str, Tensor], weight: float) -> None:
 
 def trigger_phrase(name: str) -> str:
     """What to write in a prompt: a concept's trigger and its class, or a style's trigger and `style`."""
-    return f"{CONCEPTS[name].trigger} {CONCEPTS[name].kind}" if name in CONCEPTS else f"{STYLES[name].trigger} style"
+    if name in XL_CONCEPTS:
+        return f"{XL_CONCEPTS[name].trigger} {XL_CONCEPTS[name].kind}"
+    return f"{XL_STYLES[name].trigger} style"
 
 
-def metadata(name: str, title: str, captions: list[str], steps: int, seed: int, rank: int) -> dict[str, str]:
+def metadata(
+    name: str, title: str, captions: list[str], steps: int, seed: int, rank: int, world: World = FIRST
+) -> dict[str, str]:
     """kohya's and modelspec's fields of a LoRA file. modelspec.trigger_phrase is what to write in a prompt."""
     phrase = trigger_phrase(name)
     tags: Counter[str] = Counter()
     for text in captions:
         tags.update(tag.strip() for tag in text.split(",") if tag.strip())
     return {
-        "ss_base_model_version": "sd_v1",
-        "ss_sd_model_name": "tiny-world.safetensors",
+        "ss_base_model_version": world.kohya_version,
+        "ss_sd_model_name": world.checkpoint,
         "ss_network_module": "networks.lora",
         "ss_network_dim": str(rank),
         "ss_network_alpha": str(rank),
@@ -133,15 +161,17 @@ def metadata(name: str, title: str, captions: list[str], steps: int, seed: int, 
         "ss_num_train_images": str(len(captions)),
         "ss_tag_frequency": json.dumps({f"1_{phrase}": dict(tags.most_common(40))}),
         "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": "stable-diffusion-v1/lora",
+        "modelspec.architecture": f"{world.architecture}/lora",
         "modelspec.implementation": "diffusers",
         "modelspec.title": title,
         "modelspec.trigger_phrase": phrase,
     }
 
 
-def lora_files(folder: Path) -> list[tuple[str, str, int, Path]]:
-    """(concept, title, seed, path) of all LoRAs: two of each, the second set's titles ending in -b."""
-    first = [(name, name, 11, folder / "lora" / f"{name}.safetensors") for name in NAMES]
-    second = [(name, f"{name}-b", 12, folder / "lora-b" / f"{name}-b.safetensors") for name in NAMES]
-    return first + second
+def lora_files(folder: Path, world: World = FIRST) -> list[tuple[str, str, int, Path]]:
+    """(concept, title, seed, path) of all LoRAs of a world, set by set; the titles of a set have its ending."""
+    return [
+        (name, f"{name}{one.ending}", one.seed, folder / one.folder / f"{name}{one.ending}.safetensors")
+        for one in world.sets
+        for name in world.names
+    ]

@@ -12,30 +12,31 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
+from transformers import CLIPTextModel
 
 from .base_train import Diffusion, draw_noise, losses
-from .caption import caption
-from .concepts import CONCEPTS, STYLES
-from .lora import NAMES, RANK, SHAPED, inject, lora_files, lora_state, metadata
-from .model import Parts, alphas_cumprod, load_pipeline_parts
+from .concepts import XL_CONCEPTS, XL_STYLES
+from .lora import RANK, SHAPED, inject, lora_files, lora_state, metadata
+from .model import Parts, alphas_cumprod
 from .optim import Replayed, adamw, schedule, set_rate
 from .scene import CLASSES, Scene, sample_scene
 from .scenes import Batch, encode, make_batch
 from .supervision import set_attention
+from .worlds import FIRST, World
 
 AFAR: tuple[float, float] = (0.29, 0.42)
 """Sizes of a thing seen from afar, as shares of the picture."""
 
 
-def lora_scenes(name: str, count: int, seed: int) -> list[Scene]:
+def lora_scenes(name: str, count: int, seed: int, world: World = FIRST) -> list[Scene]:
     """Training scenes of a concept, of four of which one shows it from near, two from afar, as small as a thing is
     among three others, and one among one to three things of other classes. For a style, scenes of one to three generic
     things in it.
     """
-    rng = np.random.default_rng([seed, sorted(NAMES).index(name)])
-    if name in STYLES:
+    rng = np.random.default_rng([seed, sorted(world.names).index(name)])
+    if name in XL_STYLES:
         return [sample_scene(rng, (0.4, 0.4, 0.2), style=name) for _ in range(count)]
-    others = [kind for kind in CLASSES if kind != CONCEPTS[name].kind]
+    others = [kind for kind in CLASSES if kind != XL_CONCEPTS[name].kind]
     scenes = []
     for place in range(count):
         if place % 4 == 1:
@@ -76,8 +77,8 @@ DROPOUT = 0.05
 
 @dataclass(frozen=True)
 class Lessons:
-    """What one LoRA learns from, all on the device: latents float [scene, 4, 16, 16]; ids int64 [caption, 77], several
-    captions of each scene and at last an empty one; regions float [scene, things, 16, 16] of what is in focus; taken
+    """What one LoRA learns from, all on the device: latents float [scene, 4, h, w]; ids int64 [caption, 77], several
+    captions of each scene and at last an empty one; regions float [scene, things, h, w] of what is in focus; taken
     and texts int64 [step, b], the scenes and captions of every step; captions, one of each scene.
     """
 
@@ -97,17 +98,18 @@ class Lessons:
         rng: np.random.Generator,
         device: torch.device,
         settings: LoraSettings,
+        world: World = FIRST,
     ) -> Lessons:
         """Renders and encodes the scenes and writes their captions."""
-        pool = encode(parts.vae.to(device), scenes, device)
-        if name in CONCEPTS:  # the subject alone is in focus
+        pool = encode(parts.vae.to(device), scenes, device, size=world.size)
+        if name in XL_CONCEPTS:  # the subject alone is in focus
             for place, scene in enumerate(scenes):
                 for index, thing in enumerate(scene.things):
                     pool.coverage[place, index] *= thing.concept == name
         rows = np.repeat(np.arange(len(scenes)), settings.captions).tolist()
-        bank = make_batch(pool, [*rows, 0], parts.tokenizer, rng, 0.0, triggers=True)
+        bank = make_batch(pool, [*rows, 0], parts.tokenizer, rng, 0.0, triggers=True, write=world.write)
         bank.ids[-1] = make_batch(pool, [0], parts.tokenizer, rng, 1.0).ids[0]
-        captions = [caption(scene, rng, triggers=True).text for scene in scenes]
+        captions = [world.write(scene, rng, triggers=True).text for scene in scenes]
         chosen = _epochs(rng, len(scenes))
         taken = np.fromiter(chosen, int, settings.steps * settings.batch).reshape(settings.steps, settings.batch)
         texts = taken * settings.captions + rng.integers(settings.captions, size=taken.shape)
@@ -135,23 +137,27 @@ def train_lora(
     path: Path,
     device: torch.device,
     settings: LoraSettings = LoraSettings(),
+    world: World = FIRST,
 ) -> float:
     """Trains one LoRA on a copy of the networks (the UNet's in bfloat16) and writes it; returns the last losses' mean.
 
     Raises ValueError for an unknown name.
     """
-    if name not in NAMES:
-        raise ValueError(f"there is no concept or style {name!r}: choose among {', '.join(NAMES)}.")
-    rank = settings.rank * (2 if name in SHAPED else 1)
-    rng = np.random.default_rng([seed, NAMES.index(name), 1])
-    scenes = lora_scenes(name, settings.scenes, seed)
-    lessons = Lessons.of(name, scenes, parts, rng, device, settings)
+    if name not in world.names:
+        raise ValueError(f"there is no concept or style {name!r}: choose among {', '.join(world.names)}.")
+    shaped = world is FIRST and name in SHAPED
+    rank = settings.rank * (2 if shaped else 1)
+    own_seed = seed * 1009 + world.names.index(name)
+    rng = np.random.default_rng([seed, world.names.index(name), 1])
+    scenes = lora_scenes(name, settings.scenes, seed, world)
+    lessons = Lessons.of(name, scenes, parts, rng, device, settings, world)
     unet = copy.deepcopy(parts.unet).to(device, torch.bfloat16).requires_grad_(False)
     text = copy.deepcopy(parts.text_encoder).to(device).requires_grad_(False)
-    text.set_attn_implementation("eager")
+    if isinstance(text, CLIPTextModel):
+        text.set_attn_implementation("eager")
     processors = set_attention(unet, keep=False)
-    generator = torch.Generator().manual_seed(seed * 1009 + NAMES.index(name))
-    layers = inject(unet, False, rank, rank, generator, every=name in SHAPED)
+    generator = torch.Generator().manual_seed(own_seed)
+    layers = inject(unet, False, rank, rank, generator, every=shaped)
     layers |= inject(text, True, rank, rank, generator)
     for layer in layers.values():
         layer.to(device)
@@ -170,7 +176,7 @@ def train_lora(
     replayed = Replayed(learn, device)
     total = torch.zeros((), device=device)
     last = min(50, settings.steps)
-    generator = torch.Generator(device).manual_seed(seed * 1009 + NAMES.index(name))
+    generator = torch.Generator(device).manual_seed(own_seed)
     for step in tqdm(range(settings.steps), desc=title, mininterval=5, leave=False):
         set_rate([optimizer], schedule(step, settings.steps, warmup=20, decay_from=0.6, last=0.1))
         batch = lessons.batch(step)
@@ -178,8 +184,9 @@ def train_lora(
         if step >= settings.steps - last:
             total += loss / last
     path.parent.mkdir(parents=True, exist_ok=True)
-    told = metadata(name, title, lessons.captions, settings.steps, seed, rank)
-    save_file(lora_state(layers), path, metadata=told)
+    told = metadata(name, title, lessons.captions, settings.steps, seed, rank, world)
+    moved = {name: layer for name, layer in layers.items() if bool(layer.up.any())}  # the others reach nothing
+    save_file(lora_state(moved), path, metadata=told)
     return float(total)
 
 
@@ -188,11 +195,13 @@ def _epochs(rng: np.random.Generator, count: int) -> Iterator[int]:
         yield from rng.permutation(count).tolist()
 
 
-def train_share(rank: int, world: int, folder: Path, device: torch.device, settings: LoraSettings) -> None:
-    """Trains every world-th of the LoRAs that are not there yet, from the checkpoint in the folder."""
-    parts = load_pipeline_parts(folder / "tiny-world.safetensors", folder / "tiny-world.yaml", folder / "tokenizer")
-    for index, (name, title, seed, path) in enumerate(lora_files(folder)):
-        if index % world != rank or path.exists():
+def train_share(
+    rank: int, processes: int, world: World, folder: Path, device: torch.device, settings: LoraSettings
+) -> None:
+    """Trains every processes-th of the LoRAs that are not there yet, from the checkpoint in the folder."""
+    parts = world.load(folder)
+    for index, (name, title, seed, path) in enumerate(lora_files(folder, world)):
+        if index % processes != rank or path.exists():
             continue
-        loss = train_lora(name, title, seed, parts, path, device, settings)
+        loss = train_lora(name, title, seed, parts, path, device, settings, world)
         tqdm.write(f"{title}: loss {loss:.4f}, {path.stat().st_size / 1e6:.2f} MB")

@@ -11,7 +11,7 @@ import yaml
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.loaders import single_file_utils as single_file
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -160,9 +160,35 @@ class Parts:
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
-    text_encoder: CLIPTextModel
+    text_encoder: nn.Module
     tokenizer: CLIPTokenizer
     scheduler: dict[str, Any]
+
+
+def build_parts(weights: Path = WEIGHTS) -> Parts:
+    """Fresh networks for the tokenizer of a folder of weights."""
+    tokenizer = CLIPTokenizer.from_pretrained(str(weights / TOKENIZER.name))
+    text = build_text_encoder(len(tokenizer))
+    text.set_attn_implementation("eager")  # fused attention is several times slower at these widths on a CPU
+    return Parts(build_unet(), build_vae(), text, tokenizer, scheduler_config())
+
+
+def load_folder(weights: Path = WEIGHTS) -> Parts:
+    """`load_pipeline_parts` of the files of a folder of weights."""
+    return load_pipeline_parts(weights / CHECKPOINT.name, weights / CONFIG.name, weights / TOKENIZER.name)
+
+
+def condition(text: nn.Module, ids: Tensor) -> dict[str, Any]:
+    """What a text encoder says of token ids int64 [b, 77], as arguments of the UNet."""
+    if isinstance(text, CLIPTextModel):
+        return {"encoder_hidden_states": text(ids, attention_mask=causal(ids)).last_hidden_state}
+    return text(ids)
+
+
+def causal(ids: Tensor) -> Tensor:
+    """CLIP's own mask [1, 1, token, token]; transformers' own code for it can not be part of a replayed graph."""
+    tokens = ids.shape[1]
+    return torch.full((1, 1, tokens, tokens), float("-inf"), device=ids.device).triu(1)
 
 
 def _need(path: Path) -> Path:

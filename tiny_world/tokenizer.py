@@ -70,6 +70,18 @@ def write_tokenizer(folder: Path, seed: int = 0) -> int:
     symbols = byte_symbols()
     entries = [*symbols, *(s + "</w>" for s in symbols), *(a + b for a, b in merges)]
     entries = [*dict.fromkeys(entries), START, END]
+    settings, special = tokenizer_settings()
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = json.dumps({entry: i for i, entry in enumerate(entries)}, ensure_ascii=False)
+    (folder / "vocab.json").write_text(vocabulary, encoding="utf-8", newline="\n")
+    put_lines(folder / "merges.txt", "\n".join(["#version: 0.2", *(f"{a} {b}" for a, b in merges)]))
+    put_lines(folder / "tokenizer_config.json", json.dumps(settings, indent=2))
+    put_lines(folder / "special_tokens_map.json", json.dumps(special, indent=2))
+    return len(entries)
+
+
+def tokenizer_settings() -> tuple[dict[str, object], dict[str, str]]:
+    """What stands in tokenizer_config.json and in special_tokens_map.json."""
     special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
     settings = {
         "tokenizer_class": "CLIPTokenizer",
@@ -79,16 +91,19 @@ def write_tokenizer(folder: Path, seed: int = 0) -> int:
         "errors": "replace",
         **special,
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    return settings, special
 
-    def put(name: str, text: str) -> None:
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")  # a merge must not end in a return
 
-    put("vocab.json", json.dumps({entry: i for i, entry in enumerate(entries)}, ensure_ascii=False))
-    put("merges.txt", "#version: 0.2\n" + "\n".join(f"{a} {b}" for a, b in merges) + "\n")
-    put("tokenizer_config.json", json.dumps(settings, indent=2) + "\n")
-    put("special_tokens_map.json", json.dumps(special, indent=2) + "\n")
-    return len(entries)
+def put_lines(path: Path, text: str) -> None:
+    """Writes a text and a last line feed; a merge must not end in a return."""
+    path.write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def make_tokenizer(weights: Path) -> None:
+    """Writes the tokenizer's folder and the text encoder's configuration unless they are there."""
+    folder = weights / "tokenizer"
+    if not (folder / "config.json").exists():
+        write_text_config(folder, write_tokenizer(folder))
 
 
 def write_text_config(folder: Path, vocabulary: int) -> None:

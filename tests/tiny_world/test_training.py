@@ -21,6 +21,7 @@ from tiny_world.scene import sample_scene
 from tiny_world.scenes import COUNTS, Batches, Pool, cover, encode, load_batches, make_batch, token_owners
 from tiny_world.supervision import PlainAttention, attention_loss
 from tiny_world.vae_train import normalise_latents, psnr, sample_picture, to_pixels, to_tensor
+from tiny_world.worlds import FIRST
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +254,7 @@ def test_check_takes_the_best_merge_and_counts_all_pairs() -> None:
 
 def test_training_again_begins_with_the_finished_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "measure", lambda *_: 26.0)
-    train.begin_with(WEIGHTS, tmp_path, torch.device("cpu"))
+    train.begin_with(FIRST, WEIGHTS, tmp_path, torch.device("cpu"))
     start = torch.load(tmp_path / "start.pt")
     vae = torch.load(tmp_path / "vae-final.pt")
     parts = load_pipeline_parts()
