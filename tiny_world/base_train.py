@@ -34,7 +34,7 @@ ATTENTION = 0.05
 """Weight of the attention loss."""
 AVERAGED = 10
 """The weights are averaged over about the last steps / AVERAGED steps."""
-FIRST_SHARE = 0.68
+FIRST_SHARE = 0.5
 """Share of the steps at `World.first_cells`, where a step is cheaper."""
 WARM = 0.6
 """Factor on the learning rates of a training that begins with finished weights."""
@@ -164,7 +164,8 @@ def _train(
         return loss.detach(), supervised.detach()
 
     replayed = Replayed(learn, device)
-    made = Batches(pool, parts.tokenizer, batch // processes, 0.1, (seed, rank, first), world.write, world.places)
+    size, begun = batch // processes, (seed, rank, first)
+    made = Batches(pool, parts.tokenizer, size, 0.1, begun, world.write, world.places, world.shares)
     batches = load_batches(made, helpers(device))
     bar = tqdm(range(first, steps), initial=first, total=steps, desc="base", disable=rank > 0, mininterval=2)
     for step in bar:

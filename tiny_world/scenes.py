@@ -45,10 +45,10 @@ class Pool:
         counts = np.array([len(scene.things) for scene in self.scenes])
         self.by_count = [np.flatnonzero(counts == wanted) for wanted in range(1, THINGS + 1)]
 
-    def rows(self, rng: np.random.Generator, number: int) -> list[int]:
-        """Random rows whose scenes have one to four things with shares COUNTS, as far as the pool has such."""
+    def rows(self, rng: np.random.Generator, number: int, shares: Sequence[float] = COUNTS) -> list[int]:
+        """Random rows whose scenes have one to four things with these shares, as far as the pool has such."""
         rows = []
-        for place in rng.choice(THINGS, size=number, p=COUNTS):
+        for place in rng.choice(THINGS, size=number, p=shares):
             candidates = self.by_count[place]
             rows.append(int(rng.choice(candidates)) if len(candidates) else int(rng.integers(len(self.scenes))))
         return rows
@@ -201,15 +201,16 @@ class Batches(IterableDataset[Batch]):
         seed: Sequence[int],
         write: Writer = caption,
         places: bool = False,
+        shares: Sequence[float] = COUNTS,
     ) -> None:
         self.pool, self.tokenizer, self.size, self.dropout, self.seed = pool, tokenizer, size, dropout, list(seed)
-        self.write, self.places = write, places
+        self.write, self.places, self.shares = write, places, shares
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         rng = np.random.default_rng([*self.seed, worker.id if worker else 0])
         while True:
-            rows = self.pool.rows(rng, self.size)
+            rows = self.pool.rows(rng, self.size, self.shares)
             yield make_batch(self.pool, rows, self.tokenizer, rng, self.dropout, False, self.write, self.places)
 
 

@@ -58,7 +58,7 @@ PLANS: dict[str, dict[str, Plan]] = {
         "cuda": Plan(3000, 32, 9000, 192, 60_000, LoraSettings(), lora_workers=3),
     },
     XL.name: {
-        "cpu": Plan(0, 0, 2800, 40, 5000, LoraSettings(scenes=96, captions=8, steps=400, rate=3e-3)),
+        "cpu": Plan(0, 0, 3800, 40, 5000, LoraSettings(scenes=96, captions=8, steps=400, rate=3e-3)),
         "cuda": Plan(0, 0, 9000, 192, 60_000, LoraSettings(), lora_workers=3),
     },
 }

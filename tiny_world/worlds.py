@@ -16,7 +16,7 @@ from .judge import WEIGHTS as JUDGE
 from .judge import Judge
 from .judge_more import HEAD, MoreJudge
 from .noise import noisy_caption
-from .scenes import Writer
+from .scenes import COUNTS, Writer
 from .tokenizer import make_tokenizer
 
 State = Mapping[str, Tensor]
@@ -40,7 +40,8 @@ class World:
     frozen: whether they are never trained again. size: pixels of a picture's side; first_cells: latent cells of a side
     at which the base begins to learn, 0 for its own from the start. own_autoencoder: whether it trains one, or takes
     the first world's. write: writes captions; noisy: whether with words that draw nothing; places: whether the
-    attention of the word for the background is supervised too. tokenizer writes the tokenizer of a folder of weights
+    attention of the word for the background is supervised too; shares: of scenes with one to four things that the base
+    sees. tokenizer writes the tokenizer of a folder of weights
     where it is missing. build makes fresh networks for such a folder, load reads its finished ones, load_to_learn reads
     them as build makes them, and export writes its files from the states of UNet, autoencoder and text encoder and a
     note. judge reads the judge of its pictures.
@@ -60,6 +61,7 @@ class World:
     write: Writer
     noisy: bool
     places: bool
+    shares: tuple[float, ...]
     tokenizer: Callable[[Path], Any]
     build: Callable[[Path], model.Parts]
     load: Callable[[Path], model.Parts]
@@ -93,6 +95,7 @@ FIRST = World(
     write=caption,
     noisy=False,
     places=False,
+    shares=COUNTS,
     tokenizer=make_tokenizer,
     build=model.build_parts,
     load=model.load_folder,
@@ -115,6 +118,7 @@ XL = World(
     write=noisy_caption,
     noisy=True,
     places=True,
+    shares=(0.25, 0.3, 0.25, 0.2),
     tokenizer=xl_model.tokenizer_folder,
     build=xl_model.build,
     load=xl_model.load,
