@@ -249,6 +249,7 @@ def test_what_is_frozen_is_not_trained_again(tmp_path: Path) -> None:
         frozen.check(tmp_path)
 
 
+@pytest.mark.skipif(not XL_CHECKPOINT.exists(), reason=UNTRAINED)
 def test_training_again_begins_with_the_finished_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tiny_world.train.measure", lambda *_: 26.0)
     begin_with(XL, XL_WEIGHTS, tmp_path, torch.device("cpu"))
