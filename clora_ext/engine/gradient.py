@@ -112,13 +112,18 @@ class GradientPass:
         first = self.forward.rows[:1]
         self.tools.memory.survey(lambda on_map: self._forward(_leaf(latent), first, OnLastMap.STOP, on_map))
 
-    def _maps_ahead(self, latent: Latent, groups: Sequence[Sequence[Row]]) -> RowMaps:
-        """The maps of the rows of ``groups``, made without a graph; gradients are taken to them."""
+    def look(self, latent: Latent, groups: Sequence[Sequence[Row]]) -> RowMaps:
+        """The maps of the rows of ``groups``, a UNet call for each, made without a graph."""
         found: RowMaps = {}
         with torch.no_grad():
             for group in groups:
                 maps, _ = self._forward(latent, group, OnLastMap.STOP)
                 found |= maps
+        return found
+
+    def _maps_ahead(self, latent: Latent, groups: Sequence[Sequence[Row]]) -> RowMaps:
+        """Maps made without a graph; gradients are taken to them."""
+        found = self.look(latent, groups)
         for maps_of_row in found.values():
             maps_of_row.requires_grad_(True)  # noqa: FBT003 - torch's signature
         return found

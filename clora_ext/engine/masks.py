@@ -28,12 +28,14 @@ class ImageMasks:
         self.strengths: Maps | None = None
         """What they were made from: the mean map [concept, height, width] of every concept's words."""
         self.locked = regions is not None
+        self.outside: frozenset[int] = frozenset()
+        """Concepts that the picture has outside of the part of it that is drawn: they claim no pixel."""
         self._history: list[RegionMasks] = []
 
     @property
     def state(self) -> MaskState:
         """What a step's plan wants to know."""
-        return MaskState(self.regions is not None, self.locked)
+        return MaskState(self.regions is not None, self.locked, bool(self.outside))
 
     def read(self, plan: TokenPlan, maps: BranchMaps) -> None:
         """Make the masks from the recorded maps [column, height, width] of the branches.
@@ -50,6 +52,7 @@ class ImageMasks:
             claims.append(masks.concept_mask(own, self.settings.mask_threshold))
             strengths.append(own.mean(dim=0))
         united = masks.apply_morphology(torch.stack(claims), self.settings.morphology)
+        united[sorted(self.outside)] = False
         self.strengths = torch.stack(strengths)
         self.regions = masks.region_masks(united, self.strengths, self.settings.overlap)
 

@@ -84,7 +84,7 @@ class Composition:
         self.tools.memory.fit(size, len(self.masks))
         states = [image.state for image in self.masks]
         plan = plan_step(self.settings, self.loras.branches, point, self._before, states)
-        facts = self._facts(plan, point, size, denoiser)
+        facts = self.facts(point, size, denoiser)
         updated = self._update(plan, facts, latent)
         first, highest = self._before or (plan.position, plan.position)
         self._before = first, max(plan.position, highest)
@@ -94,7 +94,8 @@ class Composition:
         self._open_forward(self.step)
         return Move(updated.predict_from, updated.latent)
 
-    def _facts(self, plan: StepPlan, point: SamplingPoint, size: Grid, denoiser: Denoiser) -> StepFacts:
+    def facts(self, point: SamplingPoint, size: Grid, denoiser: Denoiser) -> StepFacts:
+        """What does not change during a step on a latent of ``size`` (height, width)."""
         level = choose_level(size, self.factors, quarter=self.settings.map_level == "quarter")
         return StepFacts(
             point=point,
@@ -109,13 +110,13 @@ class Composition:
         """The latent's updates, and the masks that the maps of the last one make."""
         rows = plan.gradient_rows
         regions = self._regions_at(facts.size) if any(row.routed for row in rows) else None
-        forward = Forward(rows, self._columns(rows, facts), regions, facts.conditions)
+        forward = Forward(rows, self.columns(rows, facts), regions, facts.conditions)
         result = update_latent(self.tools, facts, latent, plan.updates, forward)
         for image, maps in result.maps.items():
             self._read_masks(image, facts, maps)
         return result
 
-    def _columns(self, rows: Sequence[Row], facts: StepFacts) -> dict[Row, Columns]:
+    def columns(self, rows: Sequence[Row], facts: StepFacts) -> dict[Row, Columns]:
         """The token columns whose maps are wanted, of the rows of ``rows`` that show any."""
         both = self.settings.maps_from == "both"
         shown = [row for row in rows if both or row.half is Half.COND]
@@ -131,7 +132,7 @@ class Composition:
     def _open_forward(self, step: OpenStep) -> None:
         """The host's forward is next; it is recorded where masks are read from it."""
         reading = [row for row in step.rows if step.plan.images[row.image].reads_masks]
-        columns = self._columns(reading, step.facts)
+        columns = self.columns(reading, step.facts)
         self.context.begin(Forward(step.rows, columns, step.regions, step.facts.conditions))
         if reading:
             self.tools.recorder.start(step.facts.map_grid)

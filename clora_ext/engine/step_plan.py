@@ -12,7 +12,7 @@ rows to predict                           uncond 0 routed         cond 0 routed 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from clora_ext.batch.rows import Half, Row
@@ -26,6 +26,8 @@ class MaskState:
 
     found: bool = False
     locked: bool = False
+    outside: bool = False
+    """Whether a concept is outside of the part of the picture that is drawn: what is in it stays where it is."""
 
 
 class Lock(Enum):
@@ -161,10 +163,10 @@ def _plan_image(
     settings: Settings, branches: Sequence[int], image: int, point: SamplingPoint, updates: int, state: MaskState
 ) -> ImagePlan:
     by_branch_gone = settings.route and settings.compose_by == "branches" and state.locked
-    updates = 0 if by_branch_gone else updates
+    updates = 0 if by_branch_gone or state.outside else updates
     gradient_rows = _gradient_rows(settings, branches, image, routed=_is_routed(settings, state)) if updates else ()
     found = state.found or (settings.masked and updates > 0)
-    after = MaskState(found, state.locked)
+    after = replace(state, found=found)
     cond, uncond = _fused_rows(settings, branches, image, point.index, after)
     kept = frozenset(gradient_rows) & {*cond, *uncond}
     open_masks = settings.masked and not state.locked and not (point.trial and state.found)

@@ -1,8 +1,10 @@
 """The tiny world in the real WebUI: both subjects drawn, and the same picture as the embedded host's."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from clora_ext.hosts.diffusers.checkpoint import load
 from clora_ext.hosts.diffusers.library import Library
@@ -36,6 +38,36 @@ def test_the_report_tells_every_step(world: WebUI):
     assert len(batch["steps"]) == 19
     assert batch["steps"][0]["losses"]
     np.testing.assert_allclose(np.asarray(batch["masks"][0]).sum(axis=0), 1.0, atol=1e-5)
+
+
+OUTSIDE = "is outside of the part that is drawn"
+
+
+def test_who_is_outside_of_what_is_inpainted_claims_no_pixel_of_it(world: WebUI):
+    """By the whole picture; a subject that is nowhere yet may be added."""
+    judge, scripts = Judge.load(), {"CLoRA": {"args": [{}]}}
+    masked = {"denoising_strength": 0.6, "inpaint_full_res": True, "inpaint_full_res_padding": 8, "mask_blur": 2}
+
+    def inpainted(box: Sequence[float], picture: Image.Image) -> tuple[list[float], str]:
+        mask = Image.new("L", picture.size)
+        ImageDraw.Draw(mask).rectangle(tuple(box), fill=255)
+        job = {**JOB, **masked, "prompt": PROMPT, "seed": 3, "alwayson_scripts": scripts, "inpainting_fill": 1}
+        world.img2img(picture, mask, **job)
+        (told,) = world.get("/clora/v1/last").json()["batches"]
+        return told["steps"][-1]["areas"][0], " ".join(told["notes"])
+
+    picture = _ask(world, 3)
+    boxes = {thing.kind: thing.box for thing in judge.find(picture)}
+    for kind, branch, other in (("cat", 2, "browndog"), ("dog", 1, "tuxcat")):
+        areas, notes = inpainted(boxes[kind], picture)
+        assert areas[branch] == 0
+        assert f"“{other}” {OUTSIDE}" in notes
+
+    alone = world.txt2img(prompt="a vako cat <lora:tuxcat:1> in the grass", seed=3, **JOB).images[0]
+    left = judge.find(alone)[0].centre[0] > 64
+    areas, notes = inpainted((4, 40, 60, 124) if left else (68, 40, 124, 124), alone)
+    assert min(areas) > 0
+    assert OUTSIDE not in notes
 
 
 STYLE = {"bindings": [{"lora": "lineart", "role": "style"}]}

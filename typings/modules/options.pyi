@@ -50,6 +50,7 @@ class Options:
 
     # settings that are part of the program (modules/shared_options.py)
     samples_save: bool
+    img2img_background_color: str
     samples_format: str
     show_progress_grid: bool
     show_progress_every_n_steps: int

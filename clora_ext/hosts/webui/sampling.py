@@ -8,19 +8,24 @@ from modules import shared
 
 from clora_ext.core.shapes import RegionMasks
 from clora_ext.engine.run import Run, composing
+from clora_ext.engine.step import Composition
 from clora_ext.errors import HostError
 from clora_ext.hosts.webui.drive import networks
+from clora_ext.hosts.webui.drive.call import DenoiserCall
 from clora_ext.hosts.webui.drive.conditions import Schedules
 from clora_ext.hosts.webui.drive.denoiser import DenoiserHook
 from clora_ext.hosts.webui.drive.loaded_model import LoadedModel, doubts
 from clora_ext.hosts.webui.drive.samplers import MASKS_ONLY, traits_of
 from clora_ext.hosts.webui.drive.sampling_pass import enlarged
 from clora_ext.hosts.webui.drive.shortcuts import shortcuts_off
+from clora_ext.hosts.webui.drive.whole_picture import look_outside
 from clora_ext.hosts.webui.job import BoundPass, Job
 from clora_ext.hosts.webui.page.live_preview import masks_in_preview
 from clora_ext.hosts.webui.page.pass_record import PassRecord
 from clora_ext.patching import Function
 from clora_ext.settings.request import KEY
+
+OUTSIDE = "the subject of “{lora}” is outside of the part that is drawn and claims no pixel of it."
 
 
 def sampling_with(p: Any, job: Job, original: Function) -> Function:
@@ -77,11 +82,15 @@ def _pass_running(p: Any, job: Job, steps: int) -> Generator[None, None, None]:
     def open_run(known: Sequence[RegionMasks]) -> AbstractContextManager[Run[Schedules]]:
         return composing(prepared, own.host, p.cfg_scale, known)
 
+    def look_outside_first(composition: Composition, call: DenoiserCall) -> None:
+        for concept in sorted(look_outside(p, composition, call)):
+            notes.append(OUTSIDE.format(lora=prepared.subject_loras[concept]))
+
     with ExitStack() as stack:
         stack.enter_context(networks.host_applies((), {}, own.host.everywhere))
         if settings.routes:
             notes += stack.enter_context(shortcuts_off())
-        hook = DenoiserHook(open_run, p.sampler, traits, steps)
+        hook = DenoiserHook(open_run, p.sampler, traits, steps, look_outside_first)
         stack.callback(_tell_pass, p, job, own, hook, notes)
         stack.enter_context(
             masks_in_preview(lambda: hook.runs[-1].composition.report.region_masks if hook.runs else [])
@@ -92,12 +101,12 @@ def _pass_running(p: Any, job: Job, steps: int) -> Generator[None, None, None]:
 
 def _tell_pass(p: Any, job: Job, own: BoundPass, hook: DenoiserHook, notes: Sequence[str]) -> None:
     """The pass is over: keep what it came to."""
-    found = list(notes)
+    reports = [run.composition.report for run in hook.runs]
+    found = [*notes, *(note for report in reports for note in report.notes), *hook.notes]
     for run in hook.runs:
-        report = run.composition.report
-        job.record.passes.append(PassRecord(p.iteration, own.host.sampling.hires, report, own.prepared.subject_loras))
+        told = (p.iteration, own.host.sampling.hires, run.composition.report, own.prepared.subject_loras, tuple(found))
+        job.record.passes.append(PassRecord(*told))
         job.masks = run.composition.found_masks
-        found += report.notes
-    for note in (*found, *hook.notes):
+    for note in found:
         p.comment(f"{KEY}: {note}")
     job.tell()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from clora_ext.core.shapes import RegionMasks
 from clora_ext.engine.run import Run
+from clora_ext.engine.step import Composition
 from clora_ext.errors import CLoRAError, HostError
 from clora_ext.hosts.webui.drive.call import DenoiserCall
 from clora_ext.hosts.webui.drive.conditions import Schedules
@@ -18,6 +19,8 @@ from clora_ext.patching import Function, Replacement, replaced
 
 OpenRun = Callable[[Sequence[RegionMasks]], AbstractContextManager[Run[Schedules]]]
 """Composes on the model that is loaded now, with region masks that are locked already; none to find them."""
+
+AtFirst = Callable[[Composition, DenoiserCall], None]
 
 
 class OurFailure(BaseException):
@@ -29,9 +32,15 @@ class OurFailure(BaseException):
 
 
 class DenoiserHook:
-    """Composes in one sampling run of the host's ``sampler``, of ``steps`` steps, while it is ``running``."""
+    """Composes in one sampling run of the host's ``sampler``, of ``steps`` steps, while it is ``running``.
 
-    def __init__(self, open_run: OpenRun, sampler: Any, traits: SamplerTraits, steps: int) -> None:
+    ``at_first`` is called once, before the first step.
+    """
+
+    def __init__(
+        self, open_run: OpenRun, sampler: Any, traits: SamplerTraits, steps: int, at_first: AtFirst | None = None
+    ) -> None:
+        self._at_first = at_first
         self.traits = traits
         self.steps = steps
         self.sampler = sampler
@@ -140,6 +149,9 @@ class DenoiserHook:
             msg = "Another extension changes the batch or the sampler; turn it off to compose with CLoRA."
             raise HostError(msg)
         call = DenoiserCall(params, self._x, self._run.conditions, self.traits, self.steps)
+        if self._at_first is not None:
+            at_first, self._at_first = self._at_first, None
+            at_first(composition, call)
         move = composition.before(call.point, call.latent, call)
         step = composition.open_step()
         call.join(move, step)

@@ -9,16 +9,18 @@ from clora_ext.engine.report import JobReport
 
 @dataclass(frozen=True)
 class PassRecord:
-    """One run of the sampler: its batch, from 0, whether it was that of hires. fix, and its subjects' LoRAs."""
+    """One run of the sampler: its batch, from 0, whether that of hires. fix, its subjects' LoRAs, and what to know."""
 
     batch: int
     hires: bool
     report: JobReport
     loras: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         told = {"batch": self.batch, "pass": "hires" if self.hires else "first", "loras": list(self.loras)}
+        told["notes"] = list(self.notes)
         return self.report.as_dict() | told
 
 

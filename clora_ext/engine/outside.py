@@ -1,0 +1,76 @@
+"""Subjects that a picture has outside of the part of it that is drawn (inpainting only what is masked).
+
+The part alone does not say whether a subject is in it: the map of one that is absent has a peak as high as another's.
+So the whole picture is looked at once. A subject whose mask lies outside of the window there claims no pixel of it;
+one that is nowhere yet has a mask anywhere, and may be added.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from clora_ext.attention.capture import OnLastMap
+from clora_ext.batch.context import Forward
+from clora_ext.batch.plan import BranchMaps, TokenPlan
+from clora_ext.batch.rows import Half, Row
+from clora_ext.core.schedule import SamplingPoint
+from clora_ext.core.shapes import Latent
+from clora_ext.engine.gradient import GradientPass, maps_by_image
+from clora_ext.engine.masks import ImageMasks
+from clora_ext.engine.memory import split_evenly
+from clora_ext.engine.port import Denoiser
+from clora_ext.engine.step import Composition
+from clora_ext.settings.knobs import Settings
+
+INSIDE = 0.1
+"""Share of a subject's mask that has to be inside for it to be there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of a picture, by shares of its height and width."""
+
+    top: float
+    left: float
+    bottom: float
+    right: float
+
+    def of(self, mask: Tensor) -> Tensor:
+        """The cells of ``mask`` [..., height, width] of which more than half is inside; at least one."""
+        height, width = mask.shape[-2:]
+        return mask[..., _cells(self.top, self.bottom, height), _cells(self.left, self.right, width)]
+
+
+def _cells(start: float, end: float, count: int) -> slice:
+    first = min(round(start * count), count - 1)
+    return slice(first, max(round(end * count), first + 1))
+
+
+def look_around(
+    composition: Composition, point: SamplingPoint, whole: Latent, denoiser: Denoiser, window: Window
+) -> frozenset[int]:
+    """Tell the masks which concepts each picture has outside of ``window``; gives those of any picture.
+
+    ``whole`` [image, channel, y, x] are the whole pictures at ``point``, as z, and ``denoiser`` predicts from them.
+    """
+    tools, branches = composition.tools, composition.loras.branches
+    facts = composition.facts(point, (whole.shape[-2], whole.shape[-1]), denoiser)
+    rows = tuple(Row(image, branch, Half.COND) for image in range(len(whole)) for branch in branches)
+    forward = Forward(rows, composition.columns(rows, facts), None, facts.conditions)
+    looking = GradientPass(tools, facts, forward, OnLastMap.STOP)
+    groups = split_evenly(rows, tools.memory.plain_rows)
+    maps = tools.memory.guarded(lambda: looking.look(whole, groups), len(rows), graph=False)
+    for image, found in maps_by_image(maps).items():
+        composition.masks[image].outside = concepts_outside(tools.settings, facts.plans[image], found, window)
+    return frozenset().union(*(image.outside for image in composition.masks))
+
+
+def concepts_outside(settings: Settings, plan: TokenPlan, maps: BranchMaps, window: Window) -> frozenset[int]:
+    """The concepts whose masks, by the whole picture's ``maps``, lie outside of ``window``; none where all do."""
+    read = ImageMasks(settings)
+    read.read(plan, maps)
+    if read.regions is None:
+        return frozenset()
+    areas, inside = read.regions[1:].sum(dim=(1, 2)), window.of(read.regions[1:]).sum(dim=(1, 2))
+    outside = frozenset(int(place) for place in (inside < INSIDE * areas).nonzero().flatten())
+    return outside if len(outside) < len(plan.concepts) else frozenset()
