@@ -8,7 +8,17 @@ from clora_ext.batch.plan import NO_CONCEPTS, Columns, TokenPlan
 from clora_ext.engine.branches import ActiveLora, Branches, branches_of, composes, token_plan
 from clora_ext.engine.port import Host, TextForms
 from clora_ext.errors import BindingError
-from clora_ext.prompt import Binding, BoundPrompt, LoraFacts, Span, Style, Subject, bind, find_tags, remove_tags
+from clora_ext.prompt import (
+    Binding,
+    BoundPrompt,
+    LoraFacts,
+    Span,
+    Style,
+    Subject,
+    bind_or_merge,
+    find_tags,
+    remove_tags,
+)
 from clora_ext.settings.knobs import Settings
 
 
@@ -59,7 +69,7 @@ def bind_prompts(
 ) -> tuple[BoundPrompt, ...]:
     """Every image's prompt, bound. Raises ``CLoRAError`` where one can not be, or where they want different LoRAs."""
     known = {name: facts(name) for name in lora_names(prompts, bindings)}
-    bound = tuple(bind(prompt, known, bindings) for prompt in prompts)
+    bound = tuple(bind_or_merge(prompt, known, bindings) for prompt in prompts)
     kinds = {_loras_of(each) for each in bound}
     if len(kinds) > 1:
         msg = "The prompts of one batch name different LoRAs or weights; use batch count instead of batch size."

@@ -1,6 +1,6 @@
 """Prompts as people write them: which LoRA draws which words, and every branch's text. Pure strings, no host."""
 
-from clora_ext.prompt.bind import BoundPrompt, bind
+from clora_ext.prompt.bind import BoundPrompt, bind, bind_or_merge
 from clora_ext.prompt.bindings.binding import BINDING_FIELDS, ROLES, Binding, Role
 from clora_ext.prompt.bindings.edit import edit_binding
 from clora_ext.prompt.bindings.objects import read_bindings
@@ -29,6 +29,7 @@ __all__ = [
     "SubjectPlace",
     "Tag",
     "bind",
+    "bind_or_merge",
     "edit_binding",
     "find_tags",
     "format_bindings",

@@ -3,13 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from clora_ext.errors import BindingError
 from clora_ext.prompt.bindings.binding import Binding
 from clora_ext.prompt.branches import SubjectPlace, write_branches
 from clora_ext.prompt.grammar.prompt_text import PromptText, read_prompt_text
 from clora_ext.prompt.grammar.tags import find_tags, remove_tags
 from clora_ext.prompt.rules.assign import assign
 from clora_ext.prompt.rules.candidates import find_candidates
-from clora_ext.prompt.rules.evidence import LoraEvidence, gather_evidence
+from clora_ext.prompt.rules.clothes import dress
+from clora_ext.prompt.rules.effects import is_clothes, settle_roles
+from clora_ext.prompt.rules.evidence import LoraEvidence, add_places, gather_evidence
 from clora_ext.prompt.rules.facts import LoraFacts
 from clora_ext.prompt.rules.intents import merge_tags_and_bindings
 from clora_ext.prompt.rules.styles import Style, add_style_triggers, make_style
@@ -52,13 +55,51 @@ def bind(prompt: str, facts: Mapping[str, LoraFacts], bindings: Sequence[Binding
     >>> bound.places[1][0]
     SubjectPlace(subject=((7, 10),), trigger=((2, 6),))
     """
+    return _bind(*_read(prompt, facts, bindings))
+
+
+def bind_or_merge(prompt: str, facts: Mapping[str, LoraFacts], bindings: Sequence[Binding] = ()) -> BoundPrompt:
+    """As ``bind``, but a LoRA alone of which nobody said anything needs no subject: it is on everything.
+
+    That is the picture that a host draws by itself.
+    """
+    text, evidence = _read(prompt, facts, bindings)
+    try:
+        return _bind(text, evidence)
+    except BindingError:
+        left = _merge_alone(evidence)
+        if left is None:
+            raise
+        return _bind(text, left)
+
+
+def _merge_alone(evidence: Sequence[LoraEvidence]) -> list[LoraEvidence] | None:
+    """All LoRAs on everything, if but one may have a subject and nobody said which."""
+    seeking = [lora for lora in evidence if lora.intent.role == "subject"]
+    restricted = any(lora.intent.role == "style_on" for lora in evidence)
+    if len(seeking) != 1 or restricted or not seeking[0].intent.open:
+        return None
+    return [lora.as_style("alone") if lora is seeking[0] else lora for lora in evidence]
+
+
+def _read(
+    prompt: str, facts: Mapping[str, LoraFacts], bindings: Sequence[Binding]
+) -> tuple[PromptText, tuple[LoraEvidence, ...]]:
+    """The text, and what is known of each LoRA in it."""
     tags = find_tags(prompt)
     intents = merge_tags_and_bindings(tags, bindings, facts)
     text = read_prompt_text(remove_tags(prompt))
-    evidence = gather_evidence(prompt, text, intents, tags)
+    evidence = settle_roles(text, gather_evidence(text, intents))
+    return text, add_places(prompt, text, evidence, tags)
+
+
+def _bind(text: PromptText, evidence: Sequence[LoraEvidence]) -> BoundPrompt:
     of_subjects = [lora for lora in evidence if lora.intent.role == "subject"]
     of_styles = [lora for lora in evidence if lora.intent.role != "subject"]
+    clothes = _find_clothes(text, of_subjects)
+    of_subjects = [lora for lora in of_subjects if lora not in clothes]
     words = _bind_subjects(text, of_subjects)
+    of_styles += [dress(text, worn, of_subjects, words) for worn in clothes]
     subjects = _make_subjects(text, of_subjects, words)
     styles = tuple(make_style(text, lora, subjects) for lora in of_styles)
     words = _add_styles(words, of_styles, styles)
@@ -70,6 +111,12 @@ def bind(prompt: str, facts: Mapping[str, LoraFacts], bindings: Sequence[Binding
         branches=tuple(branch.text for branch in branches),
         places=tuple(branch.places for branch in (base, *branches)),
     )
+
+
+def _find_clothes(text: PromptText, evidence: Sequence[LoraEvidence]) -> list[LoraEvidence]:
+    """The LoRAs that draw what another LoRA's subject wears."""
+    clothes = [lora for lora in evidence if lora.intent.open and is_clothes(text, lora)]
+    return clothes if len(clothes) < len(evidence) else []
 
 
 def _bind_subjects(text: PromptText, evidence: Sequence[LoraEvidence]) -> tuple[BoundWords, ...]:

@@ -1,11 +1,11 @@
 """What a prompt will do before anything is drawn: words to choose from, a row per LoRA, the first problem."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clora_ext.errors import CLoRAError
-from clora_ext.prompt.bind import BoundPrompt, bind
+from clora_ext.prompt.bind import BoundPrompt, bind, bind_or_merge
 from clora_ext.prompt.bindings.binding import Binding, Role
 from clora_ext.prompt.grammar import vocabulary
 from clora_ext.prompt.grammar.lexer import split_words
@@ -44,6 +44,8 @@ class LoraRow:
     occurrence: int | None = None
     trigger: str | None = None
     on: str | None = None
+    why: str | None = None
+    """What told that it is a style, where nobody said so: “by its name”."""
     tagged: bool = True
     """Whether it has a tag in the prompt."""
     words: WordSpan = ()
@@ -67,7 +69,7 @@ class Inspection:
 
 
 def inspect(prompt: str, facts: Mapping[str, LoraFacts], bindings: Sequence[Binding] = ()) -> Inspection:
-    """As ``bind``, but a problem is part of the answer, and LoRAs without one are told all the same."""
+    """As ``bind_or_merge``, but a problem is part of the answer, and LoRAs without one are told all the same."""
     try:
         intents = merge_tags_and_bindings(find_tags(prompt), bindings, facts)
         text = read_prompt_text(remove_tags(prompt))
@@ -75,12 +77,11 @@ def inspect(prompt: str, facts: Mapping[str, LoraFacts], bindings: Sequence[Bind
         return Inspection((), (), None, error)
     words = _list_words(text)
     try:
-        bound = bind(prompt, facts, bindings)
+        bound = bind_or_merge(prompt, facts, bindings)
     except CLoRAError as error:
         rows = tuple(_make_row_by_itself(prompt, text, intent, facts, bindings) for intent in intents)
         return Inspection(words, rows, None, error)
-    rows = tuple(_make_row(text, intent, bound) for intent in intents)
-    return Inspection(words, rows, bound, None)
+    return Inspection(words, _make_rows(text, intents, bound), bound, None)
 
 
 def _list_words(text: PromptText) -> tuple[PromptWord, ...]:
@@ -95,15 +96,26 @@ def _list_words(text: PromptText) -> tuple[PromptWord, ...]:
     return tuple(words)
 
 
-def _make_row(text: PromptText, intent: LoraIntent, bound: BoundPrompt) -> LoraRow:
-    """The row of a LoRA in a prompt that can be bound."""
+def _make_rows(text: PromptText, intents: Iterable[LoraIntent], bound: BoundPrompt) -> tuple[LoraRow, ...]:
+    """The rows of LoRAs in a prompt that can be bound. A LoRA of several subjects has one for each, in their order."""
+    subjects = list(bound.subjects)
+    rows: list[LoraRow] = []
+    for intent in intents:
+        own = next((subject for subject in subjects if subject.lora == intent.name), None)
+        if own is None:
+            rows.append(_make_style_row(intent, bound))
+        else:
+            subjects.remove(own)
+            rows.append(_add_subject(text, _make_empty_row(intent), own))
+    return tuple(rows)
+
+
+def _make_style_row(intent: LoraIntent, bound: BoundPrompt) -> LoraRow:
     row = _make_empty_row(intent)
-    for subject in bound.subjects:
-        if subject.lora == intent.name:
-            return _add_subject(text, row, subject)
     for style in bound.styles:
-        if style.lora == intent.name and style.on is not None:
-            return replace(row, on=bound.subjects[style.on].lora)
+        if style.lora == intent.name:
+            on = None if style.on is None else bound.subjects[style.on].lora
+            return replace(row, role="style" if on is None else "style_on", on=on, why=style.why)
     return row
 
 
@@ -119,7 +131,7 @@ def _make_row_by_itself(
         bound = bind(_keep_tag(prompt, intent), facts, own)
     except CLoRAError as error:
         return replace(row, problem=error.message)
-    return _make_row(text, intent, bound)
+    return _make_rows(text, [intent], bound)[0]
 
 
 def _keep_tag(prompt: str, intent: LoraIntent) -> str:

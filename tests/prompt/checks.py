@@ -1,12 +1,24 @@
 """What several tests of prompts check with, and how their examples are drawn."""
 
 import re
+from collections.abc import Mapping, Sequence
 
 from hypothesis import settings
 
-from clora_ext.prompt import BoundPrompt
+from clora_ext.errors import CLoRAError
+from clora_ext.prompt import Binding, BoundPrompt, LoraFacts, bind_or_merge
 
 steady = settings(deadline=None, derandomize=True)
+
+
+def bind_or_say(
+    prompt: str, facts: Mapping[str, LoraFacts], bindings: Sequence[Binding] = ()
+) -> tuple[BoundPrompt | None, str | None]:
+    """What a job binds, or what it says instead."""
+    try:
+        return bind_or_merge(prompt, facts, bindings), None
+    except CLoRAError as error:
+        return None, error.message
 
 
 def check_places(bound: BoundPrompt) -> None:

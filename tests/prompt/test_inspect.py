@@ -4,6 +4,7 @@ import pytest
 
 from clora_ext.prompt import LoraFacts, bind, inspect, parse_bindings
 from tests.prompt import binding_table
+from tests.prompt.checks import bind_or_say
 
 FACTS = {name: LoraFacts(name) for name in ("tuxcat", "browndog", "ink")}
 
@@ -51,7 +52,7 @@ def test_a_prompt_that_can_not_be_read_says_so(prompt: str):
 def test_the_inspection_says_what_binding_says(case: binding_table.Case):
     bindings = parse_bindings(case.bindings)
     seen = inspect(case.prompt, binding_table.FACTS, bindings)
-    if case.error:
-        assert all(word in seen.problem.message for word in case.error)
-    else:
-        assert seen.bound == bind(case.prompt, binding_table.FACTS, bindings)
+    bound, said = bind_or_say(case.prompt, binding_table.FACTS, bindings)
+    assert seen.bound == bound
+    assert (None if seen.problem is None else seen.problem.message) == said
+    assert said is None or all(word in said for word in case.error)

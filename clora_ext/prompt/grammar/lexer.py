@@ -25,6 +25,10 @@ _LEXEME = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_PART = re.compile(r"[^\W_]+")
+_ESCAPED_BRACKET = re.compile(r"\\[()\[\]]")
+_WITHIN_NAMES = (".", ":", "/", "&", "+", "\u00b7")
+_ABBREVIATIONS = frozenset(["mr", "mrs", "ms", "dr", "st", "jr", "sr", "prof", "lt", "sgt", "capt", "no", "vs"])
 _HARD = frozenset(("hard", "escape", "word"))  # the only word between two words is BREAK
 _AND = re.compile(r"\bAND\b")
 
@@ -41,6 +45,10 @@ class Word:
     after: Gap
     scheduled: bool = False
     """Whether it stands in ``[a:b:0.5]`` or ``[a|b]``, and so in some of the steps only."""
+    joint: Gap = "soft"
+    """As ``after`` within a name, where escaped brackets and single signs between letters are soft: “d.va”."""
+    owns: bool = False
+    """Whether “'s” follows."""
 
     @property
     def key(self) -> str:
@@ -80,6 +88,18 @@ def split_words(text: str) -> tuple[str, ...]:
     return tuple(lexeme[0] for lexeme in lexemes if lexeme.lastgroup == "word")
 
 
+def split_parts(words: Iterable[str]) -> tuple[str, ...]:
+    """Words cut at every sign within them, in small letters: what names are compared by.
+
+    >>> split_parts(["R2-D2", "O'Brien"])
+    ('r2', 'd2', 'o', 'brien')
+    """
+    parts: list[str] = []
+    for word in words:
+        parts += _PART.findall(word.casefold())
+    return tuple(parts)
+
+
 def classify_gap(text: str) -> Gap:
     """What kind of gap ``text``, which stands between two words, makes."""
     return _classify(_LEXEME.finditer(text))
@@ -98,10 +118,22 @@ def _read_words(lexemes: Sequence[_Lexeme], brackets: Iterable[Bracket]) -> tupl
     words: list[Word] = []
     for place, following in pairwise([*places, len(lexemes)]):
         start, end = lexemes[place].span()
-        after = _classify(lexemes[place + 1 : following])
+        between = lexemes[place + 1 : following]
         scheduled = any(first <= start < stop for first, stop in schedules)
-        words.append(Word(lexemes[place][0], start, end, after, scheduled))
+        word = lexemes[place][0]
+        owns = any(lexeme[0].endswith("s") and lexeme.lastgroup == "soft" for lexeme in between)
+        words.append(Word(word, start, end, _classify(between), scheduled, _classify_joint(word, between), owns))
     return tuple(words)
+
+
+def _classify_joint(word: str, between: Sequence[_Lexeme]) -> Gap:
+    """The gap after ``word`` as it counts within a name."""
+    left = [lexeme for lexeme in between if not _ESCAPED_BRACKET.fullmatch(lexeme[0])]
+    if len(left) == 1 and left[0][0] in _WITHIN_NAMES:
+        return "soft"
+    if left and left[0][0] == "." and word.casefold() in _ABBREVIATIONS:
+        left = left[1:]
+    return _classify(left)
 
 
 def _is_word(lexeme: _Lexeme) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from clora_ext.prompt.grammar import vocabulary
 from clora_ext.prompt.grammar.lexer import Word
+from clora_ext.prompt.grammar.nouns import PARTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +29,30 @@ def read_phrase(words: Sequence[Word], first: int, *, limit: int | None = None, 
     index = first
     while index < len(words) and (limit is None or words[index].start < limit):
         kind = vocabulary.classify(words[index].text)
-        if kind == "of" and head is not None and words[head].key in vocabulary.FRAMING:
+        if kind == "of" and head is not None and _only_frames(words[head]):
             head, nouns = None, 0
-        elif kind in ("of", "stop") or (kind == "participle" and (nouns or noun_before)):
+        elif kind in ("of", "stop") or (kind in ("participle", "number") and (nouns or noun_before)):
             break
         elif kind == "determiner" and nouns:
             # “cat licks a dog”: a verb we do not know may stand between two nouns
             return Phrase(first, index, head if nouns == 1 else None)
-        elif kind == "content":
+        elif kind == "content" and not _belongs(words, head, index):
             head = index
             nouns += 1
         index += 1
         if words[index - 1].after != "soft":
             break
     return Phrase(first, index, head)
+
+
+def _only_frames(noun: Word) -> bool:
+    """Whether what follows after “of” is meant instead: “a photo of a cat”, “the face of a cat”."""
+    return noun.key in vocabulary.FRAMING or noun.key in PARTS
+
+
+def _belongs(words: Sequence[Word], head: int | None, index: int) -> bool:
+    """Whether word ``index`` is a part or a picture of what ``head`` is: “the cat's face”."""
+    return head is not None and words[head].owns and _only_frames(words[index])
 
 
 def split_phrases(words: Sequence[Word]) -> tuple[Phrase, ...]:

@@ -1,9 +1,9 @@
 """A prompt without tags, read once: its words, brackets and phrases, and where given words stand."""
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from clora_ext.prompt.grammar.lexer import Bracket, Gap, Word, lex
+from clora_ext.prompt.grammar.lexer import Bracket, Word, lex, split_parts
 from clora_ext.prompt.grammar.phrases import Phrase, split_phrases
 from clora_ext.prompt.grammar.spans import WordSpan
 
@@ -20,6 +20,8 @@ class PromptText:
     """All words, cut into phrases."""
     keys: tuple[str, ...]
     """What each word is compared by."""
+    parts: tuple[tuple[str, ...], ...]
+    """Each word cut at the signs within it."""
     phrase_numbers: tuple[int, ...]
     """For each word, which of ``phrases`` holds it."""
 
@@ -44,21 +46,32 @@ class PromptText:
         """Which of ``phrases`` the words are in."""
         return frozenset(self.phrase_numbers[index] for index in span)
 
-    def find(self, words: Iterable[str], *, across_commas: bool = False) -> tuple[WordSpan, ...]:
-        """Every place where ``words``, at least one, stand one after the other. Case does not matter."""
-        wanted = tuple(word.casefold() for word in words)
-        gaps: tuple[Gap, ...] = ("soft", "comma") if across_commas else ("soft",)
+    def find(self, words: Iterable[str]) -> tuple[WordSpan, ...]:
+        """Every place where ``words``, at least one, stand one after the other.
+
+        Letters are compared, not case and not the signs that names have within: “R2-D2” is “r2 d2”.
+        """
+        wanted = split_parts(words)
         spans: list[WordSpan] = []
-        for start in range(len(self.words) - len(wanted) + 1):
-            stop = start + len(wanted)
-            if self.keys[start:stop] == wanted and self._has_gaps(start, stop, gaps):
+        for start in range(len(self.words)):
+            stop = self._match(start, wanted)
+            if stop is not None:
                 spans.append(tuple(range(start, stop)))
         return tuple(spans)
 
-    def _has_gaps(self, start: int, stop: int, gaps: Container[Gap]) -> bool:
-        """Whether only ``gaps`` stand between the words ``start`` to ``stop``."""
-        inner = self.words[start : stop - 1]
-        return all(word.after in gaps for word in inner)
+    def _match(self, start: int, wanted: Sequence[str]) -> int | None:
+        """Where ``wanted`` ends if it stands from word ``start`` on."""
+        left, index = tuple(wanted), start
+        while left:
+            inside = index > start and self.words[index - 1].joint != "soft"
+            if inside or index == len(self.words):
+                return None
+            parts = self.parts[index]
+            if left[: len(parts)] != parts:
+                return None
+            left = left[len(parts) :]
+            index += 1
+        return index
 
 
 def read_prompt_text(string: str) -> PromptText:
@@ -66,7 +79,8 @@ def read_prompt_text(string: str) -> PromptText:
     words, brackets = lex(string)
     phrases = split_phrases(words)
     keys = tuple(word.key for word in words)
-    return PromptText(string, words, brackets, phrases, keys, _number_words(phrases))
+    parts = tuple(split_parts([key]) for key in keys)
+    return PromptText(string, words, brackets, phrases, keys, parts, _number_words(phrases))
 
 
 def _number_words(phrases: Sequence[Phrase]) -> tuple[int, ...]:

@@ -29,7 +29,9 @@ STOPS = _words(
     # verbs people use for a scene
     "sits sit sat stands stand stood lies lie lay sleeps slept runs ran plays walks jumps wears wear wore holds hold "
     "held looks looked rides rode carries carried eats ate chases chased watches watched hugs hugged faces facing "
-    "dressed seated surrounded perched covered curled made set seen shown posed"
+    "dressed seated surrounded perched covered curled made set seen shown posed "
+    "full taken drawn slain worn torn broken lit built caught hidden "
+    "bites kisses fights carry claps smiles laughs cries jump run kiss hug hugs"
 )
 """Words that end a noun phrase; “of” is decided by the word before it."""
 
@@ -66,8 +68,15 @@ GENERIC_NAMES = _words(
 )
 """Parts of file names that name nothing in a picture."""
 
+ED_LY_NOUNS = _words(
+    "bed seed steed weed reed sled shed shred speed breed moped biped quadruped thoroughbred hundred ned "
+    "ted fred jared ahmed lily lilly family butterfly dragonfly firefly fly jelly belly ally bully doily "
+    "emily molly holly kelly billy sally polly willy carly shelly dolly"
+)
+
+_AGE = re.compile(r"\d+(?:yo|y/o|yrs?)")
 _COUNT = re.compile(r"\d+\+?(?:girl|boy|other)s?")
-_PARTICIPLE = re.compile(r"[^\W\d_]{2,}ing")
+_PARTICIPLE = re.compile(r"[^\W\d_]{2,}(?:ing|ed|ly)")
 
 WordKind = Literal["of", "stop", "determiner", "participle", "content", "number"]
 """What a word does in a phrase."""
@@ -78,10 +87,15 @@ def is_count(word: str) -> bool:
     return _COUNT.fullmatch(word.casefold()) is not None
 
 
+def is_adjective(word: str) -> bool:
+    """Whether ``word`` only describes the noun that follows."""
+    return word.casefold() in ADJECTIVES
+
+
 def is_participle(word: str) -> bool:
-    """Whether ``word`` is a verb in -ing: an adjective before its noun, the end of the phrase after it."""
+    """Whether ``word`` ends in -ing, -ed or -ly: it describes the noun after it, or ends the phrase after its noun."""
     low = word.casefold()
-    if low in ING_NOUNS or low in FRAMING or low in QUALITY:
+    if low in ING_NOUNS or low in ED_LY_NOUNS or low in FRAMING or low in QUALITY or low in ADJECTIVES:
         return False
     return _PARTICIPLE.fullmatch(low) is not None
 
@@ -97,7 +111,8 @@ def classify(word: str) -> WordKind:
         return "determiner"
     if is_participle(low):
         return "participle"
-    return "content" if any(letter.isalpha() for letter in word) else "number"
+    has_letter = any(letter.isalpha() for letter in word)
+    return "content" if has_letter and not _AGE.fullmatch(low) else "number"
 
 
 def is_function(word: str) -> bool:

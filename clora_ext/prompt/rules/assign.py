@@ -60,7 +60,10 @@ def _list_spans(found: Iterable[Candidate]) -> tuple[WordSpan, ...]:
 
 
 def _require_one_word(text: PromptText, intent: LoraIntent, found: Collection[Candidate]) -> None:
-    how = f"say which with bind= in its tag or with a line “{intent.name}: word” in the bindings"
+    how = (
+        f"say which with bind= in its tag or with a line “{intent.name}: word” in the bindings; or, where it is none, "
+        f"role=style for all of the picture, or on= with a subject's words for that subject's style"
+    )
     if not found:
         msg = f"Nothing in the prompt tells the subject of LoRA “{intent.name}”; {how}; {list_choices(text)}."
         raise intent.make_error(msg, "subject")

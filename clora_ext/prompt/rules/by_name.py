@@ -19,11 +19,16 @@ def split_file_name(name: str) -> tuple[str, ...]:
     >>> split_file_name("animals/my_tuxCat-v2")
     ('tux', 'cat')
     """
+    return tuple(part for part in list_name_parts(name) if part not in vocabulary.GENERIC_NAMES)
+
+
+def list_name_parts(name: str) -> tuple[str, ...]:
+    """As ``split_file_name`` with words that say nothing of the picture: lora, style, v2."""
     stem = re.split(r"[/\\]", name)[-1]
     if _HASH.fullmatch(stem):
         return ()
     parts = [part.casefold() for part in _PART.findall(stem)]
-    return tuple(part for part in parts if len(part) > 2 and part not in vocabulary.GENERIC_NAMES)
+    return tuple(part for part in parts if len(part) > 2)
 
 
 def names_word(facts: LoraFacts, word: str) -> bool:

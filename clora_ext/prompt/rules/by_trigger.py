@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from clora_ext.prompt.grammar import vocabulary
+from clora_ext.prompt.grammar.nouns import is_being, is_class
 from clora_ext.prompt.grammar.phrases import read_phrase
 from clora_ext.prompt.grammar.prompt_text import PromptText
 from clora_ext.prompt.grammar.spans import WordSpan
@@ -74,33 +75,76 @@ def _within_match(span: WordSpan, matches: Sequence[TriggerMatch]) -> bool:
 
 def _find_nouns(text: PromptText, evidence: LoraEvidence, match: TriggerMatch) -> tuple[WordSpan, ...]:
     """The nouns that a match describes: several where the text does not tell, none where no noun follows."""
+    if len(match.core) > 1 or match.core != match.pieces[0]:
+        return _find_own_noun(text, evidence, match)
     first, last = match.pieces[0], match.pieces[-1]
     nouns = _find_described(text, last, evidence.other_tags)
     told = any(_is_named(text, evidence, noun) for noun in nouns)
     for piece in (first, last):  # “zorv cat”, with “white paws” after a comma or without
-        if len(piece) == 1:
-            continue
-        own_noun = not told and _is_named(text, evidence, piece[-1])
-        if own_noun or (not nouns and piece == first):
+        if len(piece) > 1 and not told and _is_named(text, evidence, piece[-1]):
             return _find_last_noun(text, piece)
     return tuple((noun,) for noun in nouns)
+
+
+def _find_own_noun(text: PromptText, evidence: LoraEvidence, match: TriggerMatch) -> tuple[WordSpan, ...]:
+    """The noun that an activation text of several words ends in, or all of a name: “vako cat”, “hatsune miku”.
+
+    Nothing that follows makes it doubtful, but for a noun right after it: “a hatsune miku figurine”.
+    """
+    last = match.core[-1]
+    has_class = len(match.core) > 1 and _is_kind(text, evidence, last)
+    following = _find_class_after(text, match.pieces[0])
+    if following is not None and (not has_class or _is_named(text, evidence, following)):
+        return ((following,),)
+    if has_class:
+        return ((last,),)
+    later = [(piece[-1],) for piece in match.pieces[1:] if _is_class(text, evidence, piece[-1])]
+    if later:  # “souryuu asuka langley, 1girl”
+        return (later[0],)
+    if _is_between_commas(text, match.words) and _find_elsewhere(text, evidence, match):
+        return ()
+    return (match.pieces[0],)
+
+
+def _is_kind(text: PromptText, evidence: LoraEvidence, index: int) -> bool:
+    """Whether the word is a class word, of the language or of the LoRA's training tags. A file's name is none: miku."""
+    return is_class(text.words[index].text) or text.keys[index] in evidence.intent.facts.words
+
+
+def _find_class_after(text: PromptText, piece: WordSpan) -> int | None:
+    """The noun of the phrase that goes on right after ``piece``, if it says what kind of thing that is."""
+    following = piece[-1] + 1
+    if following == len(text.words) or text.words[piece[-1]].after != "soft" or text.words[piece[-1]].owns:
+        return None
+    while following < len(text.words) and vocabulary.is_adjective(text.words[following].text):
+        following += 1
+    known = following < len(text.words) and is_class(text.words[following].text)
+    return following if known else None
 
 
 def _find_described(text: PromptText, piece: WordSpan, other_tags: Sequence[int]) -> tuple[int, ...]:
     """The noun that ends the phrase which goes on after ``piece``; several where the text does not tell."""
     last = text.words[piece[-1]]
     following = piece[-1] + 1
-    if following == len(text.words) or last.after != "soft":
+    if following == len(text.words) or last.after != "soft" or last.owns:
+        return ()
+    if vocabulary.classify(text.words[following].text) == "number":  # “zorv (24 years old)”
         return ()
     limit = min((place for place in other_tags if place >= last.end), default=None)
     phrase = read_phrase(text.words, following, limit=limit)
     indices = range(following, phrase.stop)
     nouns = [index for index in indices if vocabulary.can_be_subject(text.words[index].text)]
-    if phrase.head in nouns and not vocabulary.is_participle(text.words[following].text):
+    acts = vocabulary.is_participle(text.words[following].text)
+    if phrase.head in nouns and not acts:
         return (phrase.head,)
-    if not nouns:
+    if not nouns or (acts and not _is_after_article(text, piece[0])):
         return ()
-    return (piece[-1], *nouns)  # “zorv playing guitar”, “zorv sleeping cat”, “zorv licks a dog”
+    return (piece[-1], *nouns)  # “a zorv sleeping cat”, “zorv licks a dog”
+
+
+def _is_after_article(text: PromptText, index: int) -> bool:
+    """Whether the word before says that a noun has to follow, so that a name is none: “a zorv sleeping cat”."""
+    return index > 0 and vocabulary.classify(text.words[index - 1].text) == "determiner"
 
 
 def _find_instead(text: PromptText, evidence: LoraEvidence, match: TriggerMatch) -> tuple[WordSpan, ...]:
@@ -110,14 +154,21 @@ def _find_instead(text: PromptText, evidence: LoraEvidence, match: TriggerMatch)
     trigger is the noun.
     """
     if _is_between_commas(text, match.words):
-        elsewhere = [span for span in evidence.nouns_by_name if set(span).isdisjoint(match.words)]
-        if len(elsewhere) == 1:
-            return tuple(elsewhere)
+        elsewhere = _find_elsewhere(text, evidence, match)
+        if elsewhere:
+            return elsewhere
     nouns: list[WordSpan] = []
     for piece in match.pieces:
         nouns += _find_last_noun(text, piece)
     classes = [span for span in nouns[1:] if _is_class(text, evidence, span[0])]
-    return tuple(classes[:1] or nouns)
+    return tuple(classes[:1] or nouns or match.pieces[:1])
+
+
+def _find_elsewhere(text: PromptText, evidence: LoraEvidence, match: TriggerMatch) -> tuple[WordSpan, ...]:
+    """The one noun outside of ``match`` that the LoRA's name or its training tags tell to be its kind."""
+    outside = [span for span in evidence.nouns_by_name if set(span).isdisjoint(match.words)]
+    elsewhere = [span for span in outside if is_being(text.words[span[-1]].text)]
+    return tuple(elsewhere) if len(elsewhere) == 1 else ()
 
 
 def _find_last_noun(text: PromptText, piece: WordSpan) -> tuple[WordSpan, ...]:

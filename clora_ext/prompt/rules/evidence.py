@@ -1,8 +1,9 @@
 """What a prompt tells about each LoRA, found once and looked at by all rules."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from clora_ext.prompt.bindings.binding import Role
 from clora_ext.prompt.grammar.prompt_text import PromptText
 from clora_ext.prompt.grammar.spans import Span, WordSpan
 from clora_ext.prompt.grammar.tags import Tag, map_position
@@ -21,9 +22,9 @@ class LoraEvidence:
     """Where its activation texts stand."""
     nouns_by_name: tuple[WordSpan, ...]
     """The nouns that its file name or its class words name."""
-    noun_after_tag: NounAfterTag | None
+    noun_after_tag: NounAfterTag | None = None
     """The noun of the phrase after its tag."""
-    other_tags: tuple[int, ...]
+    other_tags: tuple[int, ...] = ()
     """Characters of the prompt without tags where the tags of other LoRAs with a subject stand."""
 
     @property
@@ -31,6 +32,11 @@ class LoraEvidence:
         """The noun after its tag if the tag's place means something, else nothing."""
         after = self.noun_after_tag
         return ((after.noun,),) if after is not None and after.is_sure else ()
+
+    def as_style(self, why: str, on: str | None = None) -> "LoraEvidence":
+        """The same as a style: on what the LoRA ``on`` draws, else on everything."""
+        role: Role = "style" if on is None else "style_on"
+        return replace(self, intent=replace(self.intent, role=role, on=on, why=why))
 
     def require_matches(self) -> tuple[TriggerMatch, ...]:
         """Where its activation texts stand. Raises ``BindingError`` if that is in schedules only."""
@@ -43,25 +49,32 @@ class LoraEvidence:
         return self.triggers.matches
 
 
-def gather_evidence(
-    prompt: str, text: PromptText, intents: Sequence[LoraIntent], tags: Sequence[Tag]
-) -> tuple[LoraEvidence, ...]:
-    """One ``LoraEvidence`` per intent. ``text`` is ``prompt`` without its ``tags``."""
-    subjects = [intent for intent in intents if intent.role == "subject"]
-    after_tags = _find_nouns(prompt, text, subjects, tags)
-    positions = _map_tags(prompt, subjects)
-    evidence: list[LoraEvidence] = []
-    for intent in intents:
-        others = tuple(position for name, position in positions.items() if name != intent.name)
-        known = LoraEvidence(
+def gather_evidence(text: PromptText, intents: Iterable[LoraIntent]) -> tuple[LoraEvidence, ...]:
+    """What the words of the prompt tell of each intent."""
+    return tuple(
+        LoraEvidence(
             intent=intent,
             triggers=match_triggers(text, intent.triggers),
             nouns_by_name=find_nouns_by_name(text, intent.facts),
-            noun_after_tag=None if intent.tag is None else after_tags.get(intent.tag.span),
-            other_tags=others,
         )
-        evidence.append(known)
-    return tuple(evidence)
+        for intent in intents
+    )
+
+
+def add_places(
+    prompt: str, text: PromptText, evidence: Sequence[LoraEvidence], tags: Sequence[Tag]
+) -> tuple[LoraEvidence, ...]:
+    """``evidence`` with what the places of the tags tell. ``text`` is ``prompt`` without its ``tags``."""
+    subjects = [lora.intent for lora in evidence if lora.intent.role == "subject"]
+    after_tags = _find_nouns(prompt, text, subjects, tags)
+    positions = _map_tags(prompt, subjects)
+    placed: list[LoraEvidence] = []
+    for lora in evidence:
+        tag = lora.intent.tag
+        others = tuple(position for name, position in positions.items() if name != lora.intent.name)
+        noun = None if tag is None else after_tags.get(tag.span)
+        placed.append(replace(lora, noun_after_tag=noun, other_tags=others))
+    return tuple(placed)
 
 
 def _find_nouns(

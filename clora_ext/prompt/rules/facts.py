@@ -1,10 +1,13 @@
 """What is known about a LoRA's file before anything is bound."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from clora_ext.errors import BindingError
+
+_ENDING = re.compile(r"\.(?:safetensors|ckpt|pt)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,18 @@ class LoraFacts:
     """Activation texts from its metadata or the user's notes; each may hold commas."""
     words: tuple[str, ...] = ()
     """Class words that its training tags give, for example “cat”."""
+    labels: tuple[str, ...] = ()
+    """What its metadata says that it is: “style”, “clothing”."""
+
+
+def lora_key(name: str) -> str:
+    """What names of LoRAs are compared by: the file's, without folder, ending and capitals.
+
+    >>> lora_key("animals/TuxCat.safetensors")
+    'tuxcat'
+    """
+    file = re.split(r"[/\\]", name.strip())[-1]
+    return _ENDING.sub("", file.casefold())
 
 
 def find_facts(name: str, facts: Mapping[str, LoraFacts], field: str) -> LoraFacts:
@@ -25,10 +40,15 @@ def find_facts(name: str, facts: Mapping[str, LoraFacts], field: str) -> LoraFac
     if name in facts:
         return facts[name]
     for known in facts.values():
-        if name == known.name or name in known.aliases:
+        if name in known.aliases:
+            return known
+    key = lora_key(name)
+    for known in facts.values():
+        if key in map(lora_key, (known.name, *known.aliases)):
             return known
     names = _list_names(facts)
-    near = get_close_matches(name, names, n=5, cutoff=0.6) or names[:8]
+    by_key = {lora_key(known): known for known in names}
+    near = [by_key[found] for found in get_close_matches(lora_key(name), by_key, n=5, cutoff=0.6)] or names[:8]
     there = f"there is {', '.join(near)}" if near else "there are none at all"
     msg = f"There is no LoRA “{name}”; {there}."
     raise BindingError(msg, field=field)

@@ -1,16 +1,19 @@
 """What is wanted of each LoRA: its tag and its binding in one, and the LoRA looked up."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from clora_ext.errors import BindingError
 from clora_ext.prompt.bindings.binding import Binding, Role
 from clora_ext.prompt.bindings.in_tag import read_tag_binding
-from clora_ext.prompt.grammar.tags import Tag
+from clora_ext.prompt.grammar.tags import OUR_TAG_ARGUMENTS, Tag
 from clora_ext.prompt.rules.facts import LoraFacts, find_facts
 
 _Value = TypeVar("_Value")
+
+_SAYS = ("subject", "occurrence", "trigger", "role", "on")
+"""The fields by which somebody says what a LoRA draws."""
 
 _UNUSED: Mapping[Role, tuple[str, ...]] = {
     "subject": ("on",),
@@ -33,8 +36,12 @@ class LoraIntent:
     trigger: str | None
     role: Role
     on: str | None
+    open: bool
+    """Whether nobody said what it draws."""
     field: str
     """The input that it comes from, for errors: “prompt” or “bindings[0]”."""
+    why: str | None = None
+    """What told that it is a style, where nobody said so."""
 
     @property
     def name(self) -> str:
@@ -68,36 +75,65 @@ class LoraIntent:
 def merge_tags_and_bindings(
     tags: Sequence[Tag], bindings: Sequence[Binding], facts: Mapping[str, LoraFacts]
 ) -> tuple[LoraIntent, ...]:
-    """One ``LoraIntent`` per LoRA: the prompt's tags in order, then the bindings without a tag.
+    """One ``LoraIntent`` per LoRA and subject: the prompt's tags in order, then the bindings without a tag.
 
-    A binding's fields win over its tag's. Raises ``BindingError`` for an unknown LoRA and for one that comes twice.
+    A binding's fields win over its tag's. Tags that name one file again add up as in WebUI, unless they say another
+    subject. Raises ``BindingError`` for an unknown LoRA and for two bindings that say the same.
     """
     explicit = _index_bindings(bindings, facts)
-    intents: dict[str, LoraIntent] = {}
-    for tag in tags:
-        known = find_facts(tag.name, facts, "prompt")
-        if known.name in intents:
-            msg = f"The LoRA “{known.name}” has two tags in the prompt; keep one, a LoRA draws one subject."
-            raise BindingError(msg, field="prompt")
-        field, binding = explicit.pop(known.name, ("prompt", Binding(known.name)))
-        intents[known.name] = _merge(known, tag, binding, field)
-    for name, (field, binding) in explicit.items():
+    intents: list[LoraIntent] = []
+    for known, tag in add_up(tags, facts):
+        found = explicit.pop(known.name, None) or [("prompt", Binding(known.name))]
+        intents += [_merge(known, tag, binding, field) for field, binding in found]
+    for name, found in explicit.items():
         known = find_facts(name, facts, "bindings")
-        intents[name] = _merge(known, None, binding, field)
-    return tuple(intents.values())
+        intents += [_merge(known, None, binding, field) for field, binding in found]
+    return tuple(intents)
 
 
-def _index_bindings(bindings: Sequence[Binding], facts: Mapping[str, LoraFacts]) -> dict[str, tuple[str, Binding]]:
-    """For the name of every LoRA that is bound explicitly, the field of its binding and the binding."""
-    found: dict[str, tuple[str, Binding]] = {}
+def add_up(tags: Sequence[Tag], facts: Mapping[str, LoraFacts]) -> list[tuple[LoraFacts, Tag]]:
+    """Each LoRA and its tag; of several tags for one subject the first, with the weights of all.
+
+    WebUI has one network for each name that is written, gives it the weights of the last tag, and adds it once for
+    every tag (extensions-builtin/Lora/networks.py, load_networks).
+    """
+    groups: dict[tuple[str, str], list[Tag]] = {}
+    known: dict[tuple[str, str], LoraFacts] = {}
+    for tag in tags:
+        found = find_facts(tag.name, facts, "prompt")
+        said = {name: value for name, value in tag.arguments.items() if name in OUR_TAG_ARGUMENTS}
+        key = found.name, repr(sorted(said.items()))
+        known[key] = found
+        groups.setdefault(key, []).append(tag)
+    return [(known[key], _sum(group)) for key, group in groups.items()]
+
+
+def _sum(tags: Sequence[Tag]) -> Tag:
+    last = {tag.name: tag for tag in tags}
+    te = sum(last[tag.name].te for tag in tags)
+    unet = sum(last[tag.name].unet for tag in tags)
+    return tags[0] if len(tags) == 1 else replace(tags[0], te=te, unet=unet)
+
+
+def _index_bindings(
+    bindings: Sequence[Binding], facts: Mapping[str, LoraFacts]
+) -> dict[str, list[tuple[str, Binding]]]:
+    """For the name of every LoRA that is bound explicitly, the fields of its bindings and the bindings."""
+    found: dict[str, list[tuple[str, Binding]]] = {}
     for index, binding in enumerate(bindings):
         field = f"bindings[{index}]"
         known = find_facts(binding.lora, facts, f"{field}.lora")
-        if known.name in found:
+        others = found.setdefault(known.name, [])
+        if any(_place(other) == _place(binding) for _, other in others):
             msg = f"The LoRA “{known.name}” is bound twice; keep one binding for it."
             raise BindingError(msg, field=f"{field}.lora")
-        found[known.name] = (field, binding)
+        others.append((field, binding))
     return found
+
+
+def _place(binding: Binding) -> tuple[str | None, int | None, str | None]:
+    """What tells two subjects of one LoRA apart."""
+    return binding.subject, binding.occurrence, binding.trigger
 
 
 def _merge(facts: LoraFacts, tag: Tag | None, binding: Binding, field: str) -> LoraIntent:
@@ -105,6 +141,7 @@ def _merge(facts: LoraFacts, tag: Tag | None, binding: Binding, field: str) -> L
     te, unet = _choose_weights(tag, binding)
     on = _prefer(binding.on, in_tag.on)
     default_role: Role = "subject" if on is None else "style_on"
+    said = [_prefer(getattr(binding, name), getattr(in_tag, name)) for name in _SAYS]
     intent = LoraIntent(
         facts=facts,
         tag=tag,
@@ -115,6 +152,7 @@ def _merge(facts: LoraFacts, tag: Tag | None, binding: Binding, field: str) -> L
         trigger=_prefer(binding.trigger, in_tag.trigger),
         role=binding.role or in_tag.role or default_role,
         on=on,
+        open=not any(value is not None for value in said),
         field=field,
     )
     _check(intent)

@@ -25,6 +25,8 @@ class Style:
     """An index of ``BoundPrompt.subjects``, ``None`` for everything."""
     trigger: str | None = None
     """Of a style on one subject: what that subject's branch has and the others lack."""
+    why: str | None = None
+    """What told that it is a style, where nobody said so: “by its name”."""
 
 
 def make_style(text: PromptText, evidence: LoraEvidence, subjects: Sequence[Subject]) -> Style:
@@ -35,10 +37,10 @@ def make_style(text: PromptText, evidence: LoraEvidence, subjects: Sequence[Subj
     """
     intent = evidence.intent
     if intent.role == "style":
-        return Style(intent.name, intent.te, intent.unet, intent.dyn, None)
+        return Style(intent.name, intent.te, intent.unet, intent.dyn, None, why=intent.why)
     on = _find_subject(intent, subjects)
     trigger = text.join(_find_words(evidence)) or next(iter(intent.triggers), None)
-    return Style(intent.name, intent.te, intent.unet, intent.dyn, on, trigger)
+    return Style(intent.name, intent.te, intent.unet, intent.dyn, on, trigger, intent.why)
 
 
 def add_style_triggers(words: BoundWords, evidence: Sequence[LoraEvidence], styles: Sequence[Style]) -> BoundWords:

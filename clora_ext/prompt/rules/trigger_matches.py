@@ -1,12 +1,16 @@
 """Where a LoRA's activation texts stand in a prompt."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain
 
-from clora_ext.prompt.grammar.lexer import split_words
+from clora_ext.prompt.grammar.lexer import split_parts, split_words
 from clora_ext.prompt.grammar.prompt_text import PromptText
 from clora_ext.prompt.grammar.spans import WordSpan
+
+_IN_BRACKETS = re.compile(r"\\?\(.*")
+_Places = dict[int, tuple[WordSpan, WordSpan]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +20,8 @@ class TriggerMatch:
     words: WordSpan
     pieces: tuple[WordSpan, ...]
     """Its parts between commas."""
+    core: WordSpan
+    """The first of them without what is in brackets: “makima” of “makima (chainsaw man)”."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +52,44 @@ def collect_words(matches: Iterable[TriggerMatch]) -> set[int]:
 
 
 def _match_text(text: PromptText, trigger: str) -> list[TriggerMatch]:
-    pieces = [split_words(piece) for piece in trigger.split(",")]
-    pieces = [piece for piece in pieces if piece]
+    pieces = [piece for piece in trigger.split(",") if split_words(piece)]
+    places = [_find_piece(text, piece) for piece in pieces]
     found: list[TriggerMatch] = []
     for count in range(len(pieces), 0, -1):
-        found += _match_pieces(text, pieces[:count])
+        found += _match_pieces(text, places[:count])
     return found
 
 
-def _match_pieces(text: PromptText, pieces: Sequence[tuple[str, ...]]) -> list[TriggerMatch]:
-    """Where all ``pieces`` stand one after the other, with commas between them or without."""
-    words = list(chain.from_iterable(pieces))
-    cuts = list(accumulate(map(len, pieces), initial=0))
+def _find_piece(text: PromptText, piece: str) -> _Places:
+    """Where a part between commas stands, by its first word: its words, and those that are outside of brackets."""
+    outside = len(split_parts(split_words(_IN_BRACKETS.sub(" ", piece))))
+    found: _Places = {}
+    for span in text.find(split_words(piece)):
+        parts = accumulate(len(text.parts[index]) for index in span)
+        core = tuple(index for index, count in zip(span, parts, strict=True) if count <= outside)
+        found[span[0]] = span, core or span
+    return found
+
+
+def _match_pieces(text: PromptText, places: Sequence[_Places]) -> list[TriggerMatch]:
+    """Where all pieces stand one after the other, with commas between them or without."""
     found: list[TriggerMatch] = []
-    for span in text.find(words, across_commas=len(pieces) > 1):
-        parts = tuple(span[start:stop] for start, stop in pairwise(cuts))
-        found.append(TriggerMatch(span, parts))
+    for start in places[0]:
+        pieces: list[WordSpan] = []
+        for of_piece in places:
+            following = pieces[-1][-1] + 1 if pieces else start
+            if following not in of_piece or not _goes_on(text, pieces):
+                break
+            pieces.append(of_piece[following][0])
+        else:
+            words = tuple(chain.from_iterable(pieces))
+            found.append(TriggerMatch(words, tuple(pieces), places[0][start][1]))
     return found
+
+
+def _goes_on(text: PromptText, pieces: Sequence[WordSpan]) -> bool:
+    """Whether nothing but a comma stands after the last of ``pieces``."""
+    return not pieces or text.words[pieces[-1][-1]].joint != "hard"
 
 
 def _drop_overlaps(found: Iterable[TriggerMatch]) -> tuple[TriggerMatch, ...]:
