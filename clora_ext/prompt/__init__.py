@@ -7,7 +7,7 @@ from clora_ext.prompt.bindings.objects import read_bindings
 from clora_ext.prompt.bindings.text import format_bindings, parse_bindings
 from clora_ext.prompt.branches import SubjectPlace
 from clora_ext.prompt.grammar.spans import Span
-from clora_ext.prompt.grammar.tags import Tag, find_tags, remove_tags
+from clora_ext.prompt.grammar.tags import Tag, find_tags, lora_key, remove_tags
 from clora_ext.prompt.inspect import Inspection, LoraRow, PromptWord, inspect
 from clora_ext.prompt.rules.facts import LoraFacts
 from clora_ext.prompt.rules.styles import Style
@@ -34,6 +34,7 @@ __all__ = [
     "find_tags",
     "format_bindings",
     "inspect",
+    "lora_key",
     "parse_bindings",
     "read_bindings",
     "remove_tags",

@@ -6,7 +6,7 @@ from typing import Any
 
 from clora_ext.prompt.bindings.binding import BINDING_FIELDS, Binding
 from clora_ext.prompt.bindings.in_tag import TAG_ARGUMENTS
-from clora_ext.prompt.grammar.tags import LORA_TAG_KINDS, TAG_PATTERN
+from clora_ext.prompt.grammar.tags import LORA_TAG_KINDS, TAG_PATTERN, lora_key
 
 
 def edit_binding(
@@ -19,10 +19,11 @@ def edit_binding(
     breaks). Raises ``BindingError`` for a value that a field can not have.
     """
     first = next(iter(names))
+    keys = {lora_key(name) for name in names}
     given = {name: value for name, value in changes.items() if value is not None}
     new = Binding(first, **given)
-    own = next((binding for binding in bindings if binding.lora in names), None)
-    inside = _find_tag(prompt, names)
+    own = next((binding for binding in bindings if lora_key(binding.lora) in keys), None)
+    inside = _find_tag(prompt, keys)
     if own is not None:
         return prompt, _change_own(bindings, own, changes, tagged=inside is not None)
     if inside is None or not _fits_in_tag(changes):
@@ -32,10 +33,10 @@ def edit_binding(
     return prompt[:start] + changed + prompt[end:], tuple(bindings)
 
 
-def _find_tag(prompt: str, names: Collection[str]) -> tuple[int, int] | None:
+def _find_tag(prompt: str, keys: Collection[str]) -> tuple[int, int] | None:
     """The characters inside of the LoRA's first tag, after ``<lora:``."""
     for match in TAG_PATTERN.finditer(prompt):
-        if match[1] in LORA_TAG_KINDS and _read_name(match[2]) in names:
+        if match[1] in LORA_TAG_KINDS and lora_key(_read_name(match[2])) in keys:
             return match.span(2)
     return None
 

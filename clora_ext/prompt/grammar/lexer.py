@@ -144,6 +144,7 @@ def _pair_brackets(lexemes: Sequence[_Lexeme]) -> tuple[Bracket, ...]:
     """The pairs that match, inner ones first. A bracket without its partner is left alone."""
     pairs: list[Bracket] = []
     openings: list[int] = []
+    escaped: list[_Lexeme] = []
     for index, lexeme in enumerate(lexemes):
         if lexeme.lastgroup == "open":
             openings.append(index)
@@ -153,6 +154,11 @@ def _pair_brackets(lexemes: Sequence[_Lexeme]) -> tuple[Bracket, ...]:
                 pairs.append(_read_bracket(lexemes, openings.pop(), index))
             else:
                 openings.clear()  # crossed brackets pair with nothing
+        elif lexeme[0] == r"\(":
+            escaped.append(lexeme)
+        elif lexeme[0] == r"\)" and escaped:
+            first = escaped.pop()
+            pairs.append(Bracket((first.start(), lexeme.end()), (first.end(), lexeme.start()), scheduled=False))
     return tuple(pairs)
 
 

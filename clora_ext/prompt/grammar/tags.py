@@ -14,6 +14,8 @@ from clora_ext.prompt.grammar.spans import Span
 TAG_PATTERN = re.compile(r"<(\w+):([^>]+)>")
 """Any extra-network tag, as WebUI 1.10.1 finds it (modules/extra_networks.py)."""
 
+_ENDING = re.compile(r"\.(?:safetensors|ckpt|pt)$")
+
 LORA_TAG_KINDS = ("lora", "lyco")
 """The tag words that WebUI's built-in Lora answers to. It takes other tags out of the text as well."""
 
@@ -68,6 +70,16 @@ def find_tags(prompt: str) -> tuple[Tag, ...]:
 def remove_tags(prompt: str) -> str:
     """``prompt`` without extra-network tags of any kind, as WebUI leaves it: nothing else is altered."""
     return TAG_PATTERN.sub("", prompt)
+
+
+def lora_key(name: str) -> str:
+    """What names of LoRAs are compared by: the file's, without folder, ending and capitals.
+
+    >>> lora_key("animals/TuxCat.safetensors")
+    'tuxcat'
+    """
+    file = re.split(r"[/\\]", name.strip())[-1]
+    return _ENDING.sub("", file.casefold())
 
 
 def map_position(prompt: str, position: int) -> int:

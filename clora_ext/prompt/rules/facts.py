@@ -1,13 +1,11 @@
 """What is known about a LoRA's file before anything is bound."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from clora_ext.errors import BindingError
-
-_ENDING = re.compile(r"\.(?:safetensors|ckpt|pt)$")
+from clora_ext.prompt.grammar.tags import lora_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +21,6 @@ class LoraFacts:
     """Class words that its training tags give, for example “cat”."""
     labels: tuple[str, ...] = ()
     """What its metadata says that it is: “style”, “clothing”."""
-
-
-def lora_key(name: str) -> str:
-    """What names of LoRAs are compared by: the file's, without folder, ending and capitals.
-
-    >>> lora_key("animals/TuxCat.safetensors")
-    'tuxcat'
-    """
-    file = re.split(r"[/\\]", name.strip())[-1]
-    return _ENDING.sub("", file.casefold())
 
 
 def find_facts(name: str, facts: Mapping[str, LoraFacts], field: str) -> LoraFacts:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from clora_ext.prompt.grammar.lexer import split_words
 from clora_ext.prompt.grammar.prompt_text import PromptText
 from clora_ext.prompt.grammar.spans import WordSpan
+from clora_ext.prompt.grammar.tags import lora_key
 from clora_ext.prompt.rules.evidence import LoraEvidence
 from clora_ext.prompt.rules.intents import LoraIntent
 from clora_ext.prompt.rules.subjects import BoundWords, Subject
@@ -70,7 +71,7 @@ def _find_subject(intent: LoraIntent, subjects: Sequence[Subject]) -> int:
     if intent.on is None:
         msg = f"The LoRA “{intent.name}” is a style on one subject; say which with “on”; there is {known}."
         raise intent.make_error(msg, "on")
-    found = [index for index, subject in enumerate(subjects) if subject.lora == intent.on]
+    found = [index for index, subject in enumerate(subjects) if lora_key(subject.lora) == lora_key(intent.on)]
     if not found:
         found = _find_by_words(subjects, intent.on, intent.occurrence)
     if len(found) == 1:
