@@ -2,6 +2,7 @@
 
 from modules.sd_hijack_clip import TextConditionalModel
 from modules.sd_models_types import WebuiSdModel
+from modules.textual_inversion.textual_inversion import EmbeddingDatabase
 from sgm.modules import GeneralConditioner
 
 class StableDiffusionModelHijack:
@@ -10,6 +11,7 @@ class StableDiffusionModelHijack:
     optimization_method: str | None
     circular_enabled: bool
     comments: list[str]
+    embedding_db: EmbeddingDatabase
     extra_generation_params: dict[str, str]
 
     def apply_optimizations(self, option: str | None = None) -> None: ...
