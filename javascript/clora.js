@@ -8,6 +8,7 @@
     const PAUSE = 15; // milliseconds after a key, until the prompt is looked at
     const PATIENCE = 3000; // milliseconds until an answer that never came is given up
     const WATCH = 300; // milliseconds between looks at fields that somebody else may fill
+    const ANSWERS = 8; // words that are offered as answers to a question
     const tabs = {};
 
     function element(tab, name) {
@@ -96,7 +97,8 @@
             `#${tab}_prompt textarea, :is(#${tab}_steps, #${tab}_width, #${tab}_height) input, ` +
             `${inside} input, ${inside} textarea`
         )].filter((field) => !field.closest(`.clora-board, #clora_${tab}_line, #clora_${tab}_view`));
-        return fields.map((field) => field.type === "checkbox" ? field.checked : field.value).join("\n");
+        const styles = [...gradioApp().querySelectorAll(`#${tab}_styles .token`)].map((token) => token.textContent);
+        return [...fields.map((field) => field.type === "checkbox" ? field.checked : field.value), ...styles].join("\n");
     }
 
     function notice(tab) {
@@ -135,7 +137,7 @@
         const kept = keep(board);
         const active = activeRow(tab);
         const line = make("p", {className: "clora-line", textContent: wrong ?? view.line, role: "status"});
-        line.classList.toggle("clora-wrong", wrong !== null || view.problems.length > 0);
+        line.classList.toggle("clora-wrong", wrong !== null || view.problems.length > 0 || view.notes.length > 0);
         const parts = [line];
         if (view.rows.length) {
             parts.push(make("div", {className: "clora-rows"}, view.rows.map((row) => drawRow(tab, row, row === active))));
@@ -158,7 +160,7 @@
     function drawRow(tab, row, active) {
         const changed = (changes) => {
             state(tab).active = row.lora;
-            send(tab, {lora: row.lora, changes});
+            send(tab, {lora: row.lora, names: row.names, changes});
         };
         const pick = make("input", {
             type: "radio", name: `clora_${tab}_active`, checked: active, data: {key: `pick ${row.lora}`},
@@ -178,13 +180,16 @@
             labelled("Draws", drawRole(tab, row, changed)),
         ];
         if (row.role === "subject") parts.push(...drawSubject(row, changed));
+        if (row.role === "subject" && !row.subject) parts.push(drawAnswers(tab, row, changed));
         if (row.problem) parts.push(make("p", {className: "clora-wrong", textContent: row.problem}));
         const box = make("fieldset", {className: "clora-row", style: {"--clora-colour": row.colour}, aria: {label: row.lora}}, parts);
         box.classList.toggle("clora-active", active);
         return box;
     }
 
-    function drawRole(tab, row, changed) {
+    // What a LoRA may draw: a value, a text, and the changes that say so.
+
+    function rolesOf(tab, row) {
         const nothing = {subject: null, occurrence: null, trigger: null, on: null, role: null};
         const roles = [
             ["subject", "its words", {role: null, on: null}],
@@ -195,6 +200,30 @@
                 roles.push([`on ${other.lora}`, `style on ${other.lora}`, {...nothing, on: other.lora}]);
             }
         }
+        return roles;
+    }
+
+    // The question about a LoRA that nothing tells of, with an answer on each button.
+
+    function drawAnswers(tab, row, changed) {
+        const {words} = state(tab).view;
+        const free = words.filter((word) => word.choosable && word.row === null).slice(0, ANSWERS);
+        const answers = free.map((word) => [
+            word.places > 1 ? `${word.text} ${word.occurrence}` : word.text,
+            {subject: word.text, occurrence: word.places > 1 ? word.occurrence : null, role: null, on: null},
+        ]);
+        for (const [, text, changes] of rolesOf(tab, row).slice(1)) answers.push([text, changes]);
+        const buttons = answers.map(([text, changes]) => make("button", {
+            type: "button", className: "clora-chip", textContent: text, onclick: () => changed(changes),
+            data: {key: `answer ${row.lora} ${text}`},
+        }));
+        return make("div", {className: "clora-chips", role: "group", aria: {label: `What does ${row.lora} draw?`}}, [
+            make("span", {textContent: "What does it draw?"}), ...buttons,
+        ]);
+    }
+
+    function drawRole(tab, row, changed) {
+        const roles = rolesOf(tab, row);
         const chosen = row.role === "style_on" ? `on ${row.on}` : row.role;
         const options = roles.map(([value, text]) => make("option", {value, textContent: text, selected: value === chosen}));
         return make("select", {
@@ -229,7 +258,7 @@
             chip.dataset.key = `word ${index}`;
             chip.setAttribute("aria-pressed", String(owner === active));
             chip.title = owner ? owner.lora : "";
-            chip.onclick = (event) => send(tab, {lora: active.lora, changes: pointed(view, active, index, event.shiftKey)});
+            chip.onclick = (event) => send(tab, {lora: active.lora, names: active.names, changes: pointed(view, active, index, event.shiftKey)});
             return chip;
         });
         return make("div", {className: "clora-chips", role: "group", aria: {label: "Words of the prompt"}}, chips);

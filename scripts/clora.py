@@ -29,7 +29,7 @@ else:
         def show(self, is_img2img: bool) -> object:
             self.page: dict[str, Any] = {}
             tab = _tab(is_img2img)
-            for name in ("prompt", *panel.COUNTED[tab]):
+            for name in ("prompt", "styles", *panel.COUNTED[tab]):
                 self.on_after_component(partial(self._meet, name), elem_id=f"{tab}_{name}")
             return scripts.AlwaysVisible
 

@@ -68,6 +68,15 @@ def composes(bound: BoundPrompt, settings: Settings) -> bool:
     return len(bound.subjects) > 1 or masks_one
 
 
+def why_plain(bound: BoundPrompt) -> str:
+    """Why there is nothing to compose in a prompt that was to be composed: the end of a sentence."""
+    if bound.subjects:
+        return "one LoRA alone needs no masks"
+    if bound.styles:
+        return "no LoRA has a subject of its own"
+    return "there is no LoRA in the prompt"
+
+
 def branches_of(bound: BoundPrompt, whole: str, settings: Settings) -> Branches:
     """Texts and LoRAs of every branch for the method of ``settings``; ``whole`` is the prompt without its tags."""
     everywhere = tuple(_active(style) for style in bound.styles if style.on is None)

@@ -20,6 +20,14 @@ class ImageSaveParams:
 
     def __init__(self, image: Image, p: Any, filename: str, pnginfo: dict[str, str]) -> None: ...
 
+class BeforeTokenCounterParams:
+    prompt: str
+    steps: int
+    styles: list[str]
+    is_positive: bool
+
+    def __init__(self, prompt: str, steps: int, styles: list[str], is_positive: bool = True) -> None: ...
+
 class ExtraNoiseParams:
     noise: Tensor
     x: Tensor
@@ -95,3 +103,4 @@ def on_cfg_denoised(callback: Callable[[CFGDenoisedParams], object], *, name: st
 def on_cfg_after_cfg(callback: Callable[[AfterCFGCallbackParams], object], *, name: str | None = None) -> None: ...
 def on_infotext_pasted(callback: Callable[[str, dict[str, Any]], object], *, name: str | None = None) -> None: ...
 def on_script_unloaded(callback: Callable[[], object], *, name: str | None = None) -> None: ...
+def before_token_counter_callback(params: BeforeTokenCounterParams) -> None: ...

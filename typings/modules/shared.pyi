@@ -7,6 +7,7 @@ from modules.options import Options
 from modules.options import options_section as options_section
 from modules.sd_models_types import WebuiSdModel
 from modules.shared_state import State
+from modules.styles import StyleDatabase
 
 # Every flag is an attribute.
 class _CommandLine:
@@ -27,6 +28,7 @@ class _CommandLine:
 cmd_opts: _CommandLine
 opts: Options
 state: State
+prompt_styles: StyleDatabase
 # Loads the model when it is asked for the first time.
 sd_model: WebuiSdModel
 # None before the page is made, and without one (--nowebui).

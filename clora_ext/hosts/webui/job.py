@@ -7,15 +7,19 @@ from typing import Any
 from modules import devices
 
 from clora_ext.core.shapes import RegionMasks
+from clora_ext.engine.branches import why_plain
 from clora_ext.engine.prepare import Prepared, TokenPlans, prepare
 from clora_ext.errors import BindingError
-from clora_ext.hosts.webui.drive.host_rows import added_by_host, let_host_draw, take_over
+from clora_ext.hosts.webui.drive.host_rows import let_host_draw, take_over
 from clora_ext.hosts.webui.drive.obstacles import adapted, require_no_obstacle
 from clora_ext.hosts.webui.drive.port import WebUIHost
+from clora_ext.hosts.webui.drive.reading import added_by_host, hidden_loras
 from clora_ext.hosts.webui.drive.sampling_pass import SamplingPass, first_pass, hires_pass, in_hires_pass
 from clora_ext.hosts.webui.page.last_job import JobRecord, LastJob
 from clora_ext.patching import Replacement
-from clora_ext.settings.request import JobRequest
+from clora_ext.prompt import BoundPrompt
+from clora_ext.settings.infotext import infotext_key
+from clora_ext.settings.request import KEY, JobRequest
 
 LAST_JOB = LastJob()
 
@@ -80,6 +84,8 @@ def bound_passes(p: Any, request: JobRequest) -> list[BoundPass]:
     first, last = found[0].prepared, found[-1].prepared
     if not first.composes:
         let_host_draw(p, first.bound)
+        if request.settings.method != "merge":
+            _tell_plain(p, first.bound[0], found[0].host.sampling.prompts[0])
         return []
     require_no_obstacle(p)
     if first.subject_loras != last.subject_loras:
@@ -89,6 +95,15 @@ def bound_passes(p: Any, request: JobRequest) -> list[BoundPass]:
         take_over(p, each.host, each.prepared)
         TokenPlans(each.prepared, each.host)  # raises what is wrong with a prompt before anything is drawn
     return found
+
+
+def _tell_plain(p: Any, bound: BoundPrompt, read: str) -> None:
+    """Say in the answer, in the infotext and on the page that a picture was not composed, and why."""
+    typed = p.prompt if isinstance(p.prompt, str) else p.prompt[0]
+    hidden = ", ".join(hidden_loras(typed, read))
+    why = f"{hidden} is in a comment that begins with a #" if hidden else why_plain(bound)
+    p.extra_generation_params[infotext_key("plain")] = why
+    p.comment(f"{KEY}: WebUI draws this picture by itself, for {why}.")
 
 
 def _bind_pass(sampling: SamplingPass, request: JobRequest) -> BoundPass:

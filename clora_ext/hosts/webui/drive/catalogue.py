@@ -10,7 +10,13 @@ from modules import sd_models, shared
 
 from clora_ext.errors import HostError, LoraError
 from clora_ext.hosts.webui.drive.families import loaded_family, lora_family
-from clora_ext.prompt import LoraFacts
+from clora_ext.prompt import LoraFacts, lora_key
+
+ENDINGS = (".safetensors", ".ckpt", ".pt")
+"""Of the files that the host lists (extensions-builtin/Lora/networks.py)."""
+
+SITE_FILES = (".civitai.info", ".cm-info.json")
+"""What Civitai Helper and the Civitai Browser extensions write beside a file that they have loaded."""
 
 
 def builtin() -> Any:
@@ -24,12 +30,13 @@ def builtin() -> Any:
 
 
 def file_of(name: str, *, refresh: bool = True) -> Any:
-    """The file that ``name`` (or an alias) stands for. Raises ``LoraError`` with near names when there is none.
+    """The file that ``name`` stands for: its name or alias, with a folder, an ending and capitals or without.
 
-    ``refresh`` looks into the folder again for a name that is not known.
+    ``refresh`` looks into the folder again for a name that is not known; else only files that came since are looked
+    for. Raises ``LoraError`` with near names when there is none.
     """
     found = _known_file(name)
-    if found is None and refresh:
+    if found is None and (refresh or _has_new_files()):
         builtin().list_available_networks()
         found = _known_file(name)
     if found is None:
@@ -42,12 +49,33 @@ def _known_file(name: str) -> Any:
     found = networks.available_networks.get(name)
     if found is None and name.lower() not in networks.forbidden_network_aliases:
         found = networks.available_network_aliases.get(name)
-    return found
+    return found or _file_by_key(lora_key(name))
+
+
+def _file_by_key(key: str) -> Any:
+    """The file with this name or alias, whatever its capitals; an alias of several files stands for none."""
+    networks = builtin()
+    for file in networks.available_networks.values():
+        if lora_key(file.name) == key:
+            return file
+    for alias, file in networks.available_network_aliases.items():
+        if lora_key(alias) == key and alias.lower() not in networks.forbidden_network_aliases:
+            return file
+    return None
+
+
+def _has_new_files() -> bool:
+    """Whether the LoRA folder has files that the host has not listed yet."""
+    folder = Path(shared.cmd_opts.lora_dir)
+    known = {Path(file.filename).resolve() for file in builtin().available_networks.values()}
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
+    return any(path.resolve() not in known for path in files)
 
 
 def _suggestion(name: str) -> str:
     known = sorted(builtin().available_networks)
-    near: Sequence[str] = difflib.get_close_matches(name, known, n=5, cutoff=0.3) or known[:5]
+    by_key = {lora_key(each): each for each in known}
+    near = [by_key[key] for key in difflib.get_close_matches(lora_key(name), by_key, n=5, cutoff=0.3)] or known[:5]
     folder = Path(shared.cmd_opts.lora_dir).name
     return f"did you mean {', '.join(near)}?" if near else f"the folder {folder} holds none."
 
@@ -71,12 +99,31 @@ def lora_facts(name: str, *, refresh: bool = True) -> LoraFacts:
     """
     found = file_of(name, refresh=refresh)
     metadata = found.metadata or {}
+    words, labels = _of_site(found.filename)
     return LoraFacts(
-        name=name,
-        aliases=_unique([found.name, str(found.alias)]),
-        triggers=_unique([_user_note(found.filename), str(metadata.get("modelspec.trigger_phrase", ""))]),
+        name=found.name,
+        aliases=_unique([name, str(found.alias)]),
+        triggers=_unique([_user_note(found.filename), str(metadata.get("modelspec.trigger_phrase", "")), *words]),
         words=_unique(_training_tags(metadata)),
+        labels=_unique([str(metadata.get("modelspec.tags", "")), *labels]),
     )
+
+
+def _of_site(filename: str) -> tuple[list[str], list[str]]:
+    """Activation texts and labels that a download tool has kept beside the file."""
+    for ending in SITE_FILES:
+        read = _read_object(Path(filename).with_suffix(ending))
+        parts = {key.lower(): value for key, value in read.items()}
+        model = parts.get("model")
+        inner = {key.lower(): value for key, value in model.items()} if isinstance(model, dict) else {}
+        words, labels = parts.get("trainedwords"), parts.get("tags", inner.get("tags"))
+        if words or labels:
+            return _texts(words), _texts(labels)
+    return [], []
+
+
+def _texts(value: object) -> list[str]:
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
 def _unique(texts: Sequence[str]) -> tuple[str, ...]:
@@ -86,13 +133,17 @@ def _unique(texts: Sequence[str]) -> tuple[str, ...]:
 
 def _user_note(filename: str) -> str:
     """The activation text that the user has written down for the LoRA (WebUI's json beside the file)."""
-    path = Path(filename).with_suffix(".json")
+    note = _read_object(Path(filename).with_suffix(".json")).get("activation text", "")
+    return note if isinstance(note, str) else ""
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; nothing where there is none or it is broken, which the host reports by itself."""
     try:
         read = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, ValueError):
-        return ""  # the host reports a broken file when it lists LoRAs
-    note = read.get("activation text", "") if isinstance(read, dict) else ""
-    return note if isinstance(note, str) else ""
+        return {}
+    return read if isinstance(read, dict) else {}
 
 
 def _training_tags(metadata: dict[str, Any]) -> list[str]:

@@ -3,22 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from modules import extra_networks, shared
+from modules import extra_networks
 
 from clora_ext.engine.branches import ActiveLora
 from clora_ext.engine.prepare import Prepared
 from clora_ext.hosts.webui.drive import networks
 from clora_ext.hosts.webui.drive.port import WebUIHost
-from clora_ext.prompt import Binding, BoundPrompt, Style, Subject, find_tags
-
-
-def added_by_host(prompt: str, bindings: Sequence[Binding]) -> list[Binding]:
-    """The LoRA that the setting “Add network to prompt” puts on everything is a style, unless it is bound by hand."""
-    name = shared.opts.sd_lora
-    if name == "None" or name in {binding.lora for binding in bindings} or not prompt.rstrip().endswith(">"):
-        return []
-    tagged = any(tag.name == name for tag in find_tags(prompt))
-    return [Binding(name, role="style")] if tagged else []
+from clora_ext.prompt import BoundPrompt, Style, Subject
 
 
 def let_host_draw(p: Any, bound: Sequence[BoundPrompt]) -> None:
@@ -27,9 +18,9 @@ def let_host_draw(p: Any, bound: Sequence[BoundPrompt]) -> None:
     worn: list[Subject | Style] = [*first.subjects, *first.styles]
     loras = [ActiveLora(part.lora, part.te, part.unet, part.dyn) for part in worn]
     nets = networks.load_networks([lora.name for lora in loras])
-    before = networks.applied_by_host()
-    networks.let_host_apply(loras, nets)
-    if networks.applied_by_host() != before:
+    wanted = networks.add_strengths((lora.name, lora.te, lora.unet) for lora in loras)
+    if networks.applied_by_host() != wanted:
+        networks.let_host_apply(loras, nets)
         _mark_conditions(p.extra_network_data, repr(loras))
     if len(first.subjects) == 1:
         p.prompts = [each.branches[0] for each in bound]  # as typed, but for an explicit trigger that is put in

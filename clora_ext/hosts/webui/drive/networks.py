@@ -27,7 +27,7 @@ Networks = Mapping[str, Any]
 
 def load_networks(names: Iterable[str]) -> dict[str, Any]:
     """Network objects by name, loaded from disk where the host has not. Raises ``LoraError`` for a misfit."""
-    at_hand = {net.name: net for net in builtin().loaded_networks}
+    at_hand = {net.network_on_disk.name: net for net in builtin().loaded_networks}
     found: dict[str, Any] = {}
     for name in names:
         wrong = misfit(name, refresh=True)
@@ -70,9 +70,19 @@ def let_host_apply(loras: Sequence[ActiveLora], nets: Networks) -> None:
     builtin().loaded_networks[:] = [nets[lora.name] for lora in loras]
 
 
-def applied_by_host() -> list[tuple[str, Any, Any]]:
-    """Name and strengths of the LoRAs that the host applies now."""
-    return [(net.name, net.te_multiplier, net.unet_multiplier) for net in builtin().loaded_networks]
+def applied_by_host() -> dict[str, tuple[float, float]]:
+    """The strengths at which the host applies LoRAs now, by their files; one that it has twice counts twice."""
+    nets = builtin().loaded_networks
+    return add_strengths((net.network_on_disk.name, net.te_multiplier, net.unet_multiplier) for net in nets)
+
+
+def add_strengths(each: Iterable[tuple[str, float, float]]) -> dict[str, tuple[float, float]]:
+    """The sums of the strengths for text encoders and UNet, by name."""
+    sums: dict[str, tuple[float, float]] = {}
+    for name, te, unet in each:
+        before = sums.get(name, (0, 0))
+        sums[name] = before[0] + te, before[1] + unet
+    return sums
 
 
 @contextmanager

@@ -5,15 +5,31 @@ from collections.abc import Sequence
 from modules import sd_models
 from torch import nn
 
-from clora_ext.hosts.webui.drive import catalogue, tokens
-from clora_ext.prompt import LoraFacts
+from clora_ext.hosts.webui.drive import catalogue, reading, tokens
+from clora_ext.prompt import Binding, LoraFacts
 
 
 class WebUISource:
-    """Meets ``page.source.PageSource``; loads no checkpoint and reads no folder again."""
+    """Meets ``page.source.PageSource``; loads no checkpoint."""
+
+    def as_job_reads(self, prompt: str, styles: Sequence[str]) -> str:
+        """With styles, without comments, and with the LoRA that the host adds."""
+        return reading.as_job_reads(prompt, styles)
+
+    def added_by_host(self, prompt: str, bindings: Sequence[Binding]) -> Sequence[Binding]:
+        """By its setting “Add network to prompt”."""
+        return reading.added_by_host(prompt, bindings)
+
+    def hidden_loras(self, prompt: str, read: str) -> Sequence[str]:
+        """Those in a comment."""
+        return reading.hidden_loras(prompt, read)
+
+    def drawn_later(self, prompt: str) -> str | None:
+        """By Dynamic Prompts and the like."""
+        return reading.drawn_later(prompt)
 
     def facts(self, lora: str) -> LoraFacts:
-        """From the files that the host knows."""
+        """From the files that the host knows, and those that came since."""
         return catalogue.lora_facts(lora, refresh=False)
 
     def misfit(self, lora: str) -> str | None:

@@ -31,7 +31,8 @@ def act(action: str, fields: Mapping[str, Any]) -> tuple[NewValues, Told]:
 
 def _edit(wanted: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[NewValues, Told]:
     bindings = parse_bindings(fields["bindings"])
-    prompt, left = edit_binding(fields["prompt"], bindings, [wanted["lora"]], wanted["changes"])
+    names = wanted.get("names") or [wanted["lora"]]
+    prompt, left = edit_binding(fields["prompt"], bindings, names, wanted["changes"])
     changed = {"prompt": prompt}
     if left != bindings:
         changed["bindings"] = format_bindings(left)

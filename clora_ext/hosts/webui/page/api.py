@@ -51,6 +51,7 @@ def _as_answers() -> Generator[None, None, None]:
 
 REQUEST = Body(default={}, description="The same object as in alwayson_scripts, see /clora/v1/schema")
 PROMPT = Body(description="A positive prompt as typed")
+STYLES = Body(default=[], description="Names of WebUI's styles")
 
 
 def add_routes(app: FastAPI, source: PageSource, last_job: LastJob) -> None:
@@ -98,10 +99,10 @@ def _forecast_routes(source: PageSource) -> APIRouter:
     routes = APIRouter()
 
     @routes.post("/tokenize")
-    def tokenize(prompt: str = PROMPT, clora: dict[str, Any] = REQUEST) -> dict[str, Any]:
+    def tokenize(prompt: str = PROMPT, clora: dict[str, Any] = REQUEST, styles: list[str] = STYLES) -> dict[str, Any]:
         """A prompt's words with their token columns, its LoRAs and what each is bound to, problems."""
-        told = with_tokens(source, forecast(source, prompt, lambda: request_of(clora)))
-        return {name: told[name] for name in ("words", "rows", "problems", "line")}
+        told = with_tokens(source, forecast(source, prompt, lambda: request_of(clora), styles=styles))
+        return {name: told[name] for name in ("words", "rows", "problems", "notes", "line")}
 
     @routes.post("/estimate")
     def estimate(
@@ -111,11 +112,12 @@ def _forecast_routes(source: PageSource) -> APIRouter:
         height: int = Body(SIZE[1], ge=64, le=8192),
         denoising_strength: float = Body(1.0, ge=0, le=1),
         clora: dict[str, Any] = REQUEST,
+        styles: list[str] = STYLES,
     ) -> dict[str, Any]:
         """UNet rows of one image, their cost to a plain image's and the memory beyond its; None with a problem."""
         sampling = Sampling(steps, width, height, denoising_strength)
-        told = forecast(source, prompt, lambda: request_of(clora), sampling)
-        return {name: told[name] for name in ("estimate", "problems", "line")}
+        told = forecast(source, prompt, lambda: request_of(clora), sampling, styles)
+        return {name: told[name] for name in ("estimate", "problems", "notes", "line")}
 
     return routes
 

@@ -55,11 +55,13 @@ class Cost:
         }
 
 
-def forecast(source: PageSource, prompt: str, read: _Read, sampling: Sampling = SAMPLING) -> dict[str, Any]:
+def forecast(
+    source: PageSource, prompt: str, read: _Read, sampling: Sampling = SAMPLING, styles: Sequence[str] = ()
+) -> dict[str, Any]:
     """Plain data: ``line`` in words, ``problems``, one of ``rows`` per LoRA, ``words`` of the prompt, ``estimate``.
 
-    ``read`` gives the request. Never raises for what somebody typed: that is a
-    problem with ``message`` and ``field``.
+    ``read`` gives the request, ``styles`` are names of WebUI's styles. ``text`` is the prompt as the job reads it.
+    Never raises for what somebody typed: that is a problem with ``message`` and ``field``.
     """
     problems: list[CLoRAError] = []
     try:
@@ -67,21 +69,39 @@ def forecast(source: PageSource, prompt: str, read: _Read, sampling: Sampling = 
     except CLoRAError as error:
         problems.append(error)
         request = JobRequest(enabled=True, settings=Settings())
-    facts, missing = _facts(source, prompt, request.bindings)
-    problems += missing
-    seen = inspect(prompt, facts, request.bindings)
-    if seen.problem is not None and not missing:
-        problems.append(seen.problem)
-    prepared = None if seen.bound is None else assemble([prompt], (seen.bound,), request.settings)
+    text = source.as_job_reads(prompt, styles)
+    bindings = [*request.bindings, *source.added_by_host(text, request.bindings)]
+    later = source.drawn_later(text)
+    facts, missing = _facts(source, text, bindings)
+    seen = inspect(text, facts, bindings)
+    if later is None:
+        problems += missing
+        problems += [seen.problem] if seen.problem is not None and not missing else []
+    prepared = None if seen.bound is None else assemble([text], (seen.bound,), request.settings)
     cost = None if prepared is None else _cost(source, prepared, sampling)
+    notes = _notes(source.hidden_loras(prompt, text), later)
+    line = _line(seen, request, problems, prepared, cost)
     return {
         "prompt": prompt,
-        "line": _line(seen, request, problems, prepared, cost),
+        "text": text,
+        "line": " ".join(filter(None, [*notes, line])),
+        "notes": notes,
         "problems": [{"message": problem.message, "field": problem.field} for problem in problems],
         "rows": _rows(seen, facts, problems, missing),
         "words": _words(seen),
         "estimate": None if cost is None else cost.as_dict(),
     }
+
+
+def _notes(hidden: Sequence[str], later: str | None) -> list[str]:
+    """What stands in the prompt and is not what the job will have."""
+    notes: list[str] = []
+    if hidden:
+        names = ", ".join(hidden)
+        notes.append(f"A # makes a comment of the rest of its line, and {names} with it; take the # out to use them.")
+    if later is not None:
+        notes.append(f"{later} draws parts of the prompt when the job starts: what they will be is not known yet.")
+    return notes
 
 
 def _cost(source: PageSource, prepared: Prepared, sampling: Sampling) -> Cost:
@@ -102,7 +122,7 @@ def with_tokens(source: PageSource, told: dict[str, Any]) -> dict[str, Any]:
     is not in the prompt at the first step.
     """
     words = told["words"]
-    columns = source.word_columns(remove_tags(told["prompt"]), [word["text"] for word in words])
+    columns = source.word_columns(remove_tags(told["text"]), [word["text"] for word in words])
     if columns is None:
         return told
     placed = [word | {"columns": places} for word, places in zip(words, columns, strict=True)]
@@ -160,10 +180,11 @@ def _amount(memory: int) -> str:
 
 
 def _who(row: LoraRow) -> str:
+    why = "" if row.why is None else f" ({row.why})"
     if row.role == "style":
-        return f"{row.lora} everywhere"
+        return f"{row.lora} everywhere{why}"
     if row.role == "style_on":
-        return f"{row.lora} on what {row.on} draws"
+        return f"{row.lora} on what {row.on} draws{why}"
     number = f" (number {row.occurrence})" if row.places > 1 else ""
     return f"{row.lora} on “{row.subject}”{number}"
 
@@ -197,6 +218,8 @@ def _row(row: LoraRow, hue: str, known: LoraFacts, problem: str | None) -> dict[
         "trigger": row.trigger,
         "known_triggers": list(known.triggers),
         "on": row.on,
+        "why": row.why,
+        "names": [known.name, *known.aliases],
         "problem": problem,
     }
 

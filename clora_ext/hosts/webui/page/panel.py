@@ -37,8 +37,8 @@ QUIET = {"show_progress": False, "queue": False}
 def build_panel(tab: str, page: Mapping[str, Any], source: PageSource) -> tuple[list[Any], list[tuple[Any, Any]]]:
     """Build the panel of ``tab``; gives its components in the order of ``PANEL_FIELDS`` and its infotext fields.
 
-    ``page`` has the host's own components ``prompt`` and those of ``COUNTED``, of the tab, as far as they are there.
-    Pure: the host builds the panel several times, also outside of a page.
+    ``page`` has the host's own components ``prompt``, ``styles`` and those of ``COUNTED``, of the tab, as far as
+    they are there. Pure: the host builds the panel several times, also outside of a page.
     """
     made = _components(tab)
     _follow_profile(made)
@@ -137,7 +137,8 @@ def _follow_profile(made: Components) -> None:
 def _look_at_prompt(tab: str, page: Mapping[str, Any], made: Components, source: PageSource) -> None:
     """Look at the prompt when the script says so; it then reads the answer."""
     counted = {name: field for name, field in COUNTED[tab].items() if name in page}
-    asked = [page["prompt"], *(page[name] for name in counted), *(made[name] for name in PANEL_FIELDS)]
+    styles = [page["styles"]] if "styles" in page else []
+    asked = [page["prompt"], *(page[name] for name in counted), *(made[name] for name in PANEL_FIELDS), *styles]
     look = functools.partial(_look, source, list(counted.values()))
     done = made["check"].click(look, inputs=asked, outputs=[made["line"], made["view"]], **QUIET)
     _then_show(tab, made, done)
@@ -167,8 +168,9 @@ def _then_show(tab: str, made: Components, event: Any) -> None:
 def _look(source: PageSource, counted: Sequence[str], prompt: str, *values: Any) -> tuple[str, str]:
     told: dict[str, Any] = dict(zip(counted, values, strict=False))
     sampling = replace(SAMPLING, **told)
-    args = values[len(counted) :]
-    found = forecast(source, prompt, lambda: request_of(args_to_fields(args)), sampling)
+    args = values[len(counted) : len(counted) + len(PANEL_FIELDS)]
+    styles = [name for names in values[len(counted) + len(PANEL_FIELDS) :] for name in names or ()]
+    found = forecast(source, prompt, lambda: request_of(args_to_fields(args)), sampling, styles)
     return found["line"], json.dumps(found, ensure_ascii=False)
 
 

@@ -5,11 +5,27 @@ from typing import Protocol
 
 from torch import nn
 
-from clora_ext.prompt import LoraFacts
+from clora_ext.prompt import Binding, LoraFacts
 
 
 class PageSource(Protocol):
     """Facts of the host that are told before anything is drawn."""
+
+    def as_job_reads(self, prompt: str, styles: Sequence[str]) -> str:
+        """What a job makes of ``prompt`` and the names of ``styles`` before it is bound."""
+        ...
+
+    def added_by_host(self, prompt: str, bindings: Sequence[Binding]) -> Sequence[Binding]:
+        """Bindings of LoRAs that the host has added to ``prompt`` by itself."""
+        ...
+
+    def hidden_loras(self, prompt: str, read: str) -> Sequence[str]:
+        """The LoRAs in ``prompt`` that are not in what was ``read`` of it."""
+        ...
+
+    def drawn_later(self, prompt: str) -> str | None:
+        """The extension that puts other words in parts of ``prompt`` when a job starts; None where there are none."""
+        ...
 
     def facts(self, lora: str) -> LoraFacts:
         """What binding wants to know of a LoRA. Raises ``LoraError`` when there is none of that name."""

@@ -1,0 +1,10 @@
+# WebUI 1.10.1: modules/extensions.py
+
+class Extension:
+    name: str
+    enabled: bool
+    is_builtin: bool
+    canonical_name: str
+
+# Those that are switched on.
+def active() -> list[Extension]: ...
