@@ -44,12 +44,40 @@ def _write_branch(text: PromptText, subjects: Sequence[BoundWords], own: int | N
     edits = remove_words(text, _find_gone(subjects, own))
     if own is not None:
         edits = _add_triggers(text, subjects[own], edits)
+    edits = _stand_in(text, subjects, own, edits)
     places: list[SubjectPlace] = []
     for index, words in enumerate(subjects):
-        subject = _move_words(text, words.subject, edits)
+        subject = _find_subject(text, words, edits, own=index == own)
         trigger = _find_trigger(text, words, edits) if index == own else ()
         places.append(SubjectPlace(subject, trigger))
     return BranchText(apply_edits(text.string, edits), tuple(places))
+
+
+def _stand_in(
+    text: PromptText, subjects: Sequence[BoundWords], own: int | None, edits: Iterable[TextEdit]
+) -> list[TextEdit]:
+    """``edits`` with the words that stand for names of others."""
+    made = list(edits)
+    for index, words in enumerate(subjects):
+        if words.stand_in is not None and index != own:
+            start, end = _find_whole(text, words.subject)
+            made.append(TextEdit(start, end, words.stand_in))
+    return sorted(made, key=attrgetter("start", "end"))
+
+
+def _find_whole(text: PromptText, words: WordSpan) -> Span:
+    """The characters of a name, with the brackets that begin within it."""
+    start, end = text.words[words[0]].start, text.words[words[-1]].end
+    closing = [bracket.outer[1] for bracket in text.brackets if start <= bracket.outer[0] < end]
+    return start, max([end, *closing])
+
+
+def _find_subject(text: PromptText, words: BoundWords, edits: Sequence[TextEdit], *, own: bool) -> tuple[Span, ...]:
+    """The characters of a subject after ``edits``, in its ``own`` branch or in another."""
+    if words.stand_in is None or own:
+        return _move_words(text, words.subject, edits)
+    start = move_position(text.words[words.subject[0]].start, edits)
+    return ((start, start + len(words.stand_in)),)
 
 
 def _find_gone(subjects: Sequence[BoundWords], own: int | None) -> set[int]:

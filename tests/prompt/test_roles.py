@@ -4,6 +4,7 @@ import pytest
 
 from clora_ext.errors import BindingError
 from clora_ext.prompt import Binding, BoundPrompt, LoraFacts, bind, bind_or_merge, edit_binding, inspect, lora_key
+from clora_ext.prompt.rules import subjects
 
 LORAS = {
     facts.name: facts
@@ -156,3 +157,19 @@ def test_a_name_that_is_a_trigger_leaves_no_brackets_behind():
     bound = bind(prompt, facts)
     assert bound.base.strip() == "1girl, a cat"
     assert bound.branches[0].strip() == "1girl, makima \\(chainsaw man\\), ringed eyes, a cat"
+
+
+@pytest.mark.parametrize("written", ["frieren \\(sousou no frieren\\)", "(frieren (sousou no frieren):1.2)", "frieren"])
+def test_a_class_word_can_stand_for_a_name_in_the_other_branches(monkeypatch: pytest.MonkeyPatch, written: str):
+    monkeypatch.setattr(subjects, "NAMES_ELSEWHERE", "class")
+    trigger = written.strip("(").removesuffix(":1.2)")
+    facts = LORAS | {"f": LoraFacts("f", triggers=(trigger,), words=("solo", "1girl"))}
+    bound = bind(f"{written} reading, a vako cat <lora:f:1> <lora:tuxcat:1>", facts)
+    assert bound.branches[0].startswith(f"{written} reading, a cat")
+    for text, places in ((bound.base, bound.places[0]), (bound.branches[1], bound.places[2])):
+        ((start, end),) = places[0].subject
+        assert text[start:end] == "girl"
+        assert "frieren" not in text
+        assert "sousou" not in text
+        ((start, end),) = places[1].subject
+        assert text[start:end] == "cat"

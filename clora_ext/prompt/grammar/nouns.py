@@ -74,6 +74,11 @@ def is_being(word: str) -> bool:
     return word.casefold().lstrip("0123456789+") in BEINGS
 
 
+def is_common(word: str) -> bool:
+    """Whether ``word`` is in one of these lists; a number may stand before it."""
+    return is_being(word) or is_class(word) or word.casefold() in PARTS
+
+
 def is_class(word: str) -> bool:
     """Whether ``word`` says what kind of thing something is, so that it is no part of a name."""
     low = word.casefold()

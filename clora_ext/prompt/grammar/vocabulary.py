@@ -31,7 +31,12 @@ STOPS = _words(
     "held looks looked rides rode carries carried eats ate chases chased watches watched hugs hugged faces facing "
     "dressed seated surrounded perched covered curled made set seen shown posed "
     "full taken drawn slain worn torn broken lit built caught hidden "
-    "bites kisses fights carry claps smiles laughs cries jump run kiss hug hugs"
+    "bites kisses fights carry claps smiles laughs cries jump run kiss hug hugs "
+    "throws gives takes pulls pushes kicks catches licks barks growls sniffs meows purrs feeds cuddles lifts "
+    "teaches helps saves rescues attacks defends punches slaps shakes dances sings reads cooks drives swims "
+    "waits meets greets follows protects steals brings sells buys breaks opens closes pours serves listens "
+    "tells asks climbs hides talks speaks whispers shouts yells screams grins nods kneels leans stares gazes "
+    "glares peeks"
 )
 """Words that end a noun phrase; “of” is decided by the word before it."""
 

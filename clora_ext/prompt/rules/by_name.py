@@ -2,14 +2,21 @@
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 
+from clora_ext.errors import PromptError
 from clora_ext.prompt.grammar import vocabulary
-from clora_ext.prompt.grammar.lexer import split_words
+from clora_ext.prompt.grammar.lexer import lex, split_words
+from clora_ext.prompt.grammar.nouns import is_being, is_class, is_common
+from clora_ext.prompt.grammar.phrases import read_phrase
 from clora_ext.prompt.grammar.prompt_text import PromptText
 from clora_ext.prompt.grammar.spans import WordSpan
+from clora_ext.prompt.grammar.tags import lora_key
 from clora_ext.prompt.rules.facts import LoraFacts
 
 _PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[^\W\dA-Z_]+|[A-Z]+")
+_LONGEST_TAG = 3
+"""Words of a tag that may be an activation text; longer ones are captions."""
 _HASH = re.compile(r"[0-9a-f]{8,}")
 
 
@@ -32,11 +39,37 @@ def list_name_parts(name: str) -> tuple[str, ...]:
 
 
 def names_word(facts: LoraFacts, word: str) -> bool:
-    """Whether file name or class words name ``word``."""
-    if _in_file_name(_split_names(facts), word):
-        return True
-    lasts = [split_words(known)[-1] for known in _list_class_words(facts)]
-    return word.casefold() in lasts
+    """Whether file name or training tags name ``word``."""
+    return is_in_file_name(facts, word) or _strip_count(word) in list_kinds(facts.words)
+
+
+def is_in_file_name(facts: LoraFacts, word: str) -> bool:
+    """Whether the file's name names ``word``."""
+    names = {lora_key(name) for name in (facts.name, *facts.aliases)}
+    return word.casefold() in names or _in_file_name(_split_names(facts), word)
+
+
+@lru_cache(maxsize=256)
+def list_kinds(tags: tuple[str, ...]) -> frozenset[str]:
+    """What kinds of things training tags and captions are about: “dog” of “a photo of a zorv dog on a sofa”.
+
+    Beings if there are any, for what they wear and what is around them has tags as well; else things.
+    """
+    heads: set[str] = set()
+    for tag in tags:
+        heads.update(_find_head(tag))
+    beings = frozenset(head for head in heads if is_being(head))
+    return beings or frozenset(head for head in heads if is_class(head))
+
+
+def _find_head(caption: str) -> tuple[str, ...]:
+    """The noun that a caption begins with, without a number before it."""
+    try:
+        words, _ = lex(caption)
+    except PromptError:  # AND
+        return ()
+    head = read_phrase(words, 0).head if words else None
+    return () if head is None else (_strip_count(words[head].text),)
 
 
 def find_nouns_by_name(text: PromptText, facts: LoraFacts) -> tuple[WordSpan, ...]:
@@ -65,24 +98,28 @@ def _list_possible_subjects(text: PromptText) -> list[int]:
 
 
 def _find(text: PromptText, facts: LoraFacts, allowed: Collection[int]) -> tuple[WordSpan, ...]:
-    """The words that the file name has, else the class words. All end in ``allowed``."""
-    parts = _split_names(facts)
-    spans = tuple((index,) for index in allowed if _in_file_name(parts, text.words[index].text))
+    """The words that the file name has, else those of the kinds in its training tags, or of tags that are no kind.
+
+    With both of these the prompt does not tell, unless the kind is a count: “1girl, zorv”. All end in ``allowed``.
+    """
+    spans = tuple((index,) for index in allowed if is_in_file_name(facts, text.words[index].text))
     if spans:
         return spans
+    kinds = list_kinds(facts.words)
+    of_kind = {(index,) for index in allowed if _strip_count(text.words[index].text) in kinds}
+    if any(vocabulary.is_count(text.words[span[0]].text) for span in of_kind):
+        return tuple(sorted(of_kind))
+    return tuple(sorted(of_kind | _find_tags(text, facts, allowed)))
+
+
+def _find_tags(text: PromptText, facts: LoraFacts, allowed: Collection[int]) -> set[WordSpan]:
+    """Where training tags stand that are no common noun, as an activation text without a note; long ones first."""
     found: dict[int, WordSpan] = {}
-    for known in sorted(_list_class_words(facts), key=len):
-        for span in _find_class(text, known, allowed):
-            found[span[-1]] = span
-    return tuple(found[last] for last in sorted(found))
-
-
-def _find_class(text: PromptText, known: str, allowed: Collection[int]) -> list[WordSpan]:
-    """Where a class word stands, with a number before it as well."""
-    written = text.find(split_words(known))
-    spans = [span for span in written if span[-1] in allowed]
-    spans += [(index,) for index in allowed if _strip_count(text.words[index].text) == known]
-    return spans
+    for tag in sorted(_list_class_words(facts), key=len):
+        words = split_words(tag)
+        if len(words) <= _LONGEST_TAG and not is_common(words[-1]):
+            found |= {span[-1]: span for span in text.find(words) if span[-1] in allowed}
+    return set(found.values())
 
 
 def _split_names(facts: LoraFacts) -> frozenset[str]:

@@ -3,11 +3,11 @@
 from collections.abc import Collection, Sequence
 
 from clora_ext.prompt.grammar import vocabulary
-from clora_ext.prompt.grammar.nouns import is_being, is_class
+from clora_ext.prompt.grammar.nouns import is_class
 from clora_ext.prompt.grammar.phrases import read_phrase
 from clora_ext.prompt.grammar.prompt_text import PromptText
 from clora_ext.prompt.grammar.spans import WordSpan
-from clora_ext.prompt.rules.by_name import names_word
+from clora_ext.prompt.rules.by_name import is_in_file_name, list_kinds, names_word
 from clora_ext.prompt.rules.evidence import LoraEvidence
 from clora_ext.prompt.rules.trigger_matches import TriggerMatch, collect_words
 
@@ -108,7 +108,7 @@ def _find_own_noun(text: PromptText, evidence: LoraEvidence, match: TriggerMatch
 
 def _is_kind(text: PromptText, evidence: LoraEvidence, index: int) -> bool:
     """Whether the word is a class word, of the language or of the LoRA's training tags. A file's name is none: miku."""
-    return is_class(text.words[index].text) or text.keys[index] in evidence.intent.facts.words
+    return is_class(text.words[index].text) or text.keys[index] in list_kinds(evidence.intent.facts.words)
 
 
 def _find_class_after(text: PromptText, piece: WordSpan) -> int | None:
@@ -128,18 +128,26 @@ def _find_described(text: PromptText, piece: WordSpan, other_tags: Sequence[int]
     following = piece[-1] + 1
     if following == len(text.words) or last.after != "soft" or last.owns:
         return ()
-    if vocabulary.classify(text.words[following].text) == "number":  # “zorv (24 years old)”
+    if vocabulary.classify(text.words[following].text) in ("number", "determiner"):  # “zorv (24 years old)”
         return ()
     limit = min((place for place in other_tags if place >= last.end), default=None)
     phrase = read_phrase(text.words, following, limit=limit)
     indices = range(following, phrase.stop)
     nouns = [index for index in indices if vocabulary.can_be_subject(text.words[index].text)]
-    acts = vocabulary.is_participle(text.words[following].text)
+    acts = vocabulary.is_participle(text.words[following].text) or _is_verb_before(text, following, phrase.stop)
     if phrase.head in nouns and not acts:
         return (phrase.head,)
     if not nouns or (acts and not _is_after_article(text, piece[0])):
         return ()
     return (piece[-1], *nouns)  # “a zorv sleeping cat”, “zorv licks a dog”
+
+
+def _is_verb_before(text: PromptText, first: int, stop: int) -> bool:
+    """Whether word ``first`` alone stands before a noun with an article, and ends as a verb: “zorv juggles a ball”."""
+    word = text.keys[first]
+    ends = word.endswith("s") and not is_class(word)
+    before_article = stop == first + 1 and stop < len(text.words) and text.words[first].after == "soft"
+    return ends and before_article and vocabulary.classify(text.words[stop].text) == "determiner"
 
 
 def _is_after_article(text: PromptText, index: int) -> bool:
@@ -166,8 +174,11 @@ def _find_instead(text: PromptText, evidence: LoraEvidence, match: TriggerMatch)
 
 def _find_elsewhere(text: PromptText, evidence: LoraEvidence, match: TriggerMatch) -> tuple[WordSpan, ...]:
     """The one noun outside of ``match`` that the LoRA's name or its training tags tell to be its kind."""
-    outside = [span for span in evidence.nouns_by_name if set(span).isdisjoint(match.words)]
-    elsewhere = [span for span in outside if is_being(text.words[span[-1]].text)]
+    own = text.keys_of(match.words)
+    outside = [span for span in evidence.nouns_by_name if text.keys[span[-1]] not in own]
+    facts = evidence.intent.facts
+    words = {span: text.words[span[-1]].text for span in outside}
+    elsewhere = [span for span, word in words.items() if vocabulary.is_count(word) or is_in_file_name(facts, word)]
     return tuple(elsewhere) if len(elsewhere) == 1 else ()
 
 

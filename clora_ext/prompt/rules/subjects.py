@@ -2,14 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from clora_ext.prompt.grammar.lexer import split_words
+from clora_ext.prompt.grammar.nouns import is_being, is_class
 from clora_ext.prompt.grammar.prompt_text import PromptText
 from clora_ext.prompt.grammar.spans import WordSpan
 from clora_ext.prompt.rules.by_trigger import find_trigger_of
 from clora_ext.prompt.rules.candidates import Candidate
 from clora_ext.prompt.rules.evidence import LoraEvidence
 from clora_ext.prompt.rules.intents import LoraIntent
+
+NAMES_ELSEWHERE: Literal["kept", "class"] = "kept"
+"""What stands in the other branches for a subject that is a name: the name, or the class word of its training tags.
+
+It can not be left out: a subject's mask is looked for in every branch, by the columns of its words. Kept, the text says
+whom the other branches' pictures have at that place, and no word comes into the prompt that nobody wrote.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,8 @@ class BoundWords:
     """Words of the prompt that are triggers of styles on this subject only."""
     append: tuple[str, ...] = ()
     """Triggers of such styles that do not stand in the prompt, put at its end."""
+    stand_in: str | None = None
+    """What the other branches have instead of the subject; ``None`` for its own words."""
 
 
 def bind_words(text: PromptText, evidence: LoraEvidence, candidate: Candidate) -> BoundWords:
@@ -47,8 +58,17 @@ def bind_words(text: PromptText, evidence: LoraEvidence, candidate: Candidate) -
     trigger = candidate.trigger or find_trigger_of(text, evidence, candidate.subject)
     explicit = evidence.intent.trigger
     if trigger or not explicit or _holds_words(text, candidate.subject, explicit):
-        return BoundWords(candidate.subject, trigger)
+        return BoundWords(candidate.subject, trigger, stand_in=_find_stand_in(text, evidence, candidate.subject))
     return BoundWords(candidate.subject, insert=explicit.strip())
+
+
+def _find_stand_in(text: PromptText, evidence: LoraEvidence, subject: WordSpan) -> str | None:
+    """The class word for a name, as ``NAMES_ELSEWHERE`` says, if the training tags have one."""
+    is_name = any(match.pieces[0] == subject for match in evidence.triggers.matches)
+    if NAMES_ELSEWHERE == "kept" or not is_name or is_class(text.keys[subject[-1]]):
+        return None
+    kinds = [word.lstrip("0123456789+") for word in evidence.intent.facts.words if is_being(word)]
+    return next(iter(kinds), None)
 
 
 def require_separate_triggers(text: PromptText, intents: Sequence[LoraIntent], bound: Sequence[BoundWords]) -> None:

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from clora_ext.prompt import LoraFacts, lora_key
 
 ENDINGS = (".safetensors", ".ckpt", ".pt")
 """Of the files that the host lists (extensions-builtin/Lora/networks.py)."""
+
+MOST_TAGS = 300
+"""Tags or captions that are read of a file."""
 
 SITE_FILES = (".civitai.info", ".cm-info.json")
 """What Civitai Helper and the Civitai Browser extensions write beside a file that they have loaded."""
@@ -147,7 +151,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _training_tags(metadata: dict[str, Any]) -> list[str]:
-    """kohya's ``ss_tag_frequency``: tags by folder."""
+    """kohya's ``ss_tag_frequency``, tags by folder: those that half of the pictures have, the most frequent first."""
     read = metadata.get("ss_tag_frequency", {})
     if isinstance(read, str):
         try:
@@ -155,8 +159,9 @@ def _training_tags(metadata: dict[str, Any]) -> list[str]:
         except ValueError:
             return []
     folders = read.values() if isinstance(read, dict) else []
-    tags: list[str] = []
+    counts: Counter[str] = Counter()
     for folder in folders:
         if isinstance(folder, dict):
-            tags.extend(str(tag) for tag in folder)
-    return tags
+            counts.update({str(tag): count for tag, count in folder.items() if isinstance(count, int)})
+    frequent = counts.most_common(MOST_TAGS)
+    return [tag for tag, count in frequent if 2 * count >= frequent[0][1]]
