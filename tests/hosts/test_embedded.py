@@ -216,3 +216,11 @@ def test_a_longer_negative_prompt_leaves_the_prompt_as_it_is(model: Model, libra
         alone = [predict_rows(denoiser, StepConditions(denoiser.conditions), latent, [row]) for row in rows]
         both = predict_rows(denoiser, StepConditions(denoiser.conditions), latent, rows)
     torch.testing.assert_close(both, torch.cat(alone))
+
+
+def test_a_lora_is_its_file_by_whatever_name(library: Library):
+    for name in ("TuxCat", "pets/tuxcat", "tuxcat.safetensors"):
+        assert library.facts(name) == library.facts("tuxcat")
+        assert library.file(name) is library.file("tuxcat")
+    with pytest.raises(LoraError, match="There is no LoRA “tuxcats”"):
+        library.file("tuxcats")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from clora_ext.errors import LoraError
 from clora_ext.lora.files import LoraFile, read_lora
-from clora_ext.prompt import LoraFacts
+from clora_ext.prompt import LoraFacts, lora_key
 
 
 class Library:
@@ -17,15 +17,23 @@ class Library:
         self._files: dict[str, LoraFile] = {}
 
     def file(self, name: str) -> LoraFile:
-        """The LoRA called ``name``. Raises ``LoraError`` with the names there are."""
-        if name not in self.paths:
-            there = ", ".join(sorted(self.paths)) or "none in the folder"
-            raise LoraError(f"There is no LoRA “{name}”; there is {there}.", field="lora")
-        if name not in self._files:
-            self._files[name] = read_lora(self.paths[name])
-        return self._files[name]
+        """The LoRA called ``name``, whatever its capitals. Raises ``LoraError`` with the names there are."""
+        known = self._find(name)
+        if known not in self._files:
+            self._files[known] = read_lora(self.paths[known])
+        return self._files[known]
+
+    def _find(self, name: str) -> str:
+        """The file that ``name`` stands for, with a folder and an ending or without."""
+        if name in self.paths:
+            return name
+        for known in self.paths:
+            if lora_key(known) == lora_key(name):
+                return known
+        there = ", ".join(sorted(self.paths)) or "none in the folder"
+        raise LoraError(f"There is no LoRA “{name}”; there is {there}.", field="lora")
 
     def facts(self, name: str) -> LoraFacts:
         """What binding wants to know of the LoRA. Raises ``LoraError`` as ``file``."""
         file = self.file(name)
-        return LoraFacts(name, triggers=(file.trigger,) if file.trigger else ())
+        return LoraFacts(self._find(name), triggers=(file.trigger,) if file.trigger else ())
