@@ -14,15 +14,33 @@ from tests.webui.test_routes import ask
 
 BOUND = "<lora:tinyA:1:bind=cat> <lora:tinyB:1:bind=dog>"
 STYLES = f'name,prompt,negative_prompt\nboth,"{{prompt}} {BOUND}",\nmore,"{{prompt}} <lora:tinyA:0.5>",\n'
+DRAWER = """
+import re
+from modules import scripts
+
+class Draw(scripts.Script):
+    def title(self):
+        return "Dynamic Prompts"
+
+    def show(self, is_img2img):
+        return scripts.AlwaysVisible
+
+    def process(self, p, *args):
+        p.all_prompts = [re.sub(r"[{]([^|}]*)[|][^}]*[}]", r"\\1", prompt) for prompt in p.all_prompts]
+"""
+"""Draws the first of ``{one|other}``, as Dynamic Prompts would at random."""
 
 
 @pytest.fixture(scope="module")
 def host(webui_dir: Path, parity_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebUI]:
-    """The API of a WebUI with this extension, two styles and two textual inversions."""
+    """The API of a WebUI with this extension, two styles, two textual inversions and something that draws words."""
+    drawer = tmp_path_factory.mktemp("extensions") / "sd-dynamic-prompts"
+    (drawer / "scripts").mkdir(parents=True)
+    (drawer / "scripts" / "draw.py").write_text(DRAWER, encoding="utf-8")
     styles = tmp_path_factory.mktemp("styles") / "styles.csv"
     styles.write_text(STYLES, encoding="utf-8")
     flags = ("--styles-file", str(styles))
-    with WebUI(Setup(webui_dir, parity_model, (CHECKOUT,), ui=False, flags=flags, settings=OVERRIDDEN)) as webui:
+    with WebUI(Setup(webui_dir, parity_model, (CHECKOUT, drawer), ui=False, flags=flags, settings=OVERRIDDEN)) as webui:
         (webui.data_dir / "embeddings").mkdir(exist_ok=True)
         for name, vectors in (("zzcat", 3), ("zz_pup-v1.5", 2)):
             made = {"name": name, "num_vectors_per_token": vectors, "init_text": "cat", "overwrite_old": True}
@@ -122,3 +140,14 @@ def test_a_textual_inversion_is_a_subject_with_all_its_vectors(host: WebUI, name
     assert columns[-1] == [2 + vectors + 2], "what follows is as many columns further"
     compose(host, prompt)
     assert last(host)["composed"]
+
+
+def test_what_is_drawn_when_the_job_starts_is_said_to_be_unknown(host: WebUI):
+    prompt = f"a {{cat|bunny}} and a dog {BOUND}"
+    assert "sd-dynamic-prompts draws parts of the prompt" in ask(host, "tokenize", prompt=prompt)["line"]
+    told = ask(host, "tokenize", prompt=f"a {{cow|bunny}} and a dog {BOUND}")
+    assert told["problems"] == []
+    assert told["notes"]
+    assert compose(host, prompt) == compose(host, f"a cat and a dog {BOUND}")
+    assert last(host)["composed"]
+    assert ask(host, "tokenize", prompt=f"a cat and a dog {BOUND}")["notes"] == []
