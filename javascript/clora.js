@@ -153,19 +153,33 @@
     function activeRow(tab) {
         const now = state(tab);
         const rows = now.view.rows;
-        return rows.find((row) => row.lora === now.active) ||
+        return rows.find((row) => keyOf(tab, row) === now.active) ||
             rows.find((row) => row.role === "subject" && !row.subject) || rows[0];
+    }
+
+    // Of a LoRA that draws several subjects, each has a row.
+
+    function numberOf(tab, row) {
+        return state(tab).view.rows.filter((other) => other.lora === row.lora).indexOf(row);
+    }
+
+    function keyOf(tab, row) {
+        return `${row.lora} ${numberOf(tab, row)}`;
+    }
+
+    function addressOf(tab, row) {
+        return {lora: row.lora, names: row.names, number: numberOf(tab, row)};
     }
 
     function drawRow(tab, row, active) {
         const changed = (changes) => {
-            state(tab).active = row.lora;
-            send(tab, {lora: row.lora, names: row.names, changes});
+            state(tab).active = keyOf(tab, row);
+            send(tab, {...addressOf(tab, row), changes});
         };
         const pick = make("input", {
             type: "radio", name: `clora_${tab}_active`, checked: active, data: {key: `pick ${row.lora}`},
             onchange: () => {
-                state(tab).active = row.lora;
+                state(tab).active = keyOf(tab, row);
                 draw(tab);
             },
         });
@@ -258,7 +272,7 @@
             chip.dataset.key = `word ${index}`;
             chip.setAttribute("aria-pressed", String(owner === active));
             chip.title = owner ? owner.lora : "";
-            chip.onclick = (event) => send(tab, {lora: active.lora, names: active.names, changes: pointed(view, active, index, event.shiftKey)});
+            chip.onclick = (event) => send(tab, {...addressOf(tab, active), changes: pointed(view, active, index, event.shiftKey)});
             return chip;
         });
         return make("div", {className: "clora-chips", role: "group", aria: {label: "Words of the prompt"}}, chips);

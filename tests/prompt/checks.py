@@ -1,12 +1,12 @@
 """What several tests of prompts check with, and how their examples are drawn."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 from hypothesis import settings
 
 from clora_ext.errors import CLoRAError
 from clora_ext.prompt import Binding, BoundPrompt, LoraFacts, bind_or_merge
+from clora_ext.prompt.grammar.lexer import split_words
 
 steady = settings(deadline=None, derandomize=True)
 
@@ -30,4 +30,4 @@ def check_places(bound: BoundPrompt) -> None:
             assert " ".join(text[start:end] for start, end in place.subject) == subject.words
             trigger = subject.trigger if number == index + 1 else None
             assert bool(place.trigger) == bool(trigger)
-            assert re.findall(r"\w+", trigger or "") == [text[start:end] for start, end in place.trigger]
+            assert list(split_words(trigger or "")) == [text[start:end] for start, end in place.trigger]

@@ -75,3 +75,12 @@ def test_what_is_written_is_read_again(lora: str, changes: dict):
     named = {"subject": tag.arguments.get("bind"), "trigger": tag.arguments.get("trigger"), "weight": tag.unet}
     named["occurrence"] = int(tag.arguments["occurrence"]) if "occurrence" in tag.arguments else None
     assert {name: named[name] for name in changes} == pytest.approx(changes)
+
+
+def test_each_subject_of_a_file_is_edited_in_its_own_tag_or_line():
+    prompt = "a cat and a dog <lora:pets:1:bind=cat> <lora:pets:0.5:bind=cat> <lora:pets:1:bind=dog>"
+    changed, _ = edit_binding(prompt, (), ["pets"], {"weight": 0.8}, number=1)
+    assert changed == prompt.replace("<lora:pets:1:bind=dog>", "<lora:pets:0.8:bind=dog>")
+    lines = (Binding("pets", subject="cat"), Binding("pets", subject="dog"))
+    _, changed = edit_binding("a cat and a dog", lines, ["pets"], {"subject": "cat", "occurrence": 2}, number=1)
+    assert changed == (lines[0], Binding("pets", subject="cat", occurrence=2))

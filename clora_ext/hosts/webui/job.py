@@ -87,6 +87,7 @@ def bound_passes(p: Any, request: JobRequest) -> list[BoundPass]:
         if request.settings.method != "merge":
             _tell_plain(p, first.bound[0], found[0].host.sampling.prompts[0])
         return []
+    p.extra_generation_params.pop(infotext_key("plain"), None)  # of the batch before
     require_no_obstacle(p)
     if first.subject_loras != last.subject_loras:
         msg = "The hires. fix prompt puts other LoRAs on subjects than the prompt; name the same ones in both."

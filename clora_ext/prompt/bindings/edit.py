@@ -6,24 +6,25 @@ from typing import Any
 
 from clora_ext.prompt.bindings.binding import BINDING_FIELDS, Binding
 from clora_ext.prompt.bindings.in_tag import TAG_ARGUMENTS
-from clora_ext.prompt.grammar.tags import LORA_TAG_KINDS, TAG_PATTERN, lora_key
+from clora_ext.prompt.grammar.tags import LORA_TAG_KINDS, OUR_TAG_ARGUMENTS, TAG_PATTERN, lora_key
 
 
 def edit_binding(
-    prompt: str, bindings: Sequence[Binding], names: Collection[str], changes: Mapping[str, Any]
+    prompt: str, bindings: Sequence[Binding], names: Collection[str], changes: Mapping[str, Any], number: int = 0
 ) -> tuple[str, tuple[Binding, ...]]:
     """Change what is said of one LoRA, known by any of ``names``; gives the new prompt and bindings.
 
-    ``changes`` are new values by field; ``None`` takes a field back. A LoRA that has a binding of its own keeps it.
-    Others are written in their tags, or in a new binding where a tag can not hold a value (``:``, ``>``, ``=`` and line
-    breaks). Raises ``BindingError`` for a value that a field can not have.
+    ``changes`` are new values by field; ``None`` takes a field back. ``number`` counts the LoRA's subjects, from 0.
+    What has a binding of its own keeps it. The rest is written in a tag, or in a new binding where a tag can not hold a
+    value (``:``, ``>``, ``=`` and line breaks). Raises ``BindingError`` for a value that a field can not have.
     """
     first = next(iter(names))
     keys = {lora_key(name) for name in names}
     given = {name: value for name, value in changes.items() if value is not None}
     new = Binding(first, **given)
-    own = next((binding for binding in bindings if lora_key(binding.lora) in keys), None)
-    inside = _find_tag(prompt, keys)
+    of_lora = [binding for binding in bindings if lora_key(binding.lora) in keys]
+    own = of_lora[min(number, len(of_lora) - 1)] if of_lora else None
+    inside = _find_tag(prompt, keys, number)
     if own is not None:
         return prompt, _change_own(bindings, own, changes, tagged=inside is not None)
     if inside is None or not _fits_in_tag(changes):
@@ -33,12 +34,18 @@ def edit_binding(
     return prompt[:start] + changed + prompt[end:], tuple(bindings)
 
 
-def _find_tag(prompt: str, keys: Collection[str]) -> tuple[int, int] | None:
-    """The characters inside of the LoRA's first tag, after ``<lora:``."""
+def _find_tag(prompt: str, keys: Collection[str], number: int) -> tuple[int, int] | None:
+    """The characters inside of the tag for the LoRA's subject ``number``, after ``<lora:``.
+
+    Tags that say the same are for one subject, of which this is the first.
+    """
+    found: dict[tuple[str, ...], tuple[int, int]] = {}
     for match in TAG_PATTERN.finditer(prompt):
         if match[1] in LORA_TAG_KINDS and lora_key(_read_name(match[2])) in keys:
-            return match.span(2)
-    return None
+            said = sorted(item for item in match[2].split(":") if _read_argument(item) in OUR_TAG_ARGUMENTS)
+            found.setdefault(tuple(said), match.span(2))
+    spans = list(found.values())
+    return spans[min(number, len(spans) - 1)] if spans else None
 
 
 def _change_own(

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 from clora_ext.prompt.grammar.prompt_text import PromptText
+from clora_ext.prompt.rules.effects import is_worn
 from clora_ext.prompt.rules.evidence import LoraEvidence
 from clora_ext.prompt.rules.subjects import BoundWords
-
-_WEARING = frozenset(["wearing", "wears", "wear", "wore", "in", "with", "dressed", "sporting"])
 
 
 def dress(
@@ -18,7 +17,8 @@ def dress(
     """
     if len(bound) == 1:
         return clothes.as_style("clothes")
-    found = [_find_wearer(text, match.words[0], bound) for match in clothes.triggers.matches]
+    spans = [match.words for match in clothes.triggers.matches] or clothes.nouns_by_name
+    found = [_find_wearer(text, span[0], bound) for span in spans if is_worn(text, span[0])]
     wearers = {wearer for wearer in found if wearer is not None}
     if len(wearers) != 1:
         name = clothes.intent.name
@@ -32,13 +32,13 @@ def dress(
 
 
 def _find_wearer(text: PromptText, garment: int, bound: Sequence[BoundWords]) -> int | None:
-    """The last subject before word ``garment`` in the same clause, where a word of wearing stands between."""
-    owners = {word: index for index, words in enumerate(bound) for word in words.subject}
-    wears = False
+    """The last subject before word ``garment`` in the same clause."""
+    owners: dict[int, int] = {}
+    for number, words in enumerate(bound):
+        owners |= dict.fromkeys(words.subject, number)
     for index in range(garment - 1, -1, -1):
         if text.words[index].after != "soft":
             return None
         if index in owners:
-            return owners[index] if wears else None
-        wears = wears or text.keys[index] in _WEARING
+            return owners[index]
     return None

@@ -32,6 +32,7 @@ _MENDS = _words("better good perfect fix fixer improved beautiful nice realistic
 _NAMES = ("lowra", "noiseoffset", "addmoredetail")
 _STYLE_WORDS = _words("style styles styled artstyle aesthetic art")
 _ART = _words("art artwork illustration illustrated drawing drawn painting painted designed sketch manga comic")
+_WEARING = _words("wearing wears wear wore in with dressed sporting")
 _STYLE_LABELS = _words("style styles artstyle aesthetic slider sliders tool tools quality enhancer effect lighting lcm")
 _CLOTHES_LABELS = _words("clothing clothes outfit outfits costume garment fashion")
 _SUBJECT_LABELS = _words("character celebrity person woman man girl boy animal creature object vehicle")
@@ -64,10 +65,21 @@ def _why_style(text: PromptText, evidence: LoraEvidence) -> str | None:
 
 
 def is_clothes(text: PromptText, evidence: LoraEvidence) -> bool:
-    """Whether a LoRA draws what somebody wears."""
+    """Whether a LoRA draws what somebody wears: by its metadata, its activation text, or its name and the prompt."""
     if _read_labels(evidence.intent.facts.labels) & _CLOTHES_LABELS:
         return True
-    return any(text.keys[match.core[-1]] in GARMENTS for match in evidence.triggers.matches)
+    matches = evidence.triggers.matches
+    if matches:
+        return any(text.keys[match.core[-1]] in GARMENTS for match in matches)
+    return any(text.keys[span[-1]] in GARMENTS and is_worn(text, span[0]) for span in evidence.nouns_by_name)
+
+
+def is_worn(text: PromptText, garment: int) -> bool:
+    """Whether a word of wearing begins or leads to the phrase of word ``garment``: “wearing a red dress”."""
+    first = text.phrase_at(garment).first
+    leads = first > 0 and text.words[first - 1].after == "soft"
+    before = text.keys[first - 1 if leads else first : garment]
+    return not _WEARING.isdisjoint(before)
 
 
 def _read_labels(labels: Iterable[str]) -> frozenset[str]:

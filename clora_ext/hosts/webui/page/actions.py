@@ -32,7 +32,7 @@ def act(action: str, fields: Mapping[str, Any]) -> tuple[NewValues, Told]:
 def _edit(wanted: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[NewValues, Told]:
     bindings = parse_bindings(fields["bindings"])
     names = wanted.get("names") or [wanted["lora"]]
-    prompt, left = edit_binding(fields["prompt"], bindings, names, wanted["changes"])
+    prompt, left = edit_binding(fields["prompt"], bindings, names, wanted["changes"], wanted.get("number", 0))
     changed = {"prompt": prompt}
     if left != bindings:
         changed["bindings"] = format_bindings(left)
