@@ -14,6 +14,7 @@ LORAS = {
         LoraFacts("add_detail"),
         LoraFacts("ink", labels=("style, anime",)),
         LoraFacts("elf", triggers=("lyra elf",), labels=("style", "character")),
+        LoraFacts("frizu", triggers=("frizu style",)),
         LoraFacts("robe", triggers=("zk robe",), labels=("clothing",)),
         LoraFacts("xyzzy"),
     )
@@ -32,6 +33,7 @@ def roles(bound: BoundPrompt) -> dict[str, str | None]:
     [
         ("<lora:add_detail:0.5>", "by its name"),
         ("<lora:ink:0.5>", "by its metadata"),
+        ("<lora:frizu:0.5>", "by its activation text"),
         ("<lora:xyzzy:0>", "at weight 0"),
         ("<lora:xyzzy:-1>", "at weight -1"),
         ("in xyzzy style <lora:xyzzy:1>", "by the prompt"),

@@ -33,6 +33,24 @@ def test_the_panel_makes_the_picture_of_the_api_and_off_is_plain(world: WebUI):
     assert plain == world.txt2img(prompt=PROMPT, **JOB, **PAGE).sha1 != composed
 
 
+def test_a_question_has_a_button_for_each_answer(world: WebUI):
+    with open_page(world) as page:
+        panel = Panel(page)
+        panel.switch()
+        page.prompt("a vako cat and a house <lora:tuxcat:1> <lora:spotdog:1> <lora:lineart:0.5>")
+        panel.says("“spotdog”")
+        question = panel.row("spotdog").get_by_role("group", name="What does spotdog draw?")
+        answers = question.get_by_role("button").all_inner_texts()
+        assert {"house", "everything (a style)", "style on tuxcat"} <= set(answers)
+        question.get_by_role("button", name="style on tuxcat").click()
+        panel.says("spotdog on what tuxcat draws")
+        panel.row("spotdog").get_by_label("Draws").select_option("its words")
+        question.get_by_role("button", name="house").click()
+        panel.says("spotdog on “house”, lineart everywhere (by its activation text)")
+        assert "<lora:spotdog:1:bind=house>" in panel.prompt
+        assert page.errors_outside_gradio() == []
+
+
 def test_a_person_binds_by_pointing_and_sees_the_masks(world: WebUI):
     with open_page(world) as page:
         panel = Panel(page)

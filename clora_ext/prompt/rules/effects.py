@@ -58,10 +58,18 @@ def _why_style(text: PromptText, evidence: LoraEvidence) -> str | None:
     spans = [match.core for match in evidence.triggers.matches]
     if any(_says_style(text, span) for span in spans or _find_name(text, evidence)):
         return "by the prompt"
+    if not spans and any(_ends_as_style(trigger) for trigger in intent.facts.triggers):
+        return "by its activation text"
     if any(is_class(text.keys[span[-1]]) for span in spans):
         return None
     is_effect = bool(_list_parts(evidence) & _STYLE_NAMES) if spans else _is_effect(text, evidence)
     return "by its name" if is_effect else None
+
+
+def _ends_as_style(trigger: str) -> bool:
+    """Whether the first part of an activation text ends in “style”."""
+    words = split_words(trigger.split(",", maxsplit=1)[0])
+    return bool(words) and words[-1].casefold() in _STYLE_WORDS
 
 
 def is_clothes(text: PromptText, evidence: LoraEvidence) -> bool:
