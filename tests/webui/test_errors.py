@@ -28,7 +28,7 @@ BAD = (
     ("unknown-lora", {"bindings": [CAT, {"lora": "tinyZ", "subject": "dog"}]}, {}, 422, ("lora", "tinyZ", "tinyA")),
     ("no-such-subject", {"bindings": [CAT, {**DOG, "subject": "horse"}]}, {}, 422, ("subject", "horse", "cat, dog")),
     ("one-subject-for-two", {"bindings": [CAT, {**DOG, "subject": "cat"}]}, {}, 422, ("subject", "cat")),
-    ("bound-twice", {"bindings": [CAT, {**CAT, "subject": "dog"}]}, {}, 422, ("lora", "twice")),
+    ("bound-twice", {"bindings": [CAT, {**CAT, "weight": 0.5}]}, {}, 422, ("lora", "twice")),
     ("two-candidates", {"bindings": [{**CAT, "subject": "cat"}, DOG]}, {"prompt": "a cat, a cat and a dog"}, 422,
      ("occurrence", "cat")),
     ("no-such-place", {"bindings": [{**CAT, "occurrence": 2}, DOG]}, {}, 422, ("occurrence", "1")),

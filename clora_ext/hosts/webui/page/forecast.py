@@ -77,7 +77,7 @@ def forecast(
     if later is None:
         problems += missing
         problems += [seen.problem] if seen.problem is not None and not missing else []
-    prepared = None if seen.bound is None else assemble([text], (seen.bound,), request.settings)
+    prepared = None if seen.bound is None or missing else assemble([text], (seen.bound,), request.settings)
     cost = None if prepared is None else _cost(source, prepared, sampling)
     notes = _notes(source.hidden_loras(prompt, text), later)
     line = _line(seen, request, problems, prepared, cost)
