@@ -1,33 +1,38 @@
-"""Reads LoRA files in kohya's format."""
+"""Reads LoRA files: every name as kohya's trainer has it, every number checked, and what they were made for."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from clora_ext.errors import LoraError
-from clora_ext.lora.deltas import Delta, LowRank
+from clora_ext.lora.differences import Parts
+from clora_ext.lora.header import AGAIN, read_header
+from clora_ext.lora.names import EMBEDDING, TEXT, UNET, kohya_names
 
-UNET = "lora_unet_"
-"""kohya's key prefix of the UNet's layers."""
-TEXT_ENCODERS: Mapping[int, tuple[str, ...]] = {1: ("lora_te_",), 2: ("lora_te1_", "lora_te2_")}
-"""kohya's key prefixes of the text encoders' layers, by how many encoders a model has."""
-
-
-_TEXT = "lora_te"
-_READS_TEXT = "attn2_to_k.lora_down.weight"
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_TEXT_WIDTHS: Mapping[int, str] = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "SDXL"}
+_TRANSFORMERS = re.compile(r"lora_unet_(transformer_|double_blocks_|single_blocks_|joint_blocks_|blocks_\d)|lora_te3_")
+_READS_TEXT = "attn2_to_k"
+_BY_INPUT = ("lora_down.weight", "hada_w1_b", "diff")
+"""Parts whose second axis is a layer's input."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoraFile:
-    """Tensors and metadata of one file."""
+    """Tensors by kohya's names, and metadata of one file."""
 
     name: str
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str]
+    as_written: bool = True
+    """Whether names and numbers are those that stand in the file."""
 
     @property
     def trigger(self) -> str:
@@ -35,92 +40,137 @@ class LoraFile:
         return self.metadata.get("modelspec.trigger_phrase", "")
 
     @property
+    def layers(self) -> dict[str, dict[str, Tensor]]:
+        """The parts of every layer, by kohya's name of the layer."""
+        found: dict[str, dict[str, Tensor]] = {}
+        for key, tensor in self.tensors.items():
+            layer, _, part = key.partition(".")
+            if key.startswith((UNET, TEXT)):
+                found.setdefault(layer, {})[part] = tensor
+        return found
+
+    @property
+    def strange(self) -> tuple[str, ...]:
+        """Tensors that are of no layer and no embedding."""
+        return tuple(key for key in self.tensors if not key.startswith((UNET, TEXT, EMBEDDING)))
+
+    @property
+    def embeddings(self) -> tuple[str, ...]:
+        """The names of the textual inversion embeddings that it brings along."""
+        names = (key.removeprefix(EMBEDDING).split(".")[0] for key in self.tensors if key.startswith(EMBEDDING))
+        return tuple(dict.fromkeys(names))
+
+    @property
     def text_width(self) -> int | None:
         """How wide the texts are that its cross-attention reads, by which kinds of models differ; None without any."""
-        widths = (tensor.shape[1] for key, tensor in self.tensors.items() if key.endswith(_READS_TEXT))
-        return next(widths, None)
+        readers = (parts for layer, parts in self.layers.items() if layer.endswith(_READS_TEXT))
+        return next(_inputs(readers), None)
+
+    @property
+    def made_for(self) -> str | None:
+        """The kind of model that its layers are those of, in words; None where they do not tell."""
+        if any(_TRANSFORMERS.match(key) for key in self.tensors):
+            return "Flux, Stable Diffusion 3 or another transformer"
+        if any(key.startswith(f"{TEXT}2_") for key in self.tensors):
+            return "SDXL"
+        return _TEXT_WIDTHS.get(self.text_width or 0)
+
+    def without_numbers(self) -> "LoraFile":
+        """The same file with nothing but the sizes of its tensors, and the numbers of single ones."""
+        sizes = {key: part if part.numel() == 1 else part.to("meta") for key, part in self.tensors.items()}
+        return replace(self, tensors=sizes)
+
+
+def _inputs(layers: Iterator[Parts]) -> Iterator[int]:
+    for parts in layers:
+        for name in _BY_INPUT:
+            if name in parts:
+                yield parts[name].shape[1]
 
 
 def read_lora(path: Path) -> LoraFile:
-    """Read a safetensors LoRA. Raises ``LoraError`` when the file is missing or is no safetensors file."""
-    if not path.is_file():
-        raise LoraError(f"There is no LoRA file {path.name} in {path.parent}.", field="lora")
+    """Read a safetensors LoRA. Raises ``LoraError`` for a file that is missing, cut off, damaged or no LoRA."""
+    header = read_header(path)
     try:
         with safe_open(str(path), framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-            metadata = file.metadata() or {}
     except Exception as error:  # whatever is wrong with a file; safetensors raises a class that it does not export
-        raise LoraError(f"{path.name} is no safetensors file that can be read: {error}", field="lora") from error
-    return LoraFile(path.stem, tensors, metadata)
+        msg = f"LoRA {path.stem} can not be read, its header contradicts itself: {AGAIN}, or save it again."
+        raise LoraError(msg, field="lora") from error
+    return lora_of(path.stem, tensors, header.metadata, _config_beside(path))
 
 
-def unet_deltas(
-    file: LoraFile, unet: nn.Module, multiplier: float, other_names: Mapping[str, str] | None = None
-) -> dict[nn.Module, Delta]:
-    """The file's changes of the UNet's layers, with alpha / rank and ``multiplier`` as their scale.
+def lora_of(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], config: Any = None) -> LoraFile:
+    """A LoRA from tensors as a trainer wrote them; ``config`` is PEFT's, where there is one.
 
-    Layers are named as in ``unet``, or by ``other_names`` of them, which say what a layer is called there. Linear and
-    convolution LoRAs (with or without a Tucker core ``lora_mid``) are known here; other kinds, and layers that the
-    model does not have, raise ``LoraError``.
+    Raises ``LoraError`` for what is no LoRA, and for numbers that are none.
     """
-    if not any(key.startswith((UNET, _TEXT)) for key in file.tensors):
-        raise LoraError(_foreign(file), field="lora")
-    own = dict(unet.named_modules())
-    named = own | {other: own[name] for other, name in (other_names or {}).items()}
-    return _deltas(file, _keyed(UNET, named), UNET, multiplier)
+    named = kohya_names({key: _computable(tensor) for key, tensor in tensors.items()})
+    told = _alphas(named, config or _adapter_config(metadata))
+    as_written = named.keys() == tensors.keys() and not told and all(named[key] is tensors[key] for key in named)
+    file = LoraFile(name, named | told, metadata, as_written)
+    if not file.layers:
+        what = f"has no layer of a LoRA in it ({next(iter(tensors), 'nothing')} first)"
+        raise LoraError(f"LoRA {name} {what}; if it is something else, it belongs in another folder.", field="lora")
+    for key, tensor in named.items():
+        if not torch.isfinite(tensor).all():
+            where = f"{key} has numbers that are not finite"
+            raise LoraError(f"LoRA {name} is spoilt: {where}; take another save of it, of an earlier epoch.", "lora")
+    return file
 
 
-def _foreign(file: LoraFile) -> str:
-    first = next(iter(file.tensors), "nothing")
-    return f"LoRA {file.name} has no layer named as kohya's trainer names them ({first}); convert it to that format."
+def _computable(tensor: Tensor) -> Tensor:
+    """Eight-bit floats as sixteen-bit ones, with which everything can be done."""
+    return tensor.to(torch.float16) if tensor.is_floating_point() and tensor.dtype not in _FLOATS else tensor
 
 
-def text_deltas(file: LoraFile, encoders: Sequence[nn.Module], multiplier: float) -> dict[nn.Module, Delta]:
-    """The same for the layers of the text encoders, first to last."""
-    prefixes = TEXT_ENCODERS[len(encoders)]
-    strange = [key for key in file.tensors if key.startswith(_TEXT) and not key.startswith(prefixes)]
-    if strange:
-        msg = f"LoRA {file.name} does not fit this model: it was made for other text encoders ({strange[0]})."
-        raise LoraError(msg, field="lora")
-    found: dict[nn.Module, Delta] = {}
-    for prefix, encoder in zip(prefixes, encoders, strict=True):
-        inner = "" if hasattr(encoder, "text_model") else "text_model_"  # flattened in transformers 5.6
-        found |= _deltas(file, _keyed(prefix + inner, dict(encoder.named_modules())), prefix, multiplier)
+# -- how strong PEFT's are --------------------------------------------------------------------------------------------
+
+
+def _adapter_config(metadata: Mapping[str, str]) -> Any:
+    """PEFT's configuration, which diffusers writes into the metadata."""
+    return _json(metadata.get("lora_adapter_metadata", ""))
+
+
+def _config_beside(path: Path) -> Any:
+    """That which PEFT writes beside ``adapter_model.safetensors``."""
+    beside = path.with_name("adapter_config.json")
+    if path.stem != "adapter_model" or not beside.is_file():
+        return None
+    return _json(beside.read_text(encoding="utf-8", errors="replace"))
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _alphas(tensors: Mapping[str, Tensor], config: Any) -> dict[str, Tensor]:
+    """The alpha of every layer that has none in the file and one in PEFT's ``config``."""
+    if not isinstance(config, dict):
+        return {}
+    found: dict[str, Tensor] = {}
+    for key in tensors:
+        layer, _, part = key.partition(".")
+        alpha = _alpha(config, layer)
+        if part == "lora_down.weight" and alpha is not None and f"{layer}.alpha" not in tensors:
+            rank = tensors[key].shape[0]
+            found[f"{layer}.alpha"] = torch.tensor(alpha * rank**0.5 if _told(config, layer, "use_rslora") else alpha)
     return found
 
 
-def _keyed(prefix: str, layers: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
-    return {prefix + name.replace(".", "_"): layer for name, layer in layers.items()}
+def _alpha(config: Mapping[str, Any], layer: str) -> float | None:
+    alpha = _told(config, layer, "lora_alpha")
+    patterns = _told(config, layer, "alpha_pattern")
+    for pattern, own in (patterns if isinstance(patterns, dict) else {}).items():
+        if layer.endswith(str(pattern).replace(".", "_")):
+            alpha = own
+    return float(alpha) if isinstance(alpha, (int, float)) else None
 
 
-def _deltas(file: LoraFile, layers: Mapping[str, nn.Module], prefix: str, multiplier: float) -> dict[nn.Module, Delta]:
-    groups = _by_layer(file, prefix)
-    unknown = [layer for layer in groups if layer not in layers]
-    if unknown:
-        counted = f"{len(unknown)} of {len(groups)} layers are not in it, {unknown[0]} first"
-        raise LoraError(f"LoRA {file.name} does not fit this model: {counted}.", field="lora")
-    return {layers[name]: _low_rank(file.name, name, tensors, multiplier) for name, tensors in groups.items()}
-
-
-def _by_layer(file: LoraFile, prefix: str) -> dict[str, dict[str, Tensor]]:
-    groups: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in file.tensors.items():
-        if key.startswith(prefix):
-            layer, _, rest = key.partition(".")
-            groups.setdefault(layer, {})[rest] = tensor
-    return groups
-
-
-def _low_rank(file: str, layer: str, tensors: Mapping[str, Tensor], multiplier: float) -> LowRank:
-    extra = set(tensors) - {"lora_down.weight", "lora_up.weight", "lora_mid.weight", "alpha"}
-    if extra or "lora_down.weight" not in tensors or "lora_up.weight" not in tensors:
-        names = ", ".join(sorted(tensors))
-        msg = f"LoRA {file}: layer {layer} is of a kind that is read inside WebUI only ({names})."
-        raise LoraError(msg, field="lora")
-    down, up = tensors["lora_down.weight"].float(), tensors["lora_up.weight"].float()
-    rank = down.shape[0]
-    if "lora_mid.weight" in tensors:  # CP decomposition: the core carries the kernel
-        core = tensors["lora_mid.weight"].float()
-        down = torch.einsum("mrhw,ri->mihw", core, down.flatten(1))
-    alpha = float(tensors["alpha"]) if "alpha" in tensors else float(rank)
-    return LowRank(down, up, multiplier * alpha / rank)
+def _told(config: Mapping[str, Any], layer: str, key: str) -> Any:
+    """A value of the configuration; diffusers puts the network's name before the key."""
+    network = "unet" if layer.startswith(UNET) else "text_encoder_2" if layer.startswith(f"{TEXT}2") else "text_encoder"
+    return config.get(f"{network}.{key}", config.get(key))

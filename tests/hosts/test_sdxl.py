@@ -27,7 +27,7 @@ from clora_ext.hosts.diffusers.checkpoint import Model, load
 from clora_ext.hosts.diffusers.library import Library
 from clora_ext.hosts.diffusers.pipeline import Picture, generate
 from clora_ext.hosts.diffusers.samplers import SAMPLERS
-from clora_ext.lora.files import unet_deltas
+from clora_ext.lora.layers import deltas_of, unet_layers
 from clora_ext.settings.profiles import build_settings
 from tests.hosts.tiny_models import Added, Tiny, write_lora, write_xl
 from tiny_world.model import TOKENIZER, WEIGHTS
@@ -240,7 +240,8 @@ def test_both_namings_mean_the_same_layers(model: Model, tiny: Tiny, tmp_path: P
         write_lora(tiny, tmp_path / f"{naming}.safetensors", 3, naming)
     library = Library(tmp_path)
     ldm, diffusers = (
-        unet_deltas(library.file(naming), model.unet, 1.0, model.unet_names) for naming in ("ldm", "diffusers")
+        deltas_of(library.file(naming), unet_layers(model.unet, model.unet_names), 1.0)
+        for naming in ("ldm", "diffusers")
     )
     assert len(ldm) == len([name for name, layer in model.unet.named_modules() if _is_adapted(name, layer)])
     assert ldm.keys() == diffusers.keys()
@@ -252,7 +253,7 @@ def _is_adapted(name: str, layer: nn.Module) -> bool:
 
 
 def test_a_lora_of_another_kind_of_model_is_named(model: Model, library: Library, folder: Path, tmp_path: Path):
-    with pytest.raises(LoraError, match="does not fit this model"):
+    with pytest.raises(LoraError, match="does not fit this checkpoint"):
         generate(model, Library(WEIGHTS / "lora"), Picture("a vako cat <lora:tuxcat:1>", **SMALL))
     own = library.file("one")
     for width, words in ((768, "Stable Diffusion 1.x"), (1024, "Stable Diffusion 2.x"), (2048, "SDXL")):
@@ -260,6 +261,7 @@ def test_a_lora_of_another_kind_of_model_is_named(model: Model, library: Library
         key = next(key for key in tensors if key.endswith("attn2_to_k.lora_down.weight"))
         tensors[key] = torch.zeros(2, width)
         other = Library(folder / "lora")
-        other._files["one"] = replace(own, tensors={key: tensors[key]})
+        up = key.replace("down", "up")
+        other._files["one"] = replace(own, tensors={key: tensors[key], up: tensors[up]})
         with pytest.raises(LoraError, match=f"one was made for {words}, this checkpoint is a model with texts 128"):
             generate(model, other, Picture("a cat <lora:one:1:bind=cat>", **SMALL))

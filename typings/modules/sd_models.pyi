@@ -33,6 +33,9 @@ model_data: SdModelData
 checkpoints_list: dict[str, CheckpointInfo]
 checkpoint_aliases: dict[str, CheckpointInfo]
 
+def read_state_dict(
+    checkpoint_file: str, print_global_state: bool = False, map_location: Any = None
+) -> dict[str, Any]: ...
 def get_closet_checkpoint_match(search_string: str | None) -> CheckpointInfo | None: ...
 def reload_model_weights(
     sd_model: WebuiSdModel | None = None, info: CheckpointInfo | None = None, forced_reload: bool = False

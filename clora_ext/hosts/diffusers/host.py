@@ -1,8 +1,10 @@
 """The embedded host's port: diffusers' UNet and a text encoder, with LoRAs from files."""
 
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from dataclasses import replace
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +18,18 @@ from clora_ext.engine import device
 from clora_ext.engine.branches import ActiveLora, Branches
 from clora_ext.engine.port import TextForms
 from clora_ext.engine.report import StepReport
-from clora_ext.errors import LoraError
 from clora_ext.hosts.diffusers import texts
 from clora_ext.hosts.diffusers.architecture import Family, told_by_width
 from clora_ext.hosts.diffusers.checkpoint import Model
 from clora_ext.hosts.diffusers.library import Library
 from clora_ext.lora.deltas import Delta
-from clora_ext.lora.files import LoraFile, text_deltas, unet_deltas
+from clora_ext.lora.files import LoraFile
+from clora_ext.lora.layers import deltas_of, require_fit, shapes_of, text_layers, unet_layers
+from clora_ext.lora.names import for_encoders
 from clora_ext.lora.routing import Deltas, counting_calls, layer_deltas, loras_on_rows
 from clora_ext.prompt import LoraFacts, Span
 
+_log = logging.getLogger("clora")
 Key = tuple[int, Half]
 """A branch and a half of guidance."""
 
@@ -62,6 +66,7 @@ class EmbeddedHost:
         self.negative = negative
         self.size = size
         self._on_step = on_step
+        self._files: dict[str, LoraFile] = {}
         self._tokens = cache(lambda text: texts.tokenize(model, text))
 
     @property
@@ -118,27 +123,38 @@ class EmbeddedHost:
         return Condition(text.tokens * share, pooled, sizes)
 
     def _file(self, name: str) -> LoraFile:
-        """The LoRA's file. Raises ``LoraError`` for one that was made for another kind of model."""
-        file, width = self.library.file(name), self.model.unet.config.cross_attention_dim
-        if file.text_width not in (None, width):
-            names = told_by_width(file.text_width), told_by_width(width)
-            msg = f"LoRA {name} was made for {names[0]}, this checkpoint is {names[1]}: choose a LoRA of its kind."
-            raise LoraError(msg, field="lora")
-        return file
+        """The LoRA's file. Raises ``LoraError`` for one that does not fit the model."""
+        if name not in self._files:
+            found = self.library.file(name)
+            file = replace(found, tensors=for_encoders(found.tensors, len(self.model.text_encoders)))
+            words = told_by_width(self.model.unet.config.cross_attention_dim)
+            notes = require_fit(file, shapes_of(self._unet_layers | self._text_layers), words)
+            if file.embeddings:
+                notes += (f"embeddings of LoRA {name} ({', '.join(file.embeddings)}) are read inside WebUI only",)
+            for note in notes:
+                _log.warning("CLoRA: %s", note)
+            self._files[name] = file
+        return self._files[name]
+
+    @cached_property
+    def _unet_layers(self) -> dict[str, nn.Module]:
+        return unet_layers(self.unet, self.model.unet_names)
+
+    @cached_property
+    def _text_layers(self) -> dict[str, nn.Module]:
+        return text_layers([encoder.network for encoder in self.model.text_encoders])
 
     def _text_deltas(self, branches: Branches) -> Deltas:
-        networks = [encoder.network for encoder in self.model.text_encoders]
         found: dict[str, Mapping[nn.Module, Delta]] = {}
         for loras in branches.text_loras.values():
             for lora in loras:
                 if lora.key not in found:
-                    found[lora.key] = text_deltas(self._file(lora.name), networks, lora.te)
+                    found[lora.key] = deltas_of(self._file(lora.name), self._text_layers, lora.te)
         return found
 
     def deltas(self, loras: Sequence[ActiveLora]) -> Deltas:
         """From the LoRAs' files."""
-        names = self.model.unet_names
-        return {lora.key: unet_deltas(self._file(lora.name), self.unet, lora.unet, names) for lora in loras}
+        return {lora.key: deltas_of(self._file(lora.name), self._unet_layers, lora.unet) for lora in loras}
 
     def check_interrupt(self) -> None:
         """Nothing to ask: Python raises KeyboardInterrupt by itself."""

@@ -75,7 +75,7 @@ def _pass_running(p: Any, job: Job, steps: int) -> Generator[None, None, None]:
         yield
         return
     prepared, settings = own.prepared, own.prepared.settings
-    notes = [*own.notes, *doubts(own.host.sampling.sampler)]
+    notes = [*own.notes, *own.host.notes, *doubts(own.host.sampling.sampler)]
     masks = enlarged(p, job.masks) if own.host.sampling.hires and not settings.hires_updates else []
     traits = traits_of(own.host.sampling.sampler) or MASKS_ONLY
 

@@ -10,6 +10,7 @@ from clora_ext.engine.prepare import Prepared
 from clora_ext.hosts.webui.drive import networks
 from clora_ext.hosts.webui.drive.port import WebUIHost
 from clora_ext.prompt import BoundPrompt, Style, Subject
+from clora_ext.settings.request import KEY
 
 
 def let_host_draw(p: Any, bound: Sequence[BoundPrompt]) -> None:
@@ -17,7 +18,7 @@ def let_host_draw(p: Any, bound: Sequence[BoundPrompt]) -> None:
     first = bound[0]
     worn: list[Subject | Style] = [*first.subjects, *first.styles]
     loras = [ActiveLora(part.lora, part.te, part.unet, part.dyn) for part in worn]
-    nets = networks.load_networks([lora.name for lora in loras])
+    nets = networks.load_networks([lora.name for lora in loras], lambda note: p.comment(f"{KEY}: {note}"))
     wanted = networks.add_strengths((lora.name, lora.te, lora.unet) for lora in loras)
     if networks.applied_by_host() != wanted:
         networks.let_host_apply(loras, nets)

@@ -1,6 +1,6 @@
 """The host's network objects: loaded, worn by the host at given strengths, and as deltas for our rows."""
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,45 +10,34 @@ from torch import nn
 
 from clora_ext.engine.branches import ActiveLora
 from clora_ext.errors import LoraError
-from clora_ext.hosts.webui.drive.catalogue import builtin, file_of, misfit
+from clora_ext.hosts.webui.drive.catalogue import builtin, misfit
+from clora_ext.hosts.webui.drive.own_networks import fitting, keep_only, own_network
 from clora_ext.lora.deltas import Delta, DenseDelta, LowRank
-
-ADAPTED = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm)
-"""Layers that the built-in Lora merges into (extensions-builtin/Lora/lora_patches.py)."""
-
-
-class MisfitError(ValueError):
-    """A LoRA's matrices have other sizes than the layer that they are for."""
-
+from clora_ext.lora.kinds import MisfitError
+from clora_ext.lora.layers import ADAPTED
 
 Networks = Mapping[str, Any]
 """The host's network objects by name."""
 
 
-def load_networks(names: Iterable[str]) -> dict[str, Any]:
-    """Network objects by name, loaded from disk where the host has not. Raises ``LoraError`` for a misfit."""
+def load_networks(names: Iterable[str], tell: Callable[[str], None]) -> dict[str, Any]:
+    """Network objects by name, loaded from disk where the host has not, or could not; ``tell`` is told of notes.
+
+    Raises ``LoraError`` for a file that is damaged or does not fit the loaded checkpoint.
+    """
     at_hand = {net.network_on_disk.name: net for net in builtin().loaded_networks}
     found: dict[str, Any] = {}
     for name in names:
         wrong = misfit(name, refresh=True)
         if wrong is not None:
             raise LoraError(wrong, field="lora")
-        net = at_hand.get(name) or builtin().networks_in_memory.get(name) or _load(name)
-        if not net.modules:
-            msg = f"LoRA {name} fits no layer of the loaded model; it was made for another kind of model."
-            raise LoraError(msg, field="lora")
-        found[name] = net
+        file = fitting(name)
+        net = at_hand.get(name) or builtin().networks_in_memory.get(name)
+        found[name] = net if net is not None and file.read_by(net) else own_network(name, file)
+        for note in file.notes:
+            tell(note)
+    keep_only(tuple(found))
     return found
-
-
-def _load(name: str) -> Any:
-    file = file_of(name)
-    try:
-        net = builtin().load_network(name, file)
-    except Exception as error:  # whatever the host's readers raise for a broken file
-        raise LoraError(f"LoRA {name} could not be loaded: {error}", field="lora") from error
-    net.mentioned_name = name
-    return net
 
 
 def _strengths(net: Any) -> tuple[Any, Any, Any]:
@@ -128,7 +117,7 @@ def network_deltas(net: Any, lora: ActiveLora) -> dict[nn.Module, Delta]:
             parts = {layers.get(key): module for key, module in net.modules.items() if _is_unet(key)}
             return {layer: delta_of(module, layer) for layer, module in parts.items() if layer is not None}
     except MisfitError as error:
-        msg = f"LoRA {net.name} does not fit the loaded checkpoint: {error}."
+        msg = f"LoRA {lora.name} does not fit the loaded checkpoint: {error}; choose one that was made for it."
         raise LoraError(msg, field="lora") from error
     finally:
         _set_strengths(net, *own)
@@ -154,7 +143,7 @@ def delta_of(module: Any, layer: nn.Module) -> Delta:
     try:
         weight, bias = module.calc_updown(layer.weight)
     except RuntimeError as error:  # torch's own, for sizes that do not match
-        raise MisfitError(f"layer {module.network_key}: {error}") from error
+        raise MisfitError(f"layer {module.network_key} has other sizes") from error
     return DenseDelta(weight, bias)
 
 

@@ -30,13 +30,16 @@ class WebUIHost:
         self.nets: dict[str, Any] = {}
         self.everywhere: list[Any] = []
         """The host's networks of LoRAs that it applies to all rows."""
+        self.notes: list[str] = []
+        """What of the LoRAs' files is left out."""
         self.host_branch = 0
         """The branch that the host's own rows stand for."""
 
     def load(self, branches: Branches, host_branch: int) -> None:
         """Load the LoRAs of ``branches``. Raises ``LoraError`` for a misfit."""
         names = [lora.name for lora in (*branches.all_unet_loras, *branches.everywhere)]
-        self.nets = networks.load_networks(dict.fromkeys(names))
+        self.notes = []
+        self.nets = networks.load_networks(dict.fromkeys(names), self.notes.append)
         self.everywhere = [self.nets[lora.name] for lora in branches.everywhere]
         self.host_branch = host_branch
 
