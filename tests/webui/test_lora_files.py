@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tests.lora.obvious_kinds import cases
 from tests.models.full_size import KINDS, text_layers, unet
 from tests.webui.own_python import lines_of
 
@@ -113,6 +114,13 @@ def _kinds(prefix: str) -> Tensors:
     return found | {f"{norm}.w_norm": torch.zeros(320), f"{norm}.b_norm": torch.zeros(320)}
 
 
+def _incomplete() -> Tensors:
+    """Kinds that WebUI asks more of than they need."""
+    tensors = {name: part for name, part in _kinds("lora_unet_").items() if not name.endswith((".b_norm", ".alpha"))}
+    conv = "lora_unet_down_blocks_0_resnets_0_conv1"
+    return tensors | {f"{conv}.diff_b": torch.zeros(320)}
+
+
 def _only(kind: str, words: str) -> Tensors:
     return {name: part for name, part in _named(kind, "diffusers").items() if words in name}
 
@@ -140,6 +148,7 @@ FILES: dict[str, Callable[[], Tensors]] = {
     **{f"{kind}/whole": (lambda kind=kind: _whole(kind)) for kind in KINDS},
     "sd1/kinds": lambda: _kinds("lora_unet_"),
     "sd1/kinds-lycoris": lambda: _kinds("lycoris_"),
+    "sd1/incomplete": _incomplete,
     "sd1/numbered": lambda: NUMBERED,
     "sd1/fp8": lambda: {name: part.to(torch.float8_e4m3fn) for name, part in _only("sd1", "attn1").items()},
     "sd1/bf16": lambda: {name: part.to(torch.bfloat16) for name, part in _only("sd1", "attn1").items()},
@@ -183,7 +192,7 @@ def test_a_file_is_read_whole(found: dict[str, dict[str, Any]], name: str):
     line, tensors = found[name], FILES[name]()
     assert "error" not in line, line["error"]
     assert line["notes"] == []
-    if "kinds" in name:
+    if "kinds" in name or "incomplete" in name:
         assert line["kinds"] == sorted(f"NetworkModule{module}" for module in (*MODULES, "Norm"))
     elif name == "sd2/query-and-value":  # the host applies a LoRA to OpenCLIP's attention with all four parts alone
         assert line["layers"] == 2 * _layers(tensors)
@@ -200,3 +209,22 @@ def test_a_file_that_does_not_fit_is_refused_in_a_sentence(found: dict[str, dict
 def test_a_file_that_is_cut_off_is_refused_in_a_sentence(found: dict[str, dict[str, Any]]):
     assert found[CUT]["error"].startswith("LoRA cut is cut off: ")
     assert found[CUT]["error"].endswith("are there; download it again.")
+
+
+# -- kinds ------------------------------------------------------------------------------------------------------------
+
+NOT_THE_HOSTS = {"DoRA by row", "GLoRA", "bias alone"}
+"""What WebUI 1.10.1 works out in another way, or does not know: GLoRA without alpha."""
+
+
+@pytest.fixture(scope="module")
+def apart(webui_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, float | None]:
+    """How far WebUI's weight is from ours, by case."""
+    lines = lines_of(webui_dir, "compare_kinds.py", tmp_path_factory.mktemp("data-dir"))
+    return {line["case"]: line["far"] for line in lines}
+
+
+@pytest.mark.parametrize("name", sorted(set(cases()) - NOT_THE_HOSTS))
+def test_a_kind_is_worked_out_as_webui_does(apart: dict[str, float | None], name: str):
+    assert apart[name] is not None
+    assert apart[name] < 1e-5

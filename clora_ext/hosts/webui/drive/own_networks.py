@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from clora_ext.errors import LoraError
 from clora_ext.hosts.webui.drive.catalogue import builtin, file_of
 from clora_ext.hosts.webui.drive.families import loaded_family
-from clora_ext.lora.differences import is_by_row, with_magnitude
+from clora_ext.lora.differences import DOWN, is_by_row, with_magnitude
 from clora_ext.lora.files import LoraFile, lora_of, read_lora
 from clora_ext.lora.kinds import Shape
 from clora_ext.lora.layers import require_fit
@@ -75,6 +75,8 @@ def fitting(name: str) -> Fitting:
     file = LoraFile(file.name, _for_model(file.tensors), file.metadata, file.as_written)
     places = _places(file.layers, on_disk)
     notes = require_fit(file, {layer: place.shape for layer, place in places.items()}, family)
+    if any(parts.keys() >= {DOWN, "diff_b"} for parts in file.layers.values()):
+        notes += (f"biases that LoRA {name} has beside its matrices are not read by WebUI and do nothing",)
     return Fitting(file, places, notes, f"{status.st_mtime_ns:x} for {family}")
 
 
@@ -149,8 +151,9 @@ def own_network(name: str, found: Fitting) -> Any:
         return net
     on_disk = file_of(name)
     tensors = _for_model(_read(Path(on_disk.filename)).tensors)
+    tensors |= _still(found.places) | _completed(found)
     try:
-        net = _load(on_disk, f"{name} ({found.mark})", tensors | _still(found.places))
+        net = _load(on_disk, f"{name} ({found.mark})", tensors)
     except Exception as error:  # whatever the host's classes raise
         msg = f"LoRA {name} is of a kind that WebUI can not apply to this checkpoint; choose another."
         raise LoraError(msg, field="lora") from error
@@ -177,6 +180,22 @@ def keep_only(names: Sequence[str]) -> None:
     """Let go of networks of ours that are not among ``names``."""
     for name in set(_kept) - set(names):
         del _kept[name]
+
+
+def _completed(found: Fitting) -> dict[str, Tensor]:
+    """Parts that change nothing, and without which the host does not know a kind."""
+    added: dict[str, Tensor] = {}
+    for layer, parts in found.file.layers.items():
+        if layer not in found.places:
+            continue
+        shape = found.places[layer].shape
+        if "a1.weight" in parts and "alpha" not in parts:
+            added[f"{layer}.alpha"] = torch.tensor(1.0)
+        if "w_norm" in parts and "b_norm" not in parts:
+            added[f"{layer}.b_norm"] = torch.zeros(shape)
+        if parts.keys() <= {"diff_b", "alpha"}:
+            added[f"{layer}.diff"] = torch.zeros(shape)
+    return added
 
 
 def _torn(places: Mapping[str, Place]) -> dict[str, Place]:
