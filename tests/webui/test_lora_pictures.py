@@ -114,6 +114,11 @@ def _of_kinds(tensors: Tensors) -> Iterator[tuple[str, Tensors]]:
     yield "ranks", _on_layers(tensors, _low_rank) | {key: part for key, part in tensors.items() if "attn2" in key}
 
 
+def _with_embedding(tensors: Tensors) -> Tensors:
+    width = next(part.shape[1] for key, part in tensors.items() if key.endswith("q_proj.lora_down.weight"))
+    return tensors | {"bundle_emb.zzz.string_to_param.*": torch.randn(1, width)}
+
+
 def _changed(tensors: Tensors, change: Callable[[Tensors, str], None]) -> Tensors:
     found = {key: part.clone() for key, part in tensors.items()}
     change(found, next(key for key in found if key.endswith("attn2_to_k.lora_up.weight")))
@@ -143,6 +148,7 @@ def host(webui_dir: Path, parity_model: Model, tmp_path_factory: pytest.TempPath
     path = next(lora for lora in parity_model.loras if lora.stem == "tinyA")
     tensors = load_file(path)
     made = {name: make(tensors) for name, make in NAMINGS.items()} | dict(_of_kinds(tensors))
+    made["embedding"] = _with_embedding(tensors)
     made |= {name: _changed(tensors, change) for name, (change, _) in FAULTS.items()}
     for name, file in made.items():
         save_file(file, str(folder / f"{name}.safetensors"))
@@ -185,6 +191,18 @@ def test_a_kind_that_is_alone_in_its_branch_is_webuis_picture_with_it(host: WebU
     theirs = draw(host, prompt=f"{PROMPT} <lora:{name}:1>", **SMALL)
     require_alike(ours.images[0], theirs.images[0])
     assert theirs.sha1 != draw(host, **SMALL).sha1
+
+
+# -- embeddings ------------------------------------------------------------------------------------------------------
+
+
+def test_an_embedding_that_a_lora_brings_along_goes_with_it(host: WebUI):
+    asked = {"prompt": "a zzz cat and a dog", **SMALL}
+    plain = draw(host, **asked).sha1
+    without = compose(host, **asked)
+    with_it = compose(host, {"bindings": [{**CAT, "lora": "embedding"}, DOG]}, **asked)
+    assert with_it.sha1 != without.sha1
+    assert draw(host, **asked).sha1 == plain
 
 
 # -- faults -----------------------------------------------------------------------------------------------------------

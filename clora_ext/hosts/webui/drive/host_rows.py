@@ -33,7 +33,8 @@ def take_over(p: Any, host: WebUIHost, prepared: Prepared) -> None:
     first = 0 if settings.masked else 1
     host.load(branches, first)
     texts = [each.texts[first] for each in prepared.branches]
-    fingerprint = f"{settings.method} {branches.text_loras[first]!r} {branches.everywhere!r}"
+    words = [sorted(net.bundle_embeddings) for net in host.nets.values()]
+    fingerprint = f"{settings.method} {branches.text_loras[first]!r} {branches.everywhere!r} {words!r}"
     if host.sampling.hires:
         p.hr_prompts = texts
         _mark_conditions(p.hr_extra_network_data, fingerprint)

@@ -11,6 +11,7 @@ from torch import nn
 from clora_ext.engine.branches import ActiveLora
 from clora_ext.errors import LoraError
 from clora_ext.hosts.webui.drive.catalogue import builtin, misfit
+from clora_ext.hosts.webui.drive.embeddings import bring_embeddings, carriers
 from clora_ext.hosts.webui.drive.own_networks import fitting, keep_only, own_network
 from clora_ext.lora.deltas import Delta, DenseDelta, LowRank
 from clora_ext.lora.kinds import MisfitError
@@ -34,7 +35,7 @@ def load_networks(names: Iterable[str], tell: Callable[[str], None]) -> dict[str
         file = fitting(name)
         net = at_hand.get(name) or builtin().networks_in_memory.get(name)
         found[name] = net if net is not None and file.read_by(net) else own_network(name, file)
-        for note in file.notes:
+        for note in (*file.notes, *bring_embeddings(found[name])):
             tell(note)
     keep_only(tuple(found))
     return found
@@ -56,7 +57,9 @@ def let_host_apply(loras: Sequence[ActiveLora], nets: Networks) -> None:
     """Make the host apply ``loras``, in this order, until it next loads the LoRAs of a prompt."""
     for lora in loras:
         _set_lora(nets[lora.name], lora)
-    builtin().loaded_networks[:] = [nets[lora.name] for lora in loras]
+    chosen = [nets[lora.name] for lora in loras]
+    loaded = builtin().loaded_networks
+    loaded[:] = [*chosen, *carriers([net for net in loaded if net not in chosen])]
 
 
 def applied_by_host() -> dict[str, tuple[float, float]]:
