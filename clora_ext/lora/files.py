@@ -100,6 +100,16 @@ def read_lora(path: Path) -> LoraFile:
     return lora_of(path.stem, tensors, header.metadata, _config_beside(path))
 
 
+def lora_sizes(path: Path) -> LoraFile:
+    """The names and sizes of a safetensors LoRA, by its header alone. Raises ``LoraError`` as ``read_lora``."""
+    header = read_header(path)
+    try:
+        sizes = {name: torch.empty(tuple(entry["shape"]), device="meta") for name, entry in header.tensors.items()}
+    except (RuntimeError, TypeError) as error:
+        raise LoraError(f"LoRA {path.stem} has a damaged header: {AGAIN}, or save it again.", field="lora") from error
+    return LoraFile(path.stem, kohya_names(sizes), header.metadata, as_written=False)
+
+
 def lora_of(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], config: Any = None) -> LoraFile:
     """A LoRA from tensors as a trainer wrote them; ``config`` is PEFT's, where there is one.
 

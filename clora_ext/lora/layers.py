@@ -83,6 +83,13 @@ def _left_out(file: LoraFile, unknown: Sequence[str]) -> Iterator[str]:
         yield f"{counted} are of no layer and do nothing ({file.strange[0]} first)"
 
 
+def told_apart(file: LoraFile, model: str | None) -> str | None:
+    """A sentence where the layers of a file are those of another kind of model than ``model``, in words; else None."""
+    if model is None or file.made_for in (None, model):
+        return None
+    return _for_another(file, model).message
+
+
 def _for_another(file: LoraFile, model: str) -> LoraError:
     msg = f"LoRA {file.name} was made for {file.made_for}, this checkpoint is {model}: choose a LoRA of its kind."
     return LoraError(msg, field="lora")

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from clora_ext.errors import LoraError
 from clora_ext.lora.deltas import LowRank
-from clora_ext.lora.files import read_lora
-from clora_ext.lora.layers import deltas_of, require_fit, shapes_of, text_layers, unet_layers
+from clora_ext.lora.files import lora_sizes, read_lora
+from clora_ext.lora.layers import deltas_of, require_fit, shapes_of, text_layers, told_apart, unet_layers
 from clora_ext.lora.names import for_encoders
 
 TO_Q = "lora_unet_mid_block_to_q"
@@ -237,6 +237,26 @@ def test_layers_tell_what_a_file_was_made_for(tmp_path: Path, layer: str, width:
         other = SD2 if made_for == SD1 else SD1
         with pytest.raises(LoraError, match=f"toy was made for {made_for}, this checkpoint is {other}: choose"):
             _fit(path, other)
+
+
+def test_a_header_alone_tells_it_too(tmp_path: Path):
+    key = "unet.mid_block.attn2.to_k"
+    path = _write(tmp_path, {f"{key}.lora_A.weight": torch.zeros(2, 1024), f"{key}.lora_B.weight": torch.zeros(8, 2)})
+    told = f"LoRA toy was made for {SD2}, this checkpoint is {SD1}: choose a LoRA of its kind."
+    assert told_apart(lora_sizes(path), SD1) == told
+    assert told_apart(lora_sizes(path), SD2) is None
+    assert told_apart(lora_sizes(path), None) is None
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(LoraError, match="is cut off"):
+        lora_sizes(path)
+
+
+@pytest.mark.parametrize("shape", [b"[-2,6]", b'["a"]', b"[1.5]"])
+def test_a_header_with_impossible_sizes_is_told(tmp_path: Path, shape: bytes):
+    path = tmp_path / "toy.safetensors"
+    path.write_bytes(_header(b'{"a":{"dtype":"F32","shape":%s,"data_offsets":[0,0]}}' % shape))
+    with pytest.raises(LoraError, match="damaged header"):
+        lora_sizes(path)
 
 
 def test_wrong_sizes_are_not_called_another_kind_of_model(tmp_path: Path):

@@ -16,9 +16,9 @@ from clora_ext.errors import LoraError
 from clora_ext.hosts.webui.drive.catalogue import builtin, file_of
 from clora_ext.hosts.webui.drive.families import loaded_family
 from clora_ext.lora.differences import DOWN, is_by_row, with_magnitude
-from clora_ext.lora.files import LoraFile, lora_of, read_lora
+from clora_ext.lora.files import LoraFile, lora_of, lora_sizes, read_lora
 from clora_ext.lora.kinds import Shape
-from clora_ext.lora.layers import require_fit
+from clora_ext.lora.layers import require_fit, told_apart
 from clora_ext.lora.names import for_encoders
 from clora_ext.patching import replaced
 
@@ -78,6 +78,17 @@ def fitting(name: str) -> Fitting:
     if any(parts.keys() >= {DOWN, "diff_b"} for parts in file.layers.values()):
         notes += (f"biases that LoRA {name} has beside its matrices are not read by WebUI and do nothing",)
     return Fitting(file, places, notes, f"{status.st_mtime_ns:x} for {family}")
+
+
+def fault(name: str) -> str | None:
+    """A sentence where a file is cut off, or for another kind of model than the loaded one, by its header alone."""
+    path, model = Path(file_of(name, refresh=False).filename), sd_models.model_data.sd_model
+    if path.suffix.lower() != ".safetensors" or model is None:
+        return None
+    try:
+        return told_apart(lora_sizes(path), loaded_family(model))
+    except LoraError as error:
+        return error.message
 
 
 @lru_cache(maxsize=64)

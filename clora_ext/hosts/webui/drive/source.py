@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from modules import sd_models
 from torch import nn
 
-from clora_ext.hosts.webui.drive import catalogue, reading, tokens
+from clora_ext.hosts.webui.drive import catalogue, own_networks, reading, tokens
 from clora_ext.prompt import Binding, LoraFacts
 
 
@@ -33,8 +33,8 @@ class WebUISource:
         return catalogue.lora_facts(lora, refresh=False)
 
     def misfit(self, lora: str) -> str | None:
-        """By the LoRA's own metadata."""
-        return catalogue.misfit(lora)
+        """By the LoRA's own metadata, and by its file's header: is it whole, and for the loaded kind of model?"""
+        return catalogue.misfit(lora) or own_networks.fault(lora)
 
     def word_columns(self, text: str, words: Sequence[str]) -> list[list[int] | None] | None:
         """By the host's chunker."""
