@@ -219,3 +219,12 @@ def test_a_fault_is_told_before_anything_is_drawn(host: WebUI, good: str, name: 
     assert words in told
     assert told.endswith(".")
     assert compose(host, **SMALL).sha1 == good
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("sdxl", "was made for SDXL"), ("cut", "is cut off: "), ("page", "a page")]
+)
+def test_a_fault_that_the_header_shows_is_forecast(host: WebUI, name: str, words: str):
+    asked = {"prompt": f"{PROMPT} <lora:{name}:1:bind=cat> <lora:tinyB:1:bind=dog>", "clora": {}}
+    told = host.post("/clora/v1/tokenize", asked).json()
+    assert any(words in problem["message"] for problem in told["problems"]), told["problems"]
