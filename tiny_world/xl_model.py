@@ -18,6 +18,7 @@ from .clip_vocabulary import MERGES, read_clip_tokenizer, write_clip_tokenizer
 from .export import unet_name, vae_state
 from .model import LDM_CONFIG, SCALE, WEIGHTS, Parts, load_pipeline_parts, read_checkpoint, scheduler_config, vae_config
 from .noise import noise_words
+from .text_mean import give_mean
 from .text_pair import (
     ENTRIES,
     FIRST_WIDTH,
@@ -296,11 +297,12 @@ def export(
 ) -> None:
     """Writes the files of a folder of weights from the state dictionaries of networks that `build` made.
 
-    Raises ValueError if a weight is not finite.
+    The first encoder is given a mean. Raises ValueError if a weight is not finite.
     """
     parts = build(folder)
     for net, state in ((parts.unet, unet), (parts.vae, vae), (parts.text_encoder, text)):
         net.load_state_dict(state)
+    give_mean(parts)
     write(parts, folder, note)
 
 
