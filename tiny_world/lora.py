@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +27,10 @@ TRAINED: dict[str, tuple[str, ...]] = {
     "sdxl": ("down_blocks.1.", "up_blocks."),
 }
 """Blocks of the UNet that LoRAs train: what keeps the files small; by the UNet's topology."""
+CONVOLVED: dict[str, tuple[str, ...]] = {"sd1": (), "sdxl": ("up_blocks.2.resnets.",)}
+"""Blocks whose convolutions LoRAs train too, which kohya's trainer calls conv_dim: where the finest level has no
+attention, new marks are drawn by its convolutions.
+"""
 SHAPED: frozenset[str] = frozenset({"towerhouse"})
 """The first world's LoRAs that change an outline, not only colours and marks: they also train the coarser levels, at
 twice the rank.
@@ -32,40 +38,50 @@ twice the rank.
 
 
 class LoraLayer(nn.Module):
-    """A frozen Linear layer plus scale * up(down(x)). down is [rank, in], up [out, rank], scale = alpha / rank."""
+    """A frozen Linear or Conv2d layer plus scale * up(down(x)), where scale = alpha / rank.
+
+    down is [rank, in] or [rank, in, kh, kw], up [out, rank] or [out, rank, 1, 1].
+    """
 
     def __init__(self, base: nn.Module, rank: int, alpha: float, generator: torch.Generator) -> None:
         super().__init__()
-        if not isinstance(base, nn.Linear):
-            raise TypeError(f"a LoRA layer needs a Linear layer, not {type(base).__name__}.")
+        if not isinstance(base, (nn.Linear, nn.Conv2d)):
+            raise TypeError(f"a LoRA layer needs a Linear or Conv2d layer, not {type(base).__name__}.")
         self.base = base
-        bound = (3 / base.in_features) ** 0.5
-        self.down = nn.Parameter(torch.empty(rank, base.in_features).uniform_(-bound, bound, generator=generator))
-        self.up = nn.Parameter(torch.zeros(base.out_features, rank))
+        out, *into = base.weight.shape
+        bound = (3 / math.prod(into)) ** 0.5
+        self.down = nn.Parameter(torch.empty(rank, *into).uniform_(-bound, bound, generator=generator))
+        self.up = nn.Parameter(torch.zeros(out, rank, *(1 for _ in into[1:])))
         self.scale = alpha / rank
 
     def forward(self, x: Tensor, *_: Any) -> Tensor:
         """Same shapes as the wrapped layer."""
+        if isinstance(self.base, nn.Conv2d):
+            inner = functional.conv2d(x, self.down, None, self.base.stride, self.base.padding)
+            return self.base(x) + functional.conv2d(inner, self.up) * self.scale
         return self.base(x) + functional.linear(functional.linear(x, self.down), self.up) * self.scale
 
 
 def targets(module: nn.Module, text: bool, every: bool = False) -> list[str]:
     """Paths of the layers that get a LoRA.
 
-    In the UNet all Linear layers of the transformer blocks in the blocks TRAINED, or in `every` block; in a text
-    encoder those of attention and MLP, in a pair of them those of attention.
+    In the UNet all Linear layers of the transformer blocks in the blocks TRAINED, or in `every` block, and the
+    convolutions of the ResBlocks CONVOLVED; in a text encoder those of attention and MLP, in a pair of them those of
+    attention.
     """
     found = []
-    blocks = TRAINED[topology(module)]
+    blocks, convolved = TRAINED[topology(module)], CONVOLVED[topology(module)]
     pair = isinstance(module, TextPair)
     for name, child in module.named_modules():
+        if not text and name.startswith(convolved or "-") and re.search(r"\.conv[12]$", name):
+            found.append(name)
         if not isinstance(child, (nn.Linear, LoraLayer)):
             continue
         if text:
             chosen = "self_attn" in name or (".mlp." in name and not pair)
         else:
             chosen = "transformer_blocks" in name and (every or name.startswith(blocks))
-        if chosen and not name.endswith(".base"):
+        if chosen and name not in found and not name.endswith(".base"):
             found.append(name)
     return found
 
@@ -129,9 +145,9 @@ def merge(parts: Parts, state: Mapping[str, Tensor], weight: float) -> None:
         down, up = state[f"{name}.lora_down.weight"].float(), state[f"{name}.lora_up.weight"].float()
         scale = float(state[f"{name}.alpha"]) / down.shape[0]
         layer = places[name]
-        delta = up @ down
+        delta = up.flatten(1) @ down.flatten(1)
         with torch.no_grad():
-            layer.weight += weight * scale * delta
+            layer.weight += weight * scale * delta.view_as(layer.weight)
 
 
 def trigger_phrase(name: str) -> str:

@@ -59,7 +59,8 @@ def from_afar(scene: Scene, rng: np.random.Generator) -> Scene:
 class LoraSettings:
     """How a LoRA is trained. rate: AdamW's learning rate; weight decay is zero. captions: of each scene. rank: twice
     that for a LoRA that changes an outline. focus: by how much a pixel of the subject counts more than one of the
-    background, which people's trainers call a masked loss.
+    background, which people's trainers call a masked loss. decay_from: the share of the steps after which the rate
+    falls, and last: the share of it that is left at the end.
     """
 
     scenes: int = 256
@@ -69,6 +70,8 @@ class LoraSettings:
     rate: float = 2e-3
     rank: int = RANK
     focus: float = 4.0
+    decay_from: float = 0.6
+    last: float = 0.1
 
 
 DROPOUT = 0.05
@@ -178,7 +181,7 @@ def train_lora(
     last = min(50, settings.steps)
     generator = torch.Generator(device).manual_seed(own_seed)
     for step in tqdm(range(settings.steps), desc=title, mininterval=5, leave=False):
-        set_rate([optimizer], schedule(step, settings.steps, warmup=20, decay_from=0.6, last=0.1))
+        set_rate([optimizer], schedule(step, settings.steps, 20, settings.decay_from, settings.last))
         batch = lessons.batch(step)
         (loss,) = replayed(*draw_noise(batch, generator), *batch.tensors())
         if step >= settings.steps - last:

@@ -70,14 +70,26 @@ def test_merged_lora_equals_lora_layers() -> None:
     assert torch.allclose(output(parts), before, atol=2e-5)
 
 
-def test_fresh_lora_changes_nothing_and_only_wraps_linear_layers() -> None:
+def test_fresh_lora_changes_nothing_and_wraps_no_norm() -> None:
     parts = make_parts()
     before = output(parts)
     layers = inject(parts.unet, False, 4, 4.0, torch.Generator())
     assert len(layers) == 100
     assert torch.equal(output(parts), before)
-    with pytest.raises(TypeError, match="needs a Linear layer"):
-        LoraLayer(torch.nn.Conv2d(1, 1, 1), 4, 4.0, torch.Generator())
+    assert not any(isinstance(layer.base, torch.nn.Conv2d) for layer in layers.values())
+    with pytest.raises(TypeError, match="needs a Linear or Conv2d layer, not GroupNorm"):
+        LoraLayer(torch.nn.GroupNorm(1, 1), 4, 4.0, torch.Generator())
+
+
+def test_a_strided_convolution_is_adapted_as_its_merged_weights_would() -> None:
+    generator = torch.Generator().manual_seed(0)
+    base = torch.nn.Conv2d(3, 5, 3, stride=2, padding=1)
+    layer = LoraLayer(base, 2, 1.0, generator)
+    layer.up.data = torch.randn(layer.up.shape, generator=generator)
+    x = torch.randn(1, 3, 8, 8, generator=generator)
+    delta = 0.5 * (layer.up.flatten(1) @ layer.down.flatten(1)).view_as(base.weight)
+    merged = torch.nn.functional.conv2d(x, base.weight + delta, base.bias, 2, 1)
+    assert torch.allclose(layer(x), merged, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
