@@ -53,6 +53,8 @@ class Task:
 TOOLS = ("tools",)
 TESTS = ("tools", "tests")
 WEBUI = ("WEBUI_DIR",)
+WORLD = {"--world": "WORLD"}
+"""Which of the tiny worlds, by the variable of that name."""
 SYSTEMS = ("linux", "win32", "darwin")
 """What Python calls the three systems; the annotations are checked as for each."""
 
@@ -103,20 +105,20 @@ TASKS = {
     "train-tiny": Task(
         "a tiny world from its renderer: hours on 2 cores, minutes on a GPU (WORLD=xl: of SDXL's topology)",
         TOOLS,
-        (Command("-m tiny_world.train", options={"--world": "WORLD"}),),
+        (Command("-m tiny_world.train", options=WORLD),),
     ),
     "check-world": Task(
         "does the tiny world tell methods apart? three pairs, 24 seeds", TOOLS, (Command("-m tiny_world.check"),)
     ),
     "bench-quality": Task(
-        "does it compose? all methods, judged: out/bench/quality.html (QUICK=1, FULL=1, FOLDER=..., DEVICE=cuda)",
+        "does it compose? judged: out/bench/quality.html (QUICK=1, FULL=1, WORLD=xl, FOLDER=..., DEVICE=cuda)",
         TOOLS,
-        (Command("-m bench.quality", variables=ONE_THREAD),),
+        (Command("-m bench.quality", options=WORLD, variables=ONE_THREAD),),
     ),
     "sweep": Task(
-        "which values are best? tuning prompts: out/bench/sweep-balanced.md (ROW=..., TRIALS=..., TIME_LIMIT=...)",
+        "which values are best? tuning prompts: out/bench/sweep-balanced.md (ROW=..., TRIALS=..., WORLD=xl)",
         TOOLS,
-        (Command("-m bench.quality.sweep", variables=ONE_THREAD),),
+        (Command("-m bench.quality.sweep", options=WORLD, variables=ONE_THREAD),),
     ),
     "bench-speed": Task(
         "what does it cost? FLOPs, rows, memory, seconds: out/bench/speed.json (DEVICE=cuda, TIME_LIMIT=seconds)",
@@ -134,7 +136,7 @@ TASKS = {
     "bench-webui": Task(
         "do 20 of the benchmark's cases get the same verdict through the real WebUI? out/bench/webui.json",
         TESTS,
-        (Command("-m bench.quality.in_webui"),),
+        (Command("-m bench.quality.in_webui", options=WORLD),),
     ),
 }
 """By name, in the order of the help."""

@@ -50,6 +50,12 @@ def test_options_come_from_variables_that_are_set():
     assert "--device" not in line
 
 
+@pytest.mark.parametrize("name", ["train-tiny", "bench-quality", "sweep", "bench-webui"])
+def test_a_tiny_world_is_named_by_one_variable(name: str):
+    (line,) = words(name, WORLD="xl")
+    assert line[-2:] == ["--world", "xl"]
+
+
 @pytest.mark.parametrize("name", tasks.TASKS)
 def test_every_command_runs_something_that_is_there(name: str):
     for line in words(name):

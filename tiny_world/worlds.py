@@ -44,10 +44,12 @@ class World:
     sees. tokenizer writes the tokenizer of a folder of weights
     where it is missing. build makes fresh networks for such a folder, load reads its finished ones, load_to_learn reads
     them as build makes them, and export writes its files from the states of UNet, autoencoder and text encoder and a
-    note. judge reads the judge of its pictures.
+    note. judge reads the judge of its pictures, judge_files are what it reads. ending: of the names of files that every
+    world has its own of.
     """
 
     name: str
+    ending: str
     weights: Path
     checkpoint: str
     architecture: str
@@ -68,6 +70,11 @@ class World:
     load_to_learn: Callable[[Path], model.Parts]
     export: Callable[[Path, State, State, State, str], None]
     judge: Callable[[Path], Judge]
+    judge_files: tuple[Path, ...]
+
+    def beside(self, path: Path) -> Path:
+        """This world's own file or folder, by the path of the first world's."""
+        return path.with_name(f"{path.stem}{self.ending}{path.suffix}")
 
 
 def first_judge(weights: Path) -> Judge:
@@ -82,6 +89,7 @@ def xl_judge(weights: Path) -> Judge:
 
 FIRST = World(
     name="first",
+    ending="",
     weights=model.WEIGHTS,
     checkpoint=model.CHECKPOINT.name,
     architecture="stable-diffusion-v1",
@@ -102,9 +110,11 @@ FIRST = World(
     load_to_learn=model.load_folder,
     export=export.export,
     judge=first_judge,
+    judge_files=(JUDGE,),
 )
 XL = World(
     name="xl",
+    ending="-xl",
     weights=xl_model.XL_WEIGHTS,
     checkpoint=xl_model.XL_CHECKPOINT.name,
     architecture="stable-diffusion-xl-v1-base",
@@ -125,6 +135,7 @@ XL = World(
     load_to_learn=xl_model.load_to_learn,
     export=xl_model.export,
     judge=xl_judge,
+    judge_files=(JUDGE, xl_model.XL_WEIGHTS / HEAD),
 )
 WORLDS: dict[str, World] = {world.name: world for world in (FIRST, XL)}
 """By the name that WORLD= takes."""

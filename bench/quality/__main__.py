@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.quality import folder, labels, markdown, prompts, report, runner, summary
 from bench.quality.jobs import Job, plan
-from bench.quality.methods import COSTLY, Method, table
+from bench.quality.methods import COSTLY, Method, table, tuned_of
 from bench.quality.prompts import Prompt, PromptSet
 from bench.quality.protocol import reference_jobs
 from bench.quality.runner import Runner
@@ -18,8 +18,7 @@ from bench.quality.worker import Setup
 from clora_ext.errors import CLoRAError
 from clora_ext.hosts.diffusers.library import Library
 from clora_ext.settings.profiles import METHODS, PROFILES
-from tiny_world.judge import Judge
-from tiny_world.model import WEIGHTS
+from tiny_world.worlds import WORLDS, World
 
 COSTLY_SPLITS = ("two", "same_class")
 MODES = {"quick": (2, 4, 0), "default": (4, 8, 10), "full": (10, 50, 1000)}
@@ -32,7 +31,6 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m bench.quality", description="Does it compose? Draw, judge, report.")
     made.add_argument("--mode", choices=MODES, default=_mode())
     made.add_argument("--folder", type=Path, default=given("FOLDER"), help="your own checkpoint, LoRAs and prompts")
-    made.add_argument("--weights", type=Path, default=WEIGHTS, help="another training of the tiny world")
     made.add_argument("--beside", action="append", default=[], metavar="NAME=FILE", help="rows of another run's json")
     made.add_argument("--prompts", type=Path, help="another file of prompts")
     made.add_argument("--rows", default=given("ROWS", ""), help="only these rows of the table, by commas")
@@ -57,23 +55,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Draw what is missing, then write quality.json, quality.md and quality.html."""
-    subject = folder.from_folder(options.folder) if options.folder else folder.tiny_world(options.weights)
-    default = options.folder / "prompts.json" if options.folder else prompts.REPORTED
+    world, options.out = WORLDS[options.world], runner.out_of(options)
+    subject = folder.from_folder(options.folder) if options.folder else folder.tiny_world(world, options.weights)
+    default = options.folder / "prompts.json" if options.folder else world.beside(prompts.REPORTED)
     asked = prompts.read(options.prompts or default)
     setup = Setup(subject, options.device, options.dtype)
     seeds, pictures, leaking = MODES[options.mode]
     seeds = options.seeds or seeds
-    rows = chosen_rows(options.rows, options.mode)
+    rows = chosen_rows(options.rows, options.mode, world)
     asked = PromptSet(asked.name, asked.sampling, chosen_prompts(asked, options.mode, setup))
     jobs = plan(asked.prompts, rows, seeds, asked.sampling, only=shown_on(rows, options, asked), leaking=leaking)
-    alone = references_of(setup, asked, pictures, rows)
+    alone = references_of(setup, asked, pictures, table(*tuned_of(world))["single"].weight)
     store = Store(options.out / "quality.jsonl")
     with Runner(setup, store, options) as running:
         complete = running.draw([*jobs, *alone])
-    world = setup.world
     options.out.mkdir(parents=True, exist_ok=True)
-    lines = [store.lines[key] for job in alone for seed in job.seeds if (key := job.key(seed, world)) in store]
-    tabled = summary.collect(jobs, store.lines, world)
+    lines = [store.lines[key] for job in alone for seed in job.seeds if (key := job.key(seed, setup.world)) in store]
+    tabled = summary.collect(jobs, store.lines, setup.world)
     found = summary.about(
         asked, rows, subject.hashes() | subject.lora_hashes(), mode=options.mode, seeds=seeds, device=options.device
     ) | {"complete": complete}  # fmt: skip
@@ -82,8 +80,8 @@ def run(options: argparse.Namespace) -> int:
         name, _, path = pair.partition("=")
         others = json.loads(Path(path).read_text(encoding="utf-8"))["methods"]
         found["methods"] |= {f"{row}, {name}": others[row] for row in others if row in ("base", *PROFILES, *METHODS)}
-    if subject.judge and labels.LABELS.is_file():
-        found["judge"] = labels.matrix(Judge.load(subject.judge), labels.load())
+    if (judge := subject.load_judge()) and (labelled := world.beside(labels.LABELS)).is_file():
+        found["judge"] = labels.matrix(judge, labels.load(labelled))
     (options.out / "quality.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     text = f"{markdown.table(found)}\n{markdown.differences(found)}" if found["methods"] else "nothing drawn yet\n"
     (options.out / "quality.md").write_text(text, encoding="utf-8")
@@ -92,9 +90,9 @@ def run(options: argparse.Namespace) -> int:
     return 0 if complete else 3
 
 
-def chosen_rows(names: str, mode: str) -> dict[str, Method]:
+def chosen_rows(names: str, mode: str, world: World) -> dict[str, Method]:
     """The rows asked for. Raises ``CLoRAError`` for one that is not known."""
-    every = table()
+    every = table(*tuned_of(world))
     if not names:
         return {name: row for name, row in every.items() if mode != "quick" or name not in COSTLY}
     wanted = [name.strip() for name in names.split(",") if name.strip()]
@@ -128,11 +126,10 @@ def shown_on(rows: Mapping[str, Method], options: argparse.Namespace, asked: Pro
     return {name: tuple(s for s in asked.splits if s in COSTLY_SPLITS) for name in rows if name in COSTLY}
 
 
-def references_of(setup: Setup, asked: PromptSet, count: int, rows: Mapping[str, Method]) -> list[Job]:
+def references_of(setup: Setup, asked: PromptSet, count: int, weight: float) -> list[Job]:
     """References, where anybody can compare with them."""
     if not (setup.subject.eye or setup.subject.dino or setup.subject.clip):
         return []
-    weight = rows["single"].weight if "single" in rows else table()["single"].weight
     return reference_jobs(Library(*setup.subject.loras), asked.prompts, count, weight, asked.sampling)
 
 

@@ -1,7 +1,7 @@
 """`python -m bench.quality.ceiling`: what the judges say of perfect pictures, the renderer's own, per split.
 
 No method can be expected to score higher: where a perfect picture fails, the judge fails. The pictures pass through the
-model's autoencoder, as generated ones do.
+model's autoencoder, as generated ones do. ``--world xl`` asks about the other tiny world.
 """
 
 import argparse
@@ -14,16 +14,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bench.quality import regions
+from bench.quality import regions, runner
 from bench.quality.detection import judged
 from bench.quality.extractors import Extractors
-from bench.quality.eye_train import STYLE, picture, through_vae
-from bench.quality.folder import tiny_world
+from bench.quality.eye import SIZE
+from bench.quality.eye_train import picture, through_vae
+from bench.quality.folder import Subject, tiny_world
 from bench.quality.prompts import REPORTED, Prompt, read
 from bench.quality.worker import find
 from tiny_world.caption import PLACES
 from tiny_world.judge import Judge
 from tiny_world.scene import CLASSES, Scene, sample_scene
+from tiny_world.worlds import WORLDS
 
 Rates = dict[str, dict[str, float]]
 
@@ -36,28 +38,29 @@ def scene_of(prompt: Prompt, rng: np.random.Generator) -> Scene:
     if place is None:
         msg = f"the prompt “{prompt.id}” names no place: it must say one of {', '.join(PLACES.values())}."
         raise ValueError(msg)
-    style = STYLE if prompt.style is not None and prompt.style.on is None else None
+    style = regions.ink_of(prompt) if prompt.style is not None and prompt.style.on is None else None
     alone = [float(number == count) for number in range(1, 5)]
     return sample_scene(rng, alone, names, style=style, repeat=0.0, classes=prompt.others or CLASSES, background=place)
 
 
-def perfect(prompt: Prompt, rng: np.random.Generator) -> np.ndarray:
-    """A picture uint8 [128, 128, 3] of the prompt by the renderer, one subject in line art where it asks for that."""
-    scene = scene_of(prompt, rng)
-    if prompt.style is None or prompt.style.on is None:
-        return picture(scene, None)[0]
-    wanted = prompt.subjects[prompt.style.on]
-    return picture(scene, next(i for i, thing in enumerate(scene.things) if thing.concept == wanted))[0]
+def perfect(prompt: Prompt, rng: np.random.Generator, size: int = SIZE) -> np.ndarray:
+    """A picture uint8 [size, size, 3] of the prompt by the renderer, one subject in a style where it asks for that."""
+    scene, styled = scene_of(prompt, rng), None
+    if prompt.style is not None and prompt.style.on is not None:
+        wanted = prompt.subjects[prompt.style.on]
+        styled = next(i for i, thing in enumerate(scene.things) if thing.concept == wanted)
+    return picture(scene, styled, regions.ink_of(prompt), size)[0]
 
 
 def verdicts(judge: Judge, extractors: Extractors, prompts: Sequence[Prompt], pixels: np.ndarray) -> list[bool]:
     """Whether each of the pictures [n, h, w, 3] is right, as the table counts it."""
     found = find(judge, [Image.fromarray(one) for one in pixels])
-    outlined = regions.silhouettes(extractors.eye, pixels, found)
-    return [
-        bool(judged(things, prompt, prompt.wanted, regions.style(prompt, shapes, things, prompt.wanted))["all"])
-        for prompt, things, shapes in zip(prompts, found, outlined, strict=True)
-    ]
+    right = []
+    for prompt, things, one in zip(prompts, found, pixels, strict=True):
+        (shapes,) = regions.silhouettes(extractors.eye, one[None], [things], regions.ink_of(prompt))
+        style = regions.style(prompt, shapes, things, prompt.wanted)
+        right.append(bool(judged(things, prompt, prompt.wanted, style)["all"]))
+    return right
 
 
 def rates(prompts: Sequence[Prompt], right: Sequence[bool]) -> Rates:
@@ -70,26 +73,31 @@ def rates(prompts: Sequence[Prompt], right: Sequence[bool]) -> Rates:
     return {kind: {name: round(float(np.mean(ones)), 4) for name, ones in of.items()} for kind, of in counted.items()}
 
 
-def measure(prompts: Sequence[Prompt], pictures: int, seed: int) -> dict[str, Any]:
-    """The rates of ``pictures`` perfect pictures of every prompt."""
-    judge, extractors = Judge.load(), Extractors.load(tiny_world(), "cpu")
+def measure(subject: Subject, prompts: Sequence[Prompt], pictures: int, seed: int) -> dict[str, Any]:
+    """The rates of ``pictures`` perfect pictures of every prompt, by the judges of a tiny world."""
+    judge, extractors = subject.world.judge(subject.world.weights), Extractors.load(subject, "cpu")
     rng = np.random.default_rng([seed, 31])
     every = [prompt for prompt in prompts for _ in range(pictures)]
-    pixels = through_vae(np.stack([perfect(prompt, rng) for prompt in every]), "cpu")
+    made = np.stack([perfect(prompt, rng, subject.world.size) for prompt in every])
+    pixels = through_vae(made, "cpu", subject)
     return {"pictures": pictures, "seed": seed, **rates(every, verdicts(judge, extractors, every, pixels))}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="What the judges say of the renderer's own pictures.")
-    parser.add_argument("--prompts", type=Path, default=REPORTED)
+    runner.world_options(parser)
+    parser.add_argument("--prompts", type=Path)
     parser.add_argument("--pictures", type=int, default=8, help="of every prompt")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("out/bench/ceiling.json"))
+    parser.add_argument("--out", type=Path, help="out/bench/ceiling.json by default")
     options = parser.parse_args(arguments)
-    made = measure(read(options.prompts).prompts, options.pictures, options.seed)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    world = WORLDS[options.world]
+    asked = read(options.prompts or world.beside(REPORTED)).prompts
+    made = measure(tiny_world(world, options.weights), asked, options.pictures, options.seed)
+    out = options.out or world.beside(runner.OUT) / "ceiling.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(made, indent=1))
 
 

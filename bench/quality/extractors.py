@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.quality.encoding import pack
-from bench.quality.eye import Eye
+from bench.quality.eye import SIZE, Eye
 from bench.quality.folder import Subject
 from clora_ext.prompt import remove_tags
 
@@ -34,7 +34,8 @@ class Extractors:
         """A user's folders where there are any, else the eye, else nothing."""
         images: dict[str, Look] = {}
         read: Read | None = None
-        eye = Eye.load(subject.eye) if subject.eye else None
+        size = subject.world.size if subject.world else SIZE
+        eye = Eye.load(subject.eye, size) if subject.eye else None
         if eye is not None:
             images = {"dino": lambda pictures: eye.see(pictures)[0], "clip": lambda pictures: eye.see(pictures)[1]}
             read = eye.read

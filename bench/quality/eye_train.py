@@ -12,16 +12,14 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from bench.quality.eye import STRIDE, Eye, EyeNet
-from bench.quality.folder import EYE
+from bench.quality.eye import KNOWN_INK, SIZE, STRIDE, Eye, EyeNet
+from bench.quality.folder import EYE, Subject, tiny_world
 from clora_ext.hosts.diffusers.checkpoint import load
 from tiny_world.caption import caption
-from tiny_world.concepts import STYLES
-from tiny_world.model import CHECKPOINT, CONFIG, TOKENIZER
 from tiny_world.render import render
 from tiny_world.scene import CLASSES, Scene, sample_scene
 
-STYLE = next(iter(STYLES))
+STYLE = KNOWN_INK
 TEMPERATURE = 0.1
 
 
@@ -48,14 +46,16 @@ def recast(scene: Scene, rng: np.random.Generator) -> Scene:
     return replace(other, things=tuple(sorted(things, key=lambda thing: thing.y)))
 
 
-def picture(scene: Scene, styled: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pixels, classes and line art of a scene; thing ``styled`` alone is put into line art."""
-    made = render(scene)
+def picture(
+    scene: Scene, styled: int | None, style: str = STYLE, size: int = SIZE
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels, classes and line art of a scene; thing ``styled`` alone is put into the style."""
+    made = render(scene, size)
     pixels, lineart = made.pixels, np.full(made.pixels.shape[:2], scene.style is not None)
     if styled is not None:
         where = made.silhouettes[styled]
         pixels, lineart = pixels.copy(), where
-        pixels[where] = render(replace(scene, style=STYLE)).pixels[where]
+        pixels[where] = render(replace(scene, style=style), size).pixels[where]
     classes = np.zeros(pixels.shape[:2], dtype=np.uint8)
     for thing, silhouette in zip(scene.things, made.silhouettes, strict=True):
         classes[silhouette] = CLASSES.index(thing.kind) + 1
@@ -80,9 +80,9 @@ def examples(count: int, seed: int) -> Examples:
 
 
 @torch.no_grad()
-def through_vae(pictures: np.ndarray, device: str) -> np.ndarray:
-    """Pictures [n, 128, 128, 3] as the model's autoencoder gives them back: what generated pictures look like."""
-    vae = load(CHECKPOINT, CONFIG, TOKENIZER, device=device).vae
+def through_vae(pictures: np.ndarray, device: str, subject: Subject) -> np.ndarray:
+    """Pictures [n, side, side, 3] as the model's autoencoder gives them back: what generated pictures look like."""
+    vae = load(subject.checkpoint, subject.config, subject.tokenizer, device=device).vae
     back = []
     for part in tqdm(np.array_split(pictures, max(1, len(pictures) // 16)), desc="through the autoencoder"):
         pixels = torch.from_numpy(part).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
@@ -166,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data, held = examples(options.count, options.seed), examples(100, options.seed + 1)
     for part, few in ((data, options.through_vae), (held, 50)):
         for side in part.pixels:
-            side[:few] = through_vae(side[:few], options.device)
+            side[:few] = through_vae(side[:few], options.device, tiny_world())
     eye = train(data, options.steps, options.batch, options.device, options.seed)
     figures = measure(eye, held)
     eye.save(options.out)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import clora_ext
 from clora_ext.errors import HostError
-from tiny_world import judge
-from tiny_world.model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
+from tiny_world.judge import Judge
+from tiny_world.worlds import FIRST, World
 
 EYE = Path(__file__).resolve().parent / "weights" / "eye.safetensors"
 
@@ -18,38 +18,51 @@ EYE = Path(__file__).resolve().parent / "weights" / "eye.safetensors"
 class Subject:
     """Paths of everything that decides what is drawn and how it is judged; None where there is none.
 
-    ``judge``: the tiny world's detector. ``eye``: the small encoder trained on it. ``dino`` and ``clip``: folders that
-    transformers reads.
+    ``world``: the tiny world that it is, whose judge judges it. ``eye``: the small encoder trained on the first one's
+    pictures. ``dino`` and ``clip``: folders that transformers reads.
     """
 
     checkpoint: Path
     config: Path
     tokenizer: Path
     loras: tuple[Path, ...]
-    judge: Path | None = None
+    world: World | None = None
     eye: Path | None = None
     dino: Path | None = None
     clip: Path | None = None
 
+    @property
+    def judge(self) -> tuple[Path, ...]:
+        """The files of the judge; none where nobody can detect."""
+        return self.world.judge_files if self.world else ()
+
+    def load_judge(self) -> Judge | None:
+        """The judge of the world, if it is one."""
+        return self.world.judge(self.world.weights) if self.world else None
+
     def hashes(self) -> dict[str, str]:
-        """The first 16 hex digits of the SHA-256 of each file but the LoRAs'; of a folder, its files' together."""
+        """The first 16 hex digits of the SHA-256 of each file but the LoRAs'; of a folder's or a judge's, together."""
         named = {"checkpoint": self.checkpoint, "config": self.config, "tokenizer": self.tokenizer}
-        named |= {"judge": self.judge, "eye": self.eye, "dino": self.dino, "clip": self.clip}
-        return {name: digest(path) for name, path in named.items() if path is not None}
+        named |= {"eye": self.eye, "dino": self.dino, "clip": self.clip}
+        found = {name: digest(path) for name, path in named.items() if path is not None}
+        return found | ({"judge": _digest(self.judge)} if self.judge else {})
 
     def lora_hashes(self) -> dict[str, str]:
         """The same of every LoRA, by its file's stem."""
         return {path.stem: digest(path) for folder in self.loras for path in sorted(folder.glob("*.safetensors"))}
 
 
-def tiny_world(weights: Path = WEIGHTS) -> Subject:
-    """The project's own small model, or another training of it in a folder of the same layout."""
+def tiny_world(world: World = FIRST, weights: Path | None = None) -> Subject:
+    """One of the project's own small models, or another training of it in a folder of the same layout."""
+    weights = weights or world.weights
+    world.tokenizer(weights)
+    checkpoint = weights / world.checkpoint
     return Subject(
-        weights / CHECKPOINT.name,
-        weights / CONFIG.name,
-        weights / TOKENIZER.name,
-        (weights / "lora", weights / "lora-b"),
-        judge.WEIGHTS,
+        checkpoint,
+        checkpoint.with_suffix(".yaml"),
+        weights / "tokenizer",
+        tuple(weights / one.folder for one in world.sets),
+        world,
         EYE if EYE.is_file() else None,
     )
 

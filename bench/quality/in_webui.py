@@ -1,7 +1,7 @@
 """`python -m bench.quality.in_webui`: the same cases through the real WebUI; `make bench-webui`.
 
 Twenty reported prompts, all splits in turn, one seed each, are drawn by the embedded host and by the API of a booted
-WebUI, and judged by the same detector. At least nineteen verdicts must agree.
+WebUI, and judged by the same detector. At least nineteen verdicts must agree. ``--world xl`` asks the other tiny world.
 """
 
 from __future__ import annotations
@@ -19,20 +19,19 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from bench.quality import folder, prompts, regions
+from bench.quality import folder, prompts, regions, runner
 from bench.quality.detection import judged
 from bench.quality.draw import bound, draw, weighed
 from bench.quality.extractors import Extractors
 from bench.quality.jobs import Job, interleaved, seeds_of
-from bench.quality.methods import table
+from bench.quality.methods import table, tuned_of
 from bench.quality.worker import find
 from clora_ext.hosts.diffusers.checkpoint import load
 from clora_ext.hosts.diffusers.library import Library
 from clora_ext.prompt import Binding
 from clora_ext.settings.profiles import plain_changes
-from tests.webui.server import Setup, WebUI, find_python, find_webui
-from tests.webui.world import tiny_world
-from tiny_world.judge import Judge
+from tests.webui.server import Model, Setup, WebUI, find_python, find_webui
+from tiny_world.worlds import WORLDS, World
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CASES = 20
@@ -66,15 +65,29 @@ class Verdicts:
     """Judges a picture of a job as the benchmark does."""
 
     def __init__(self, subject: folder.Subject) -> None:
-        self.judge = Judge.load(subject.judge)
+        self.judge = subject.load_judge()
         self.eye = Extractors.load(subject, "cpu").eye
 
     def __call__(self, job: Job, image: Image.Image) -> Mapping[str, Any]:
         """``found``, ``subjects`` and ``all`` as in a line of the benchmark."""
         things = find(self.judge, [image])[0]
-        shapes = regions.silhouettes(self.eye, np.asarray(image)[None], [things])[0]
+        shapes = regions.silhouettes(self.eye, np.asarray(image)[None], [things], regions.ink_of(job.prompt))[0]
         style = regions.style(job.prompt, shapes, things, job.prompt.wanted)
         return judged(things, job.prompt, job.prompt.wanted, style)
+
+
+def model_of(subject: folder.Subject) -> Model:
+    """The world's checkpoint with all its LoRAs, for a WebUI."""
+    loras = tuple(path for one in subject.loras for path in sorted(one.glob("*.safetensors")))
+    return Model(subject.checkpoint, subject.config, subject.tokenizer, loras)
+
+
+def chosen_jobs(world: World, row: str, cases: int) -> list[Job]:
+    """The first prompts of all reported splits in turn, drawn by a row of the table, one seed each."""
+    reported = prompts.read(world.beside(prompts.REPORTED))
+    method = table(*tuned_of(world))[row]
+    chosen = list(interleaved(reported.prompts))[:cases]
+    return [Job(prompt, method, seeds_of(prompt, 1), reported.sampling) for prompt in chosen]
 
 
 def compare(host: WebUI, subject: folder.Subject, jobs: Sequence[Job]) -> list[dict[str, Any]]:
@@ -106,23 +119,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Do both hosts get the same verdicts?")
     parser.add_argument("--row", default="balanced", help="row of the table")
     parser.add_argument("--cases", type=int, default=CASES)
-    parser.add_argument("--out", type=Path, default=Path("out/bench/webui.json"))
-    options = parser.parse_args(arguments)
+    parser.add_argument("--out", type=Path, help="out/bench/webui.json by default")
+    options = runner.world_options(parser).parse_args(arguments)
     webui = find_webui()
     if webui is None or find_python(webui) is None:
         print("A WebUI with its Python is needed: set WEBUI_DIR.", file=sys.stderr)
         return 2
     torch.set_num_threads(1)
-    subject, reported = folder.tiny_world(), prompts.read(prompts.REPORTED)
-    chosen = list(interleaved(reported.prompts))[: options.cases]
-    row = table()[options.row]
-    jobs = [Job(prompt, row, seeds_of(prompt, 1), reported.sampling) for prompt in chosen]
-    with WebUI(Setup(webui=webui, model=tiny_world("lora", "lora-b"), extensions=(CHECKOUT,), ui=False)) as host:
+    world = WORLDS[options.world]
+    subject, jobs = folder.tiny_world(world, options.weights), chosen_jobs(world, options.row, options.cases)
+    with WebUI(Setup(webui=webui, model=model_of(subject), extensions=(CHECKOUT,), ui=False)) as host:
         cases = compare(host, subject, jobs)
     agreeing = sum(case["agree"] for case in cases)
+    row = jobs[0].method
     report = {"row": asdict(row) | {"knobs": dict(row.knobs)}, "agree": agreeing, "of": len(cases), "cases": cases}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    out = options.out or world.beside(runner.OUT) / "webui.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     for case in cases:
         print(f"{case['prompt']}: {'agree' if case['agree'] else 'DIFFER'}, at most {case['largest']} of 255 apart")
     print(f"{agreeing} of {len(cases)} verdicts agree")

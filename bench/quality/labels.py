@@ -4,6 +4,8 @@ python -m bench.quality.labels sheet    pictures of the last run, numbered, with
                                         what is there in seen.txt, a line each: `17: tuxcat, dog*` (* mixed marks)
 python -m bench.quality.labels keep     seen.txt and the pictures into labels.jsonl, which is committed
 python -m bench.quality.labels matrix   the detector of today against labels.jsonl
+
+With --world xl it is about the other tiny world, whose labels are labels-xl.jsonl.
 """
 
 import argparse
@@ -18,22 +20,27 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from bench.quality import runner
 from bench.quality.detection import wanted_of
 from bench.quality.encoding import unpack_image
 from bench.quality.methods import table
 from bench.quality.prompts import REPORTED, read
 from bench.quality.store import Store
 from bench.quality.worker import find
-from tiny_world.judge import IDENTITIES, Found, Judge, kind_of, verdict
+from tiny_world.concepts import XL_CONCEPTS
+from tiny_world.judge import Found, Judge, kind_of, verdict
+from tiny_world.scene import CLASSES
+from tiny_world.worlds import WORLDS
 
 LABELS = Path(__file__).resolve().parent / "labels.jsonl"
 NOTHING = "-"
+NAMES = (*CLASSES, *XL_CONCEPTS)
 _SIDE, _LINE, _COLUMNS, _ROWS = 192, 18, 6, 5
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A generated picture with what a person saw in it: names of IDENTITIES, ``*`` for mixed marks."""
+    """A generated picture with what a person saw in it: some of NAMES, ``*`` for mixed marks."""
 
     picture: Image.Image
     wanted: tuple[str, ...]
@@ -41,11 +48,11 @@ class Labelled:
     method: str
 
 
-def sheet(store: Store, out: Path, count: int, seed: int = 1) -> int:
+def sheet(store: Store, out: Path, count: int, seed: int = 1, asked: Path = REPORTED) -> int:
     """``count`` kept pictures of the store, rows and splits in turn, on numbered sheets; gives how many there are."""
-    asked = {prompt.id: prompt for prompt in read(REPORTED).prompts}
+    known = {prompt.id: prompt for prompt in read(asked).prompts}
     rows = table()
-    kept = [line for line in store.lines.values() if len(line.get("webp", ())) == 1 and line["prompt"] in asked]
+    kept = [line for line in store.lines.values() if len(line.get("webp", ())) == 1 and line["prompt"] in known]
     kept = [line for line in kept if rows.get(line["method"]) and rows[line["method"]].draws != "single"]
     rng = np.random.default_rng(seed)
     places: Counter[tuple[str, str]] = Counter()
@@ -59,7 +66,7 @@ def sheet(store: Store, out: Path, count: int, seed: int = 1) -> int:
     entries = []
     for number, line in enumerate(chosen, start=1):
         draws = rows[line["method"]].draws
-        wanted = wanted_of(asked[line["prompt"]], draws)
+        wanted = wanted_of(known[line["prompt"]], draws)
         entries.append({"number": number, "prompt": line["prompt"], "method": line["method"], "seed": line["seed"]}
                        | {"wanted": wanted, "webp": line["webp"][0]})  # fmt: skip
     (out / "pictures.json").write_text(json.dumps(entries), encoding="utf-8")
@@ -90,8 +97,8 @@ def read_seen(text: str) -> dict[int, tuple[str, ...]]:
         number, _, words = line.partition(":")
         names = tuple(word.strip() for word in words.split(",") if word.strip())
         for name in names:
-            if name.rstrip("*") not in IDENTITIES and name != NOTHING:
-                msg = f"“{line}”: “{name}” is none of {', '.join(IDENTITIES)}."
+            if name.rstrip("*") not in NAMES and name != NOTHING:
+                msg = f"“{line}”: “{name}” is none of {', '.join(NAMES)}."
                 raise ValueError(msg)
         if names:
             found[int(number)] = tuple(name for name in names if name != NOTHING)
@@ -169,15 +176,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.quality.labels", description="The detector against the eye.")
     parser.add_argument("do", choices=("sheet", "keep", "matrix"))
     parser.add_argument("--count", type=int, default=240)
-    parser.add_argument("--store", type=Path, default=Path("out/bench/quality.jsonl"))
-    parser.add_argument("--out", type=Path, default=Path("out/bench/labels"))
-    options = parser.parse_args(arguments)
+    parser.add_argument("--store", type=Path, help="quality.jsonl of out/bench by default")
+    parser.add_argument("--out", type=Path, help="out/bench/labels by default")
+    options = runner.world_options(parser).parse_args(arguments)
+    world = WORLDS[options.world]
+    results, labelled = world.beside(runner.OUT), world.beside(LABELS)
+    out = options.out or results / "labels"
     if options.do == "sheet":
-        print(f"{sheet(Store(options.store), options.out, options.count)} pictures in {options.out}")
+        store = Store(options.store or results / "quality.jsonl")
+        print(f"{sheet(store, out, options.count, asked=world.beside(REPORTED))} pictures in {out}")
     elif options.do == "keep":
-        print(f"{keep(options.out)} labelled pictures in {LABELS}")
+        print(f"{keep(out, labelled)} labelled pictures in {labelled}")
     else:
-        print(json.dumps(matrix(Judge.load(), load()), indent=1))
+        print(json.dumps(matrix(world.judge(world.weights), load(labelled)), indent=1))
     return 0
 
 

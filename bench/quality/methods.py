@@ -8,6 +8,7 @@ from typing import Any
 
 from clora_ext.settings.knobs import Settings
 from clora_ext.settings.profiles import METHODS, PROFILES, build_settings
+from tiny_world.worlds import World
 
 TUNED = Path(__file__).resolve().parent / "tuned.json"
 WEIGHT = 1.0
@@ -34,11 +35,16 @@ class Method:
         return build_settings(self.profile, self.method, **self.knobs)
 
 
-def table(tuned: Path = TUNED) -> dict[str, Method]:
-    """All rows by name, with the tuned weights and knobs of ``tuned`` where there are any."""
+def tuned_of(world: World) -> tuple[Path, ...]:
+    """The files of a world's tuned values: the first world's, and its own, which count where they say something."""
+    return tuple(dict.fromkeys((TUNED, world.beside(TUNED))))
+
+
+def table(*tuned: Path) -> dict[str, Method]:
+    """All rows by name, with the weights and knobs of the files ``tuned``, a later one before an earlier."""
     composed = {name: Method(name, method=name) for name in METHODS if name != "clora"}
     profiles = {name: Method(name, profile=name, method="clora") for name in PROFILES}
-    found = json.loads(tuned.read_text(encoding="utf-8")) if tuned.is_file() else {}
+    found = {name: row for path in tuned or (TUNED,) for name, row in _read(path).items()}
     weight = found.get("balanced", {}).get("weight", WEIGHT)
     rows = {"base": Method("base", "base"), "single": Method("single", "single", weight=weight)}
     for name, method in {**composed, **profiles}.items():
@@ -51,6 +57,11 @@ def table(tuned: Path = TUNED) -> dict[str, Method]:
 
 def save(name: str, weight: float, knobs: Mapping[str, Any], tuned: Path = TUNED) -> None:
     """Keep what tuning found for the row ``name``."""
-    found = json.loads(tuned.read_text(encoding="utf-8")) if tuned.is_file() else {}
+    found = _read(tuned)
     found[name] = {"weight": weight, "knobs": dict(knobs)}
     tuned.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n", encoding="utf-8")
+
+
+def _read(tuned: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(tuned.read_text(encoding="utf-8")) if tuned.is_file() else {}
+    return found

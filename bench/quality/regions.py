@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.quality.detection import of_subject
-from bench.quality.eye import Eye
+from bench.quality.eye import KNOWN_INK, Eye
 from bench.quality.prompts import Prompt
+from tiny_world.concepts import XL_STYLES
 from tiny_world.judge import Found
 from tiny_world.scene import CLASSES
 
@@ -25,19 +26,26 @@ MARGIN = 0.12
 
 @dataclass(frozen=True, slots=True)
 class Silhouettes:
-    """One picture's pixels: ``things[i]`` is bool [h, w] for the i-th thing found; ``lineart`` probability [h, w]."""
+    """One picture's pixels: ``things[i]`` is bool [h, w] for the i-th thing found; ``lineart`` probability [h, w] of
+    the ink that was looked for."""
 
     things: tuple[np.ndarray, ...]
     lineart: np.ndarray
 
 
+def ink_of(prompt: Prompt) -> str:
+    """The name of the style that the prompt asks for; the eye's own for a prompt without one."""
+    asked = prompt.style.lora if prompt.style is not None else KNOWN_INK
+    return next((name for name in XL_STYLES if asked.startswith(name)), KNOWN_INK)
+
+
 def silhouettes(
-    eye: Eye | None, pictures: np.ndarray, found: Sequence[Sequence[Found]] | None
+    eye: Eye | None, pictures: np.ndarray, found: Sequence[Sequence[Found]] | None, ink: str = KNOWN_INK
 ) -> list[Silhouettes | None]:
     """For each of ``pictures`` [n, h, w, 3]; None for all when there is no eye or nothing was looked for."""
     if eye is None or found is None:
         return [None] * len(pictures)
-    classes, lineart = eye.outline(pictures)
+    classes, lineart = eye.outline(pictures, ink)
     return [Silhouettes(_split(classes[i], things), lineart[i]) for i, things in enumerate(found)]
 
 

@@ -14,19 +14,36 @@ from bench.quality.pool import pool
 from bench.quality.store import Line, Store
 from bench.quality.worker import Setup
 from tiny_world.machine import cores
+from tiny_world.worlds import FIRST, WORLDS
+
+OUT = Path("out/bench")
+"""Where the first world's results are written."""
+
+
+def world_options(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The options of every command that judges a tiny world."""
+    made.add_argument("--world", choices=WORLDS, default=FIRST.name, help="which tiny world")
+    made.add_argument("--weights", type=Path, help="another training of that world")
+    return made
 
 
 def options(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """The options of every command that draws; the variables of `make` are their defaults."""
     given = os.environ.get
+    world_options(made)
     made.add_argument("--device", default=given("DEVICE") or "cpu")
     made.add_argument("--dtype", default=given("DTYPE") or "float32", choices=("float32", "float16", "bfloat16"))
     made.add_argument("--workers", type=int, default=int(given("WORKERS") or 0), help="processes; a core each if 0")
     made.add_argument("--batch", type=int, default=int(given("BATCH") or 0), help="seeds drawn at once")
     made.add_argument("--time-limit", type=float, default=float(given("TIME_LIMIT") or 0), help="seconds; 0 for none")
     made.add_argument("--report-only", action="store_true", help="draw nothing, report what is there")
-    made.add_argument("--out", type=Path, default=Path(given("OUT_DIR") or "out/bench"))
+    made.add_argument("--out", type=Path, default=given("OUT_DIR"), help="out/bench or out/bench-xl by default")
     return made
+
+
+def out_of(chosen: argparse.Namespace) -> Path:
+    """The folder for results: what was asked for, else the world's own."""
+    return Path(chosen.out or WORLDS[chosen.world].beside(OUT))
 
 
 class Runner:

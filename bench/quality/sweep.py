@@ -12,17 +12,19 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from bench.quality import folder, prompts, runner, stats
 from bench.quality.factors import Factor, Trial, changed, of_row, padded
 from bench.quality.jobs import Job, interleaved, seeds_of
-from bench.quality.methods import Method, save, table
+from bench.quality.methods import TUNED, Method, save, table, tuned_of
 from bench.quality.prompts import Prompt, PromptSet
 from bench.quality.runner import Runner
 from bench.quality.store import Store
 from bench.quality.worker import Setup
 from clora_ext.settings.profiles import PROFILES
+from tiny_world.worlds import WORLDS
 
 HALF = (15, 2)
 SCREENED = (30, 2)
@@ -121,17 +123,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--passes", type=int, default=int(given("PASSES") or 1), help="times through all factors")
     parser.add_argument("--factors", default=given("FACTORS", ""), help="only these, by commas (parts of names)")
     options = runner.options(parser).parse_args(arguments)
-    subject = folder.tiny_world()
-    asked = prompts.read(prompts.TUNING)
+    world, options.out = WORLDS[options.world], runner.out_of(options)
+    subject = folder.tiny_world(world, options.weights)
+    asked = prompts.read(world.beside(prompts.TUNING))
     if subject.eye is None:
         asked = PromptSet(asked.name, asked.sampling, tuple(p for p in asked.prompts if p.style is None))
     with Runner(Setup(subject, options.device, options.dtype), Store(options.out / "sweep.jsonl"), options) as running:
-        return run(running, asked, options)
+        return run(running, asked, options, tuned_of(world))
 
 
-def run(running: Runner, asked: PromptSet, options: argparse.Namespace) -> int:
-    """Search, then write sweep-<row>.json and .md, and the weight and a baseline's knobs into tuned.json."""
-    row = table()[options.row]
+def run(running: Runner, asked: PromptSet, options: argparse.Namespace, tuned: Sequence[Path] = (TUNED,)) -> int:
+    """Search, then write sweep-<row>.json and .md, and the weight and a baseline's knobs into the last of ``tuned``."""
+    row = table(*tuned)[options.row]
     parts = [part.strip() for part in options.factors.split(",") if part.strip()]
     factors = [f for f in of_row(row) if not parts or any(part in f.name for part in parts)]
     if options.trials and row.name not in PROFILES:
@@ -144,7 +147,7 @@ def run(running: Runner, asked: PromptSet, options: argparse.Namespace) -> int:
             if not search.once(factors):
                 break
         found |= {"after": search.score(), "complete": True}
-        save(row.name, search.best.weight, {} if row.name in PROFILES else search.best.knobs)
+        save(row.name, search.best.weight, {} if row.name in PROFILES else search.best.knobs, tuned[-1])
     except OutOfTimeError:
         print("time ran out: run it again to go on", file=sys.stderr)
     found |= {"weight": search.best.weight, "knobs": dict(search.best.knobs)}

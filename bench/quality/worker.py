@@ -20,7 +20,7 @@ from bench.quality.jobs import Job, World
 from bench.quality.protocol import crops
 from clora_ext.hosts.diffusers.checkpoint import load
 from clora_ext.hosts.diffusers.library import Library
-from tiny_world.judge import PRESENT, Found, Judge, decode, to_pixels
+from tiny_world.judge import PRESENT, Found, Judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Worker:
         dtype = getattr(torch, setup.dtype)
         self.model = load(paths.checkpoint, paths.config, paths.tokenizer, device=setup.device, dtype=dtype)
         self.library = Library(*paths.loras)
-        self.judge = Judge.load(paths.judge) if paths.judge else None
+        self.judge = paths.load_judge()
         self.extractors = Extractors.load(paths, setup.device)
 
     def perform(self, job: Job) -> list[dict[str, Any]]:
@@ -94,7 +94,7 @@ class Worker:
         prompt, draws = job.prompt, job.method.draws
         wanted = wanted_of(prompt, draws, batch.lora)
         found = find(self.judge, batch.images)
-        outlined = regions.silhouettes(self.extractors.eye, pixels, found)
+        outlined = regions.silhouettes(self.extractors.eye, pixels, found, regions.ink_of(prompt))
         lines = []
         for place, (things, shapes) in enumerate(zip(found, outlined, strict=True)):
             style = regions.style(prompt, shapes, things, wanted)
@@ -125,11 +125,9 @@ class Worker:
             line["leakage"] = round(float(moved[outside].mean()) if outside.any() else 0.0, 5)
 
 
-@torch.no_grad()
 def find(judge: Judge, images: Sequence[Image.Image]) -> list[list[Found]]:
-    """The subjects of every picture, in one call of the detector."""
-    maps = judge.net(torch.cat([to_pixels(image) for image in images]))
-    return [decode(maps.heat[i], maps.identity[i], maps.box[i]) for i in range(len(images))]
+    """The subjects of every picture."""
+    return [judge.find(image) for image in images]
 
 
 def _joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Perfect pictures: the renderer draws what a prompt asks for, and the judges count it as they count generated ones."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ from bench.quality import ceiling
 from bench.quality.extractors import Extractors
 from bench.quality.folder import tiny_world
 from bench.quality.prompts import REPORTED, Prompt, Style, read
-from tiny_world.judge import Judge
 from tiny_world.render import render
+from tiny_world.worlds import WORLDS, World
 
 PLAIN = Prompt("a", "two", "a cat and a dog in the snow", {"t": "tigercat", "b": "browndog"})
 STYLED = Prompt("b", "style_on_one", PLAIN.prompt, PLAIN.subjects, style=Style("lineart", "t"))
@@ -34,12 +35,24 @@ def test_one_subject_alone_is_put_into_the_style() -> None:
     assert not changed[~where].any()
 
 
-def test_the_judges_find_a_perfect_picture_right_and_another_cast_wrong() -> None:
-    judge, extractors = Judge.load(), Extractors.load(tiny_world(), "cpu")
+@pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
+def test_the_judges_find_a_perfect_picture_right_and_another_cast_wrong(world: World) -> None:
+    judge, extractors = world.judge(world.weights), Extractors.load(tiny_world(world), "cpu")
     other = Prompt("c", "two", PLAIN.prompt, {"t": "tuxcat", "b": "browndog"})
     rng = np.random.default_rng(5)
-    pixels = np.stack([ceiling.perfect(PLAIN, rng)] * 2)
+    pixels = np.stack([ceiling.perfect(PLAIN, rng, world.size)] * 2)
     assert ceiling.verdicts(judge, extractors, [PLAIN, other], pixels) == [True, False]
+
+
+@pytest.mark.parametrize("wanted", ["lineart", "blueink"])
+def test_a_style_of_the_other_world_is_right_and_the_other_style_wrong(wanted: str) -> None:
+    world = WORLDS["xl"]
+    judge, extractors = world.judge(world.weights), Extractors.load(tiny_world(world), "cpu")
+    asked = [replace(PLAIN, style=Style(f"{name}-xl")) for name in ("lineart", "blueink")]
+    drawn = replace(PLAIN, style=Style(f"{wanted}-xl"))
+    pixels = np.stack([ceiling.perfect(drawn, np.random.default_rng(5), world.size)] * 2)
+    found = ceiling.verdicts(judge, extractors, asked, pixels)
+    assert found == [prompt.style == drawn.style for prompt in asked]
 
 
 def test_rates_are_by_split_and_by_what_wears_the_style() -> None:

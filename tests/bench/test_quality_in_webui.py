@@ -6,11 +6,12 @@ import pytest
 
 from bench.quality import folder, prompts
 from bench.quality.draw import bound, weighed
-from bench.quality.in_webui import payload
+from bench.quality.in_webui import chosen_jobs, model_of, payload
 from bench.quality.jobs import Job, interleaved, seeds_of
 from bench.quality.methods import table
 from clora_ext.hosts.diffusers.library import Library
 from clora_ext.settings.request import read_request
+from tiny_world.worlds import FIRST, XL, World
 
 REPORTED = prompts.read(prompts.REPORTED)
 
@@ -29,3 +30,20 @@ def test_the_api_is_asked_for_what_the_embedded_host_draws(prompt: prompts.Promp
     assert {binding.weight for binding in asked.bindings} == {0.9}
     assert body["seed"] == job.seeds[0]
     assert (body["steps"], body["cfg_scale"]) == (REPORTED.sampling.steps, REPORTED.sampling.cfg_scale)
+
+
+@pytest.mark.parametrize("world", [FIRST, XL], ids=lambda world: world.name)
+def test_the_cases_are_a_worlds_own(world: World) -> None:
+    jobs = chosen_jobs(world, "balanced", 20)
+    assert len(jobs) == 20
+    assert {job.sampling.width for job in jobs} == {world.size}
+    assert len({job.prompt.split for job in jobs}) == 7
+    endings = tuple(one.ending for one in world.sets)
+    assert all(lora.endswith(endings) for job in jobs for lora in job.loras)
+
+
+def test_the_webui_gets_the_files_that_the_embedded_host_reads() -> None:
+    subject = folder.tiny_world()
+    model = model_of(subject)
+    assert (model.checkpoint, model.config, model.tokenizer) == (subject.checkpoint, subject.config, subject.tokenizer)
+    assert {path.stem for path in model.loras} == set(subject.lora_hashes())

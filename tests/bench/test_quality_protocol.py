@@ -12,6 +12,8 @@ from bench.quality.methods import WEIGHT
 from bench.quality.prompts import REPORTED, Sampling, read
 from clora_ext.hosts.diffusers.library import Library
 from tiny_world.model import WEIGHTS
+from tiny_world.render import render
+from tiny_world.scene import CLASSES, sample_scene
 
 
 def _line(lora: str, angle: float) -> dict:
@@ -75,6 +77,26 @@ def test_training_examples_are_two_pictures_of_one_cast():
         kinds = [set(np.unique(side[cast])) - {0} for side in data.classes]
         assert kinds[0] == kinds[1]
     assert data.lineart.dtype == bool
+
+
+@pytest.mark.parametrize("ink", ["lineart", "blueink"])
+def test_the_eye_sees_both_inks_of_the_larger_world_and_tells_them_apart(ink: str):
+    eye, rng = Eye.load(size=192), np.random.default_rng(2)
+    scenes = [sample_scene(rng, (0, 1.0), style=style) for style in (ink, None) for _ in range(4)]
+    pixels = np.stack([render(scene, 192).pixels for scene in scenes])
+    for name in ("lineart", "blueink"):
+        _, drawn = eye.outline(pixels, name)
+        said = list(drawn.mean(axis=(1, 2)) > 0.5)
+        assert said == [name == ink] * 4 + [False] * 4
+
+
+def test_the_eye_outlines_the_larger_worlds_things():
+    eye, scene = Eye.load(size=192), sample_scene(np.random.default_rng(3), (0, 1.0))
+    made = render(scene, 192)
+    classes, _ = eye.outline(made.pixels[None])
+    for thing, truth in zip(scene.things, made.silhouettes, strict=True):
+        seen = classes[0] == CLASSES.index(thing.kind) + 1
+        assert (seen & truth).sum() / truth.sum() > 0.7
 
 
 def test_the_eye_learns_and_comes_back_from_its_file(tmp_path):

@@ -24,7 +24,7 @@ class Truth:
             self.classes[silhouette] = CLASSES.index(thing.kind) + 1
             self.lineart[silhouette] = place in styled
 
-    def outline(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def outline(self, pictures: np.ndarray, ink: str) -> tuple[np.ndarray, np.ndarray]:
         return np.stack([self.classes] * len(pictures)), np.stack([self.lineart] * len(pictures))
 
 

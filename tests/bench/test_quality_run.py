@@ -10,13 +10,18 @@ from bench.quality import folder, summary
 from bench.quality.__main__ import main
 from bench.quality.draw import draw
 from bench.quality.encoding import unpack_image
+from bench.quality.extractors import Extractors
 from bench.quality.jobs import Job, World, interleaved, missing, plan, seeds_of
-from bench.quality.methods import Method, save, table
+from bench.quality.labels import LABELS
+from bench.quality.methods import TUNED, Method, save, table, tuned_of
 from bench.quality.pool import InProcess
 from bench.quality.prompts import REPORTED, Prompt, Sampling, Style, read, write
 from bench.quality.store import Store
 from bench.quality.worker import Setup, Worker
 from clora_ext.settings.profiles import METHODS, PROFILES
+from tiny_world.judge_more import MoreJudge
+from tiny_world.model import WEIGHTS
+from tiny_world.worlds import FIRST, XL
 
 SAMPLING = Sampling(steps=3)
 WORLD = World("code", {"tuxcat": "one", "browndog": "two", "starball": "three"})
@@ -49,6 +54,30 @@ def test_tuned_values_reach_their_rows_but_not_the_authors(tmp_path):
     assert rows["switch"].settings.switch_every == 2
     assert (rows["merge"].weight, rows["balanced"].weight, rows["authors"].weight) == (0.4, 0.9, 0.9)
     assert rows["authors"].settings == Method("a", profile="authors", method="clora").settings
+
+
+def test_a_worlds_own_values_count_before_the_first_ones(tmp_path):
+    first, own = tmp_path / "tuned.json", tmp_path / "tuned-xl.json"
+    save("balanced", 0.9, {}, first)
+    save("masks", 0.7, {"mask_threshold": 0.2}, first)
+    save("masks", 0.8, {}, own)
+    rows = table(first, own, tmp_path / "none.json")
+    assert (rows["balanced"].weight, rows["masks"].weight, rows["masks"].knobs) == (0.9, 0.8, {})
+    assert [path.name for path in tuned_of(XL)] == ["tuned.json", "tuned-xl.json"]
+    assert tuned_of(FIRST) == (TUNED,)
+
+
+def test_each_world_is_drawn_and_judged_by_its_own_files():
+    first, other = folder.tiny_world(), folder.tiny_world(XL)
+    assert (other.checkpoint.name, other.config.name) == ("tiny-world-xl.safetensors", "tiny-world-xl.yaml")
+    assert (other.tokenizer / "vocab.json").is_file()
+    assert [one.name for one in first.loras] == ["lora", "lora-b"]
+    assert type(other.load_judge()) is MoreJudge
+    assert set(first.judge) < set(other.judge)
+    assert Extractors.load(other).eye.size == XL.size
+    assert not XL.beside(LABELS).is_file()
+    elsewhere = folder.tiny_world(FIRST, WEIGHTS.parent / "other" / ".." / "weights")
+    assert elsewhere.hashes() == first.hashes()
 
 
 def test_a_batch_and_its_judgement(worker: Worker):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.quality import prompts, sweep
+from bench.quality import methods, prompts, sweep
 from bench.quality.factors import Factor, changed, known, of_row, padded
 from bench.quality.jobs import Job
 from bench.quality.methods import Method, table
@@ -85,7 +85,7 @@ def test_what_the_row_does_already_is_no_trial():
 
 def test_time_that_runs_out_is_said_and_nothing_is_saved(monkeypatch, tmp_path):
     _hashable(monkeypatch)
-    monkeypatch.setattr(sweep, "table", lambda: {"masks": Method("masks", method="masks")})
+    monkeypatch.setattr(sweep, "table", lambda *tuned: {"masks": Method("masks", method="masks")})
     monkeypatch.setattr(sweep, "of_row", lambda row: FACTORS)
     saved = []
     monkeypatch.setattr(sweep, "save", lambda *given: saved.append(given))
@@ -95,7 +95,7 @@ def test_time_that_runs_out_is_said_and_nothing_is_saved(monkeypatch, tmp_path):
     assert not saved
     drawn.left = 10**9
     assert sweep.run(drawn, ASKED, options) == 0
-    assert saved == [("masks", 0.5, {"mask_threshold": 0.5})]
+    assert saved == [("masks", 0.5, {"mask_threshold": 0.5}, methods.TUNED)]
     text = (tmp_path / "sweep-masks.md").read_text(encoding="utf-8")
     assert "| threshold | mask_threshold 0.5 | +" in text
     assert text.count("adopted") == 2
