@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.quality import folder, labels, markdown, prompts, report, runner, summary
 from bench.quality.jobs import Job, plan
-from bench.quality.methods import COSTLY, Method, table, tuned_of
+from bench.quality.methods import COSTLY, Method, table, tuned_of, variants
 from bench.quality.prompts import Prompt, PromptSet
 from bench.quality.protocol import reference_jobs
 from bench.quality.runner import Runner
@@ -83,7 +83,8 @@ def run(options: argparse.Namespace) -> int:
     if (judge := subject.load_judge()) and (labelled := world.beside(labels.LABELS)).is_file():
         found["judge"] = labels.matrix(judge, labels.load(labelled))
     (options.out / "quality.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    text = f"{markdown.table(found)}\n{markdown.differences(found)}" if found["methods"] else "nothing drawn yet\n"
+    parts = (markdown.table(found), markdown.strengths(found), markdown.differences(found))
+    text = "\n".join(filter(None, parts)) if found["methods"] else "nothing drawn yet\n"
     (options.out / "quality.md").write_text(text, encoding="utf-8")
     (options.out / "quality.html").write_text(report.page(found, asked, tabled), encoding="utf-8")
     print(f"{text}\n{options.out / 'quality.html'}" + ("" if complete else "\nnot complete: run it again to go on"))
@@ -92,9 +93,11 @@ def run(options: argparse.Namespace) -> int:
 
 def chosen_rows(names: str, mode: str, world: World) -> dict[str, Method]:
     """The rows asked for. Raises ``CLoRAError`` for one that is not known."""
-    every = table(*tuned_of(world))
+    tuned = tuned_of(world)
+    usual = table(*tuned)
     if not names:
-        return {name: row for name, row in every.items() if mode != "quick" or name not in COSTLY}
+        return {name: row for name, row in usual.items() if mode != "quick" or name not in COSTLY}
+    every = usual | variants(*tuned)
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     for name in wanted:
         if name not in every:

@@ -45,14 +45,34 @@ def _cell(own: Mapping[str, Any] | None) -> str:
     return f"{own['all_present']:.0%} ({100 * low:.0f} to {100 * high:.0f})"
 
 
+def strengths(found: Mapping[str, Any]) -> str:
+    """How near every method's subjects are to pictures of their LoRAs alone, per split; empty where nobody can tell."""
+    methods = found["methods"]
+    splits = in_order({s for own in methods.values() for s, cell in own.items() if "strength" in cell})
+    if not splits:
+        return ""
+    lines = [f"| strength | {' | '.join(TITLES.get(s, s) for s in splits)} |", "|---" * (len(splits) + 1) + "|"]
+    for name in ["base"] * ("base" in methods) + rows_in_order(methods):
+        cells = [_strength(methods[name].get(split, {})) for split in splits]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _strength(own: Mapping[str, Any]) -> str:
+    if "strength" not in own:
+        return "-"
+    low, high = own["strength_ci"]
+    return f"{own['strength']:.2f} ({low:.2f} to {high:.2f})"
+
+
 def _rows(splits: Mapping[str, Mapping[str, Any]]) -> str:
     own = splits.get("two") or next(iter(splits.values()))
     return f"{own['unet_rows']:.0f}"
 
 
 def differences(found: Mapping[str, Any], ours: str = "balanced") -> str:
-    """Paired differences of ``ours`` to the other methods, in points."""
-    heads = [f"| split | {ours} against | points | 95 % interval | pictures |", "|---|---|---|---|---|"]
+    """Paired differences of ``ours`` to the other methods, in points; of strength, in hundredths."""
+    heads = [f"| split | {ours} against | points | 95 % interval | pictures | strength |", "|---|---|---|---|---|---|"]
     lines: list[str] = []
     for split in in_order(found["differences"]):
         for name, entry in found["differences"][split].items():
@@ -61,6 +81,13 @@ def differences(found: Mapping[str, Any], ours: str = "balanced") -> str:
                 low, high = (f"{100 * bound:+.0f}" for bound in entry["ci"])
                 lines.append(
                     f"| {TITLES.get(split, split)} | `{right}` | {100 * entry['difference']:+.0f} | "
-                    f"{low} to {high} | {entry['n']} |"
+                    f"{low} to {high} | {entry['n']} | {_hundredths(entry.get('strength'))} |"
                 )
     return "\n".join([*heads, *lines]) + "\n" if lines else ""
+
+
+def _hundredths(entry: Mapping[str, Any] | None) -> str:
+    if entry is None:
+        return "-"
+    low, high = (f"{100 * bound:+.1f}" for bound in entry["ci"])
+    return f"{100 * entry['difference']:+.1f} ({low} to {high})"

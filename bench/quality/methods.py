@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ WEIGHT = 1.0
 """LoRA weight of a method that was not tuned."""
 COSTLY = ("authors", "paper")
 """Profiles that a default run shows on few splits."""
+VARIANTS: Mapping[str, Mapping[str, Any]] = {"fused": {"route": False, "uncond": "branches"}}
+"""Rows that are drawn when they are asked for: `balanced` with other knobs. ``fused`` has a row per LoRA to the end, as
+if nothing could be routed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,12 @@ def save(name: str, weight: float, knobs: Mapping[str, Any], tuned: Path = TUNED
     found = _read(tuned)
     found[name] = {"weight": weight, "knobs": dict(knobs)}
     tuned.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n", encoding="utf-8")
+
+
+def variants(*tuned: Path) -> dict[str, Method]:
+    """The rows of ``VARIANTS`` by name."""
+    balanced = table(*tuned)["balanced"]
+    return {name: replace(balanced, name=name, knobs={**balanced.knobs, **own}) for name, own in VARIANTS.items()}
 
 
 def _read(tuned: Path) -> dict[str, Any]:

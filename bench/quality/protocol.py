@@ -1,7 +1,7 @@
 """The paper's protocol (CLoRA, section 4): similarity of a composed picture to pictures of each LoRA alone.
 
 Per LoRA the mean cosine to its references, then min, avg and max over a picture's LoRAs; on whole pictures, and on
-crops of the things that a detector found. CLIP-T is the cosine to the prompt's text, not scaled.
+crops of the things that a detector found. CLIP-T is the cosine to the prompt's text, not scaled. Ours is ``strength``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -92,6 +92,20 @@ def similarities(line: Mapping[str, Any], loras: Sequence[str], known: Reference
             each = [_mean_cosine(line, lora, name, measure, known) for lora in loras]
             found |= {f"{measure}_min": min(each), f"{measure}_avg": sum(each) / len(each), f"{measure}_max": max(each)}
     return found
+
+
+def strength(line: Mapping[str, Any], loras: Sequence[str], known: References) -> float | None:
+    """How near the subjects of ``loras`` that are there come to their references: the mean cosine of crops (DINO) as a
+    share of that between two references. 1: as near as another picture of the LoRA alone; None where none is there."""
+    shares = []
+    for lora in loras:
+        crop = line.get("crops", {}).get(lora, {}).get("dino")
+        refs = known.get(lora, {}).get("dino_crop", ())
+        if crop is not None and len(refs) > 1:
+            cosines = refs @ refs.T
+            between = cosines[~np.eye(len(refs), dtype=bool)].mean()
+            shares.append(float((refs @ unpack(crop)).mean() / between))
+    return sum(shares) / len(shares) if shares else None
 
 
 def _mean_cosine(line: Mapping[str, Any], lora: str, name: str, measure: str, known: References) -> float:

@@ -127,15 +127,15 @@ def _failures_by_kind(found: Mapping[str, Any]) -> str:
 def _similarities(found: Mapping[str, Any]) -> str:
     names = {
         "dino_min": "DINO min", "dino_avg": "avg", "dino_max": "max", "clip_min": "CLIP-I min", "clip_avg": "avg",
-        "clip_t": "CLIP-T", "dino_crop_min": "DINO min, crops", "dino_crop_avg": "avg, crops", "leakage": "leakage",
-        "mask_iou": "mask IoU",
+        "clip_t": "CLIP-T", "dino_crop_min": "DINO min, crops", "dino_crop_avg": "avg, crops", "strength": "strength",
+        "leakage": "leakage", "mask_iou": "mask IoU",
     }  # fmt: skip
     parts = [_numbers(found, split, names, percent=False) for split in _splits(found)]
     if not any(parts):
         return ""
-    note = (
-        "" if "eye" not in found["hashes"] else "<p>DINO and CLIP here are a small encoder trained on this world.</p>"
-    )
+    note = "<p>Strength: how near the subjects are to pictures of their LoRAs alone; 1 is as near as those are.</p>"
+    if "eye" in found["hashes"]:
+        note += "<p>DINO and CLIP here are a small encoder trained on the renderer's pictures.</p>"
     return f"<h2>Similarity to each LoRA alone, leakage, masks</h2>{note}" + "".join(parts)
 
 

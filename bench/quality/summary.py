@@ -15,12 +15,14 @@ from bench.quality.detection import STATUSES, THERE
 from bench.quality.jobs import Job, World
 from bench.quality.methods import Method
 from bench.quality.prompts import Prompt, PromptSet
-from bench.quality.protocol import References, references, similarities
+from bench.quality.protocol import References, references, similarities, strength
 from clora_ext.settings.profiles import PROFILES
 
 Table = dict[str, dict[str, dict[str, dict[int, Mapping[str, Any]]]]]
 """Lines by method, split, prompt and seed."""
 SCHEMA = 1
+INTERVALS = {"all_present": "ci", "strength": "strength_ci"}
+"""Numbers of a cell that have an interval, and what it is called."""
 
 
 def collect(jobs: Sequence[Job], lines: Mapping[str, Mapping[str, Any]], world: World) -> Table:
@@ -50,6 +52,9 @@ def figures(line: Mapping[str, Any], prompt: Prompt, known: References) -> dict[
             found["style"] = float(line["style"]["right"])
     if "leakage" in line:
         found["leakage"] = line["leakage"]
+    plain = [lora for lora, name in prompt.subjects.items() if name not in _in_line_art(prompt)]
+    if (near := strength(line, plain, known)) is not None:
+        found["strength"] = near
     if line.get("iou"):
         found["mask_iou"] = sum(line["iou"].values()) / len(line["iou"])
     return found | similarities(line, tuple(prompt.subjects) or tuple(known), known)
@@ -69,8 +74,8 @@ def cell(numbers: Mapping[str, Mapping[int, Mapping[str, float]]], base_rate: fl
     for name in names:
         values = _only(numbers, name)
         made[name] = round(stats.mean(values), 4)
-        if name == "all_present":
-            made["ci"] = stats.rounded(stats.interval(values))
+        if name in INTERVALS:
+            made[INTERVALS[name]] = stats.rounded(stats.interval(values))
     made["n"] = sum(len(seeds) for seeds in numbers.values())
     made["prompts"] = len(numbers)
     if base_rate and "all_present" in made:
@@ -111,15 +116,23 @@ def _differences(numbers: Mapping[str, Any]) -> dict[str, dict[str, dict[str, An
     for ours in (name for name in numbers if name in PROFILES):
         for other in (name for name in numbers if name not in (ours, "base")):
             for split in (split for split in numbers[ours] if split in numbers[other]):
-                both = [_only(numbers[name][split], "all_present") for name in (ours, other)]
-                values = stats.paired(*both)
-                if values:
-                    made.setdefault(split, {})[f"{ours} - {other}"] = {
-                        "difference": round(stats.mean(values), 4),
-                        "ci": stats.rounded(stats.interval(values)),
-                        "n": sum(map(len, values.values())),
-                    }
+                pair = (numbers[ours][split], numbers[other][split])
+                if found := _difference(*pair, "all_present"):
+                    near = _difference(*pair, "strength")
+                    made.setdefault(split, {})[f"{ours} - {other}"] = found | ({"strength": near} if near else {})
     return made
+
+
+def _difference(ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The paired difference of one number, on the pictures for which both have it; nothing without any."""
+    values = stats.paired(_only(ours, name), _only(theirs, name))
+    if not values:
+        return {}
+    return {
+        "difference": round(stats.mean(values), 4),
+        "ci": stats.rounded(stats.interval(values)),
+        "n": sum(map(len, values.values())),
+    }
 
 
 def about(

@@ -4,7 +4,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -105,7 +105,9 @@ class Worker:
                 line["all"] = all(status == PRESENT for _, status in line["subjects"])
             if len(batch.weights) and shapes is not None:
                 line["iou"] = regions.mask_ious(batch.weights[place], batch.loras, prompt, things, shapes)
-            lines.append(line | crops(self.extractors, pixels[place], things, prompt, wanted))
+            drawn = prompt if batch.lora is None else replace(prompt, subjects={batch.lora: own})
+            asked = prompt.wanted if draws == "base" else wanted  # a plain thing stands for the subject of its class
+            lines.append(line | crops(self.extractors, pixels[place], things, drawn, asked))
         return lines
 
     def _leakage(self, job: Job, batch: Drawn, lines: Sequence[dict[str, Any]]) -> None:
@@ -137,4 +139,6 @@ def _joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         first["subjects"] = [pair for part in parts for pair in part["subjects"]]
         first["extra"] = [name for part in parts for name in part["extra"]]
         first |= {name: all(part[name] for part in parts) for name in ("right", "lenient", "classes", "all")}
-    return {name: value for name, value in first.items() if name not in ("dino", "clip", "crops", "clip_t")}
+    if "crops" in first:
+        first["crops"] = {lora: own for part in parts for lora, own in part.get("crops", {}).items()}
+    return {name: value for name, value in first.items() if name not in ("dino", "clip", "clip_t")}

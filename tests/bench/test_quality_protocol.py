@@ -38,6 +38,16 @@ def test_min_avg_and_max_over_the_loras_of_mean_cosines():
     assert "clip_min" not in found
 
 
+def test_strength_is_a_share_of_how_alike_the_references_are():
+    known = protocol.references([_line("a", 0.0), _line("a", np.pi / 3), _line("b", 0.0), _line("b", 0.0)])
+    crops = {"a": {"dino": pack(torch.tensor([1.0, 0.0]))}, "b": {"dino": pack(torch.tensor([0.0, 1.0]))}}
+    assert protocol.strength({"crops": crops}, ("a",), known) == pytest.approx(0.75 / 0.5, abs=2e-3)
+    assert protocol.strength({"crops": crops}, ("a", "b"), known) == pytest.approx(0.75, abs=2e-3)
+    assert protocol.strength({"crops": {"a": crops["a"]}}, ("a", "b"), known) == pytest.approx(1.5, abs=4e-3)
+    assert protocol.strength({"crops": {}}, ("a",), known) is None
+    assert protocol.strength({"crops": crops}, ("a",), protocol.references([_line("a", 0.0)])) is None
+
+
 def test_references_are_one_per_lora_and_wording():
     jobs = protocol.reference_jobs(
         Library(WEIGHTS / "lora", WEIGHTS / "lora-b"), read(REPORTED).prompts, 5, WEIGHT, Sampling()

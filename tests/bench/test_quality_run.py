@@ -5,15 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from bench.quality import folder, summary
-from bench.quality.__main__ import main
+from bench.quality import folder, markdown, summary
+from bench.quality.__main__ import chosen_rows, main
 from bench.quality.draw import draw
-from bench.quality.encoding import unpack_image
+from bench.quality.encoding import pack, unpack_image
 from bench.quality.extractors import Extractors
 from bench.quality.jobs import Job, World, interleaved, missing, plan, seeds_of
 from bench.quality.labels import LABELS
-from bench.quality.methods import TUNED, Method, save, table, tuned_of
+from bench.quality.methods import TUNED, Method, save, table, tuned_of, variants
 from bench.quality.pool import InProcess
 from bench.quality.prompts import REPORTED, Prompt, Sampling, Style, read, write
 from bench.quality.store import Store
@@ -65,6 +66,15 @@ def test_a_worlds_own_values_count_before_the_first_ones(tmp_path):
     assert (rows["balanced"].weight, rows["masks"].weight, rows["masks"].knobs) == (0.9, 0.8, {})
     assert [path.name for path in tuned_of(XL)] == ["tuned.json", "tuned-xl.json"]
     assert tuned_of(FIRST) == (TUNED,)
+
+
+def test_the_fused_row_never_routes_and_is_drawn_when_it_is_asked_for():
+    fused, balanced = variants()["fused"], table()["balanced"]
+    assert not fused.settings.routes
+    assert balanced.settings.routes
+    assert (fused.weight, fused.settings.mask_threshold) == (balanced.weight, balanced.settings.mask_threshold)
+    assert "fused" not in chosen_rows("", "full", FIRST)
+    assert list(chosen_rows("fused, fast", "default", FIRST)) == ["fused", "fast"]
 
 
 def test_each_world_is_drawn_and_judged_by_its_own_files():
@@ -208,6 +218,31 @@ def test_rates_come_from_the_lines():
     own = found["methods"]["balanced"]["two"]
     assert (own["all_present"], own["identity"], own["mixed"], own["share_of_base"]) == (0.5, 0.75, 0.25, 0.5)
     assert found["differences"]["two"]["balanced - merge"]["difference"] == 0.5
+
+
+def test_strength_is_told_with_its_interval_and_its_paired_difference():
+    asked = read(REPORTED)
+    prompt = asked.prompts[0]
+    jobs = [Job(prompt, table()[row], (1, 2), SAMPLING) for row in ("merge", "balanced")]
+    (one, _), near = list(prompt.subjects), {"merge": 0.5, "balanced": 1.0}
+    lines, reference = {}, [{"prompt": f"reference {one} cat", "crops": {one: {"dino": _vector(1.0)}}}] * 2
+    for job in jobs:
+        for seed in job.seeds:
+            lines[job.key(seed, WORLD)] = {
+                "all": True, "right": True, "lenient": True, "classes": True, "extra": [], "rows": 4, "seconds": 1.0,
+                "subjects": [["a", "present"]], "crops": {one: {"dino": _vector(near[job.method.name])}},
+            }  # fmt: skip
+    found = summary.summarise(asked, summary.collect(jobs, lines, WORLD), reference)
+    assert found["methods"]["merge"]["two"]["strength"] == pytest.approx(0.5, abs=1e-3)
+    assert found["methods"]["balanced"]["two"]["strength_ci"] == [1.0, 1.0]
+    assert found["differences"]["two"]["balanced - merge"]["strength"]["difference"] == pytest.approx(0.5, abs=1e-3)
+    assert "| `merge` | 0.50 (0.50 to 0.50) |" in markdown.strengths(found)
+    assert "+50.0 (+50.0 to +50.0)" in markdown.differences(found)
+    assert markdown.strengths(summary.summarise(asked, summary.collect(jobs, lines, WORLD), [])) == ""
+
+
+def _vector(cosine: float) -> str:
+    return pack(torch.tensor([cosine, (1 - cosine**2) ** 0.5]))
 
 
 def test_subjects_in_line_art_have_no_identity():
