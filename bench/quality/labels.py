@@ -116,7 +116,10 @@ def keep(out: Path, path: Path = LABELS) -> int:
 
 
 def load(path: Path = LABELS) -> list[Labelled]:
-    """The labelled pictures."""
+    """The labelled pictures. Raises ``FileNotFoundError`` with what to run when there are none."""
+    if not path.is_file():
+        msg = f"there are no labels at {path}: run `python -m bench.quality.labels sheet`, write seen.txt, then `keep`"
+        raise FileNotFoundError(msg)
     entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [Labelled(unpack_image(e["webp"]), tuple(e["wanted"]), tuple(e["seen"]), e["method"]) for e in entries]
 

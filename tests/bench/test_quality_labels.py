@@ -31,6 +31,12 @@ def test_what_was_seen_is_read_and_errors_name_the_line():
         labels.read_seen("4: horse\n")
 
 
+def test_labels_that_are_not_there_are_asked_for(tmp_path):
+    with pytest.raises(FileNotFoundError, match="labels sheet"):
+        labels.load(tmp_path / "labels-xl.jsonl")
+    assert labels.read_seen("3: cometball, collarbunny*\n") == {3: ("cometball", "collarbunny*")}
+
+
 def test_the_matrix_finds_the_mistakes_that_are_there():
     rendered = [_rendered(seed) for seed in range(8)]
     wanted = ("tuxcat", "browndog")
