@@ -26,7 +26,7 @@ from .optim import (
     set_rate,
     split_params,
 )
-from .scenes import Batch, Batches, Pool, load_batches, sample_pool
+from .scenes import MAX_NOUNS, Batch, Batches, Pool, load_batches, sample_pool
 from .supervision import PlainAttention, attention_loss, set_attention
 from .worlds import World
 
@@ -35,7 +35,9 @@ ATTENTION = 0.05
 AVERAGED = 10
 """The weights are averaged over about the last steps / AVERAGED steps."""
 FIRST_SHARE = 0.5
-"""Share of the steps at `World.first_cells`, where a step is cheaper."""
+"""Share of the steps at `World.first_cells`, where a step is cheaper; none of a training that begins with finished
+weights.
+"""
 WARM = 0.6
 """Factor on the learning rates of a training that begins with finished weights."""
 
@@ -84,7 +86,7 @@ def losses(
     """
     with torch.autocast(noise.device.type, torch.bfloat16, cache_enabled=False):
         output = unet(diffusion.noisy(batch.latents, noise, times), times, **condition(text, batch.ids)).sample.float()
-    counts = 1 + focus * batch.regions.sum(dim=1).clamp(max=1)  # picture, y, x
+    counts = 1 + focus * batch.regions[:, :MAX_NOUNS].sum(dim=1).clamp(max=1)  # picture, y, x
     error = ((output - noise).square().mean(dim=1) * counts).sum(dim=(1, 2)) / counts.sum(dim=(1, 2))
     maps = [p.maps for p in processors if p.maps is not None and p.maps.shape[1] >= 16]
     for processor in processors:
@@ -135,7 +137,7 @@ def _train(
     average = Average([unet, text], decay)
     diffusion = Diffusion(alphas_cumprod().to(device))
     path = folder / "base.pt"
-    first, peak = 0, 1.0
+    first, peak, again = 0, 1.0, (folder / "start.pt").exists()
     if path.exists():
         state = torch.load(path, map_location=device)
         unet.load_state_dict(state["raw_unet"])
@@ -144,7 +146,7 @@ def _train(
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         first, peak = state["step"], state["peak"]
-    elif (folder / "start.pt").exists():
+    elif again:
         state = torch.load(folder / "start.pt", map_location=device)
         unet.load_state_dict(state["unet"])
         text.load_state_dict(state["text"])
@@ -155,7 +157,7 @@ def _train(
     def learn(noise: Tensor, times: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
-        loss, supervised = losses(unet, text, processors, Batch(*tensors), noise, times, diffusion)
+        loss, supervised = losses(unet, text, processors, Batch(*tensors), noise, times, diffusion, world.focus)
         (loss + ATTENTION * supervised).backward()
         average_gradients(params)
         nn.utils.clip_grad_norm_(rest, 1.0)
@@ -171,7 +173,7 @@ def _train(
     for step in bar:
         set_rate(optimizers, peak * schedule(step, steps, decay_from=0.45))
         drawn = next(batches)
-        if world.first_cells and step < FIRST_SHARE * steps:
+        if world.first_cells and not again and step < FIRST_SHARE * steps:
             drawn = drawn.shrunk(world.first_cells)
         loss, supervised = replayed(*draw_noise(drawn, generator), *drawn.tensors())
         average.update()

@@ -38,7 +38,8 @@ class World:
     weights: where its finished files are; checkpoint: the name of the one with the networks. architecture and
     kohya_version: what it is called in files' metadata. names: of its LoRAs, concepts and then styles; sets: of them;
     frozen: whether they are never trained again. size: pixels of a picture's side; first_cells: latent cells of a side
-    at which the base begins to learn, 0 for its own from the start. own_autoencoder: whether it trains one, or takes
+    at which the base begins to learn, 0 for its own from the start. focus: by how much a pixel of a named thing counts
+    more in the base's training than one of the background. own_autoencoder: whether it trains one, or takes
     the first world's. write: writes captions; noisy: whether with words that draw nothing; places: whether the
     attention of the word for the background is supervised too; shares: of scenes with one to four things that the base
     sees. tokenizer writes the tokenizer of a folder of weights
@@ -59,6 +60,7 @@ class World:
     frozen: bool
     size: int
     first_cells: int
+    focus: float
     own_autoencoder: bool
     write: Writer
     noisy: bool
@@ -99,6 +101,7 @@ FIRST = World(
     frozen=False,
     size=128,
     first_cells=0,
+    focus=0.0,
     own_autoencoder=True,
     write=caption,
     noisy=False,
@@ -124,6 +127,7 @@ XL = World(
     frozen=True,
     size=xl_model.SIDE,
     first_cells=16,
+    focus=2.0,
     own_autoencoder=False,
     write=noisy_caption,
     noisy=True,
