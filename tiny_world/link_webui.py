@@ -1,4 +1,4 @@
-"""`python -m tiny_world.link_webui WEBUI_DIR`: extension, tiny checkpoint and LoRAs in a WebUI."""
+"""`python -m tiny_world.link_webui WEBUI_DIR`: extension, tiny checkpoints and LoRAs in a WebUI."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from .model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
+from .xl_model import XL_CHECKPOINT, XL_CONFIG, XL_WEIGHTS, tokenizer_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "out", "__pycache__")
@@ -19,16 +20,17 @@ LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "out", "__pycache__")
 def links(webui: Path) -> dict[Path, Path]:
     """Where a link goes in ``webui``, and what it points to."""
     models = webui / "models"
-    loras = sorted([*WEIGHTS.glob("lora/*.safetensors"), *WEIGHTS.glob("lora-b/*.safetensors")])
+    folders = (WEIGHTS / "lora", WEIGHTS / "lora-b", XL_WEIGHTS / "lora")
+    loras = [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]
     return {
         webui / "extensions" / "sd-webui-clora": ROOT,
-        models / "Stable-diffusion" / CHECKPOINT.name: CHECKPOINT,
+        **{models / "Stable-diffusion" / path.name: path for path in (CHECKPOINT, XL_CHECKPOINT)},
         **{models / "Lora" / path.name: path for path in loras},
     }
 
 
 def link(webui: Path) -> list[Path]:
-    """Make the links and the yaml with this machine's tokenizer path. Raises ``SystemExit`` with a sentence."""
+    """Make the links and the yamls with this machine's tokenizer path. Raises ``SystemExit`` with a sentence."""
     if not (webui / "webui.py").is_file():
         raise SystemExit(f"There is no WebUI in {webui}: name the folder that holds webui.py.")
     made = links(webui)
@@ -37,9 +39,14 @@ def link(webui: Path) -> list[Path]:
             raise SystemExit(f"{place} is there already and is no link of ours; move it away first.")
     for place, target in made.items():
         put(place, target.resolve())
-    config = webui / "models" / "Stable-diffusion" / CONFIG.name
-    config.write_text(CONFIG.read_text(encoding="utf-8").replace("@TOKENIZER@", str(TOKENIZER.resolve())), "utf-8")
-    return [*made, config]
+    return [*made, _config(webui, CONFIG, TOKENIZER), _config(webui, XL_CONFIG, tokenizer_folder())]
+
+
+def _config(webui: Path, source: Path, tokenizer: Path) -> Path:
+    """Write a model's yaml with this machine's tokenizer path."""
+    config = webui / "models" / "Stable-diffusion" / source.name
+    config.write_text(source.read_text(encoding="utf-8").replace("@TOKENIZER@", str(tokenizer.resolve())), "utf-8")
+    return config
 
 
 def there(place: Path, target: Path) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from tiny_world import link_webui
 from tiny_world.model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
+from tiny_world.xl_model import XL_CONFIG, XL_WEIGHTS, tokenizer_folder
 
 
 @pytest.fixture
@@ -49,10 +50,12 @@ def test_everything_is_there_and_again(webui: Path) -> None:
         assert "scripts/clora.py" in found(webui)
     models = webui / "models"
     assert (models / "Stable-diffusion" / CHECKPOINT.name).read_bytes() == CHECKPOINT.read_bytes()
-    assert len(list((models / "Lora").glob("*.safetensors"))) == len(list(WEIGHTS.glob("lora*/*.safetensors")))
-    text = (models / "Stable-diffusion" / CONFIG.name).read_text(encoding="utf-8")
-    assert str(TOKENIZER.resolve()) in text
-    assert "@TOKENIZER@" not in text
+    loras = [path for weights in (WEIGHTS, XL_WEIGHTS) for path in weights.glob("lora*/*.safetensors")]
+    assert {path.name for path in (models / "Lora").iterdir()} == {path.name for path in loras}
+    for config, tokenizer in ((CONFIG, TOKENIZER), (XL_CONFIG, tokenizer_folder())):
+        text = (models / "Stable-diffusion" / config.name).read_text(encoding="utf-8")
+        assert str(tokenizer.resolve()) in text
+        assert "@TOKENIZER@" not in text
 
 
 @pytest.mark.usefixtures("no_links")
