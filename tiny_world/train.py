@@ -52,14 +52,15 @@ class Plan:
     lora_workers: int = 0
 
 
+XL_LORA = LoraSettings(scenes=96, captions=8, steps=900, rate=3e-3, rank=3, decay_from=0.25, last=0.01)
 PLANS: dict[str, dict[str, Plan]] = {
     FIRST.name: {
         "cpu": Plan(1500, 16, 5000, 64, 24_000, LoraSettings()),
         "cuda": Plan(3000, 32, 9000, 192, 60_000, LoraSettings(), lora_workers=3),
     },
     XL.name: {
-        "cpu": Plan(0, 0, 3800, 40, 5000, LoraSettings(scenes=96, captions=8, steps=400, rate=3e-3)),
-        "cuda": Plan(0, 0, 9000, 192, 60_000, LoraSettings(), lora_workers=3),
+        "cpu": Plan(0, 0, 3800, 40, 5000, XL_LORA),
+        "cuda": Plan(0, 0, 9000, 192, 60_000, replace(XL_LORA, steps=3000), lora_workers=3),
     },
 }
 """What two cores do in some hours, and what a GPU does in minutes, by world."""
