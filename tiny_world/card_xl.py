@@ -60,7 +60,9 @@ layout of SDXL: two text encoders, a pooled text and sizes as a vector, no atten
 - One file, `weights-xl/tiny-world-xl.safetensors`, with `weights-xl/tiny-world-xl.yaml`: float16, but for the two
   tables of tokens, which are float8_e4m3fn; hosts load those into their own type.
 - LoRAs: kohya's format with SDXL's names, rank {recipe["rank"]}, on the Linear layers of the transformer blocks in
-  {blocks} (diffusers' names) and on the attention of both text encoders.
+  {blocks} (diffusers' names), on the convolutions of the last level's ResBlocks (kohya's `conv_dim`: no attention
+  stands there, and without them marks that the base never drew came out in patches), and on the attention of both text
+  encoders.
 
 ## How it was made
 - The UNet began with the weights of the first world's blocks that have the same shape. The text encoders did not: of
@@ -75,7 +77,8 @@ layout of SDXL: two text encoders, a pooled text and sizes as a vector, no atten
 - LoRAs: one recipe for all, {recipe["scenes"]} scenes, {recipe["steps"]} steps of {recipe["batch"]}, AdamW at
   {recipe["rate"]:g}; a pixel of the subject counts {1 + recipe["focus"]:g} times. New seeds. They were trained once,
   and their hashes put into `weights-xl/frozen.json` before any method was run on them; the trainer refuses to
-  train them again.
+  train them again. Recipes without convolutions or with fewer steps were thrown away before that, by looking at
+  pictures of one LoRA alone.
 - `python tasks.py train-tiny WORLD=xl` runs all of it, seeded and resumable.
 
 {table(("training", "minutes", "on"), times)}
