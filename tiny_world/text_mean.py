@@ -2,8 +2,8 @@
 
 WebUI multiplies the states of emphasised tokens and then restores the mean over all of them (modules/sd_emphasis.py,
 EmphasisOriginal). Published encoders have a mean; ours happens to have one near zero, and the division is by chance.
-One vector added to every token changes no attention to them (softmax does not see what all keys share), and what it adds
-to all values leaves the layer as one constant, which the layer's own bias takes back.
+One vector added to every token changes no attention to them (softmax does not see what all keys share), and what it
+adds to all values leaves the layer as one constant, which the layer's own bias takes back.
 """
 
 from __future__ import annotations

@@ -205,7 +205,6 @@ class _Writer:
         chosen = order[int(self.rng.integers(len(order)))]
         return Style(file, f"{chosen}{self.suffix}"), f" <lora:{file}:1:on={chosen}{self.suffix}>"
 
-
     def _style_name(self) -> str:
         names = list(self.book.styles)
         return names[0] if len(names) == 1 else names[int(self.rng.integers(len(names)))]

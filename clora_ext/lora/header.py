@@ -43,7 +43,7 @@ def read_header(path: Path) -> Header:
     except OSError as error:
         msg = f"LoRA {path.stem} can not be read ({error.strerror}): see to the file and its rights."
         raise LoraError(msg, field="lora") from error
-    _require_format(path.stem, start, length)
+    _require_format(path.stem, start, length, text)
     size = path.stat().st_size
     if len(text) < length:
         raise _cut_off(path.stem, size, _LENGTH + length)
@@ -54,9 +54,10 @@ def read_header(path: Path) -> Header:
     return found
 
 
-def _require_format(name: str, start: bytes, length: int) -> None:
+def _require_format(name: str, start: bytes, length: int, text: bytes) -> None:
+    # the length of a header may begin with the same byte as another kind of file
     for first, what in _OTHER_FILES.items():
-        if start.startswith(first) and (first != b"<" or length > _LONGEST):
+        if not text.startswith(b"{") and start.startswith(first):
             raise LoraError(f"LoRA {name} {what}.", field="lora")
     if len(start) < _LENGTH:
         raise LoraError(f"LoRA {name} is empty: {AGAIN}.", field="lora")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from clora_ext.errors import LoraError
 from clora_ext.lora.deltas import LowRank
 from clora_ext.lora.files import lora_sizes, read_lora
+from clora_ext.lora.header import read_header
 from clora_ext.lora.layers import deltas_of, require_fit, shapes_of, text_layers, told_apart, unet_layers
 from clora_ext.lora.names import for_encoders
 
@@ -323,6 +324,17 @@ def test_a_file_that_is_something_else_is_told(tmp_path: Path, name: str):
     path = tmp_path / "toy.safetensors"
     path.write_bytes(data)
     assert words in _told(path)
+
+
+@pytest.mark.parametrize("first", [0x80, ord("<"), ord("P"), ord("v")])
+def test_a_header_whose_length_begins_like_another_kind_of_file_is_read(tmp_path: Path, first: int):
+    path = _write(tmp_path, _pair("lora_unet_mid_block_attentions_0_proj_in"))
+    found = path.read_bytes()
+    length = int.from_bytes(found[:8], "little")
+    more = (first - length) % 256
+    path.write_bytes((length + more).to_bytes(8, "little") + found[8 : 8 + length] + b" " * more + found[8 + length :])
+    assert path.read_bytes()[0] == first
+    assert read_header(path).tensors
 
 
 def test_a_file_that_is_missing_is_told(tmp_path: Path):
