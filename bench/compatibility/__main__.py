@@ -23,7 +23,8 @@ from tests.golden.authors.rebuild import parity_folder
 from tests.models.kinds import build_all
 from tests.webui.exact import LORAS, asking, differences
 from tests.webui.server import Model, Setup, WebUI, WebUIError, find_python, find_webui
-from tests.webui.world import tiny_world
+from tests.webui.world import tiny_world, xl_world
+from tiny_world.worlds import FIRST, XL, World
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 Line = dict[str, Any]
@@ -62,9 +63,9 @@ def exact_lines(host: WebUI) -> Iterator[tuple[str, Measure]]:
         yield f"exact|tiny-sdxl|DPM++ 2M|{name}", lambda n=name: exact(host, "tiny-sdxl", "DPM++ 2M", n)
 
 
-def judged_lines(host: WebUI, pictures: Path) -> Iterator[tuple[str, Measure]]:
-    """The same for what is judged; the pictures are kept to be looked at."""
-    judged = Judged(host)
+def judged_lines(host: WebUI, pictures: Path, world: World) -> Iterator[tuple[str, Measure]]:
+    """The same for what is judged in a world; the pictures are kept to be looked at."""
+    judged = Judged(host, world)
     pictures.mkdir(parents=True, exist_ok=True)
 
     def measure(case: Any) -> Line:
@@ -75,7 +76,7 @@ def judged_lines(host: WebUI, pictures: Path) -> Iterator[tuple[str, Measure]]:
         return told | {"plain": judged.plain(case)}
 
     for kind, cases in (("sampler", by_sampler(names_of(host, "samplers"))), ("pass", by_pass())):
-        for case in cases:
+        for case in (case for case in cases if case.world is world):
             yield f"{kind}|{case.name}", lambda case=case: measure(case)
 
 
@@ -112,8 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         more = build_all(Path(folder), sd1())
         with WebUI(Setup(webui, sd1(), (CHECKOUT,), ui=False, more=more)) as host:
             measured(exact_lines(host), kept, options.only)
-    with WebUI(Setup(webui, tiny_world(), (CHECKOUT,), ui=False)) as host:
-        measured(judged_lines(host, options.out), kept, options.only)
+    for world, model in ((FIRST, tiny_world()), (XL, xl_world())):
+        with WebUI(Setup(webui, model, (CHECKOUT,), ui=False)) as host:
+            measured(judged_lines(host, options.out, world), kept, options.only)
     return 0 if write_page(read_lines(kept), CHECKOUT / "docs" / "compatibility.md") else 1
 
 

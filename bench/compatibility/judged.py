@@ -1,4 +1,4 @@
-"""Two personal subjects by the tiny world in the real WebUI, judged: by every sampler and in every pass."""
+"""Two personal subjects by the tiny worlds in the real WebUI, judged: by every sampler and in every pass."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from tests.webui.server import Result, WebUI
-from tiny_world.judge import Judge, verdict
+from tiny_world.judge import verdict
+from tiny_world.worlds import FIRST, XL, World
 
 CLASSES = ("cat", "dog")
 PLAIN = "a cat and a dog in the grass"
 """The same scene without LoRAs: what the model itself makes of a pass."""
-PROMPT = "a vako cat <lora:tuxcat:1> and a pleko dog <lora:browndog:1> in the grass"
 WANTED = ("tuxcat", "browndog")
-JOB: Mapping[str, Any] = {"prompt": PROMPT, "width": 128, "height": 128, "steps": 20, "cfg_scale": 4.0}
+JOB: Mapping[str, Any] = {"width": 128, "height": 128, "steps": 20, "cfg_scale": 4.0}
 COMPOSED = {"alwayson_scripts": {"CLoRA": {"args": [{}]}}}
 SEEDS = (1, 2, 3, 4)
 HIRES = {"sampler_name": "DPM++ 2M", "enable_hr": True, "hr_scale": 1.5}
+"""From 128 pixels to 192: the second world was trained at both sizes, the first draws twins at the larger."""
 FEWER_STEPS = {"LCM": {"steps": 8, "cfg_scale": 1.5}, "DPM adaptive": {"steps": 10}}
 """What is drawn otherwise where a sampler asks for it."""
 FILLS = ("fill", "original", "latent noise", "latent nothing")
@@ -27,13 +28,13 @@ FILLS = ("fill", "original", "latent noise", "latent nothing")
 
 @dataclass(frozen=True)
 class Case:
-    """One way to draw; ``strength`` is set where the picture is made from one that was drawn plain."""
+    """One way to draw, in a ``world``; ``from_image`` where the picture is made from one that was composed."""
 
     name: str
     payload: Mapping[str, Any] = field(default_factory=dict)
     from_image: bool = False
     mask: Image.Image | None = None
-    wanted: tuple[str, ...] = WANTED
+    world: World = FIRST
 
 
 def by_sampler(names: list[str]) -> Iterator[Case]:
@@ -45,7 +46,7 @@ def by_pass() -> Iterator[Case]:
     for upscaler in ("Latent", "Lanczos", "Nearest"):
         for strength in (0.3, 0.5, 0.7):
             pay = {**HIRES, "hr_upscaler": upscaler, "denoising_strength": strength}
-            yield Case(f"hires. fix, {upscaler}, strength {strength}", pay)
+            yield Case(f"hires. fix, {upscaler}, strength {strength}", pay, world=XL)
     for sampler in ("DPM++ 2M", "DDIM"):
         for strength in (0.3, 0.5, 0.75, 1.0):
             pay = {"sampler_name": sampler, "denoising_strength": strength}
@@ -66,23 +67,28 @@ def _inpainting(sampler: str) -> Iterator[Case]:
 
 
 class Judged:
-    """Draws cases and counts the pictures that have both subjects, each once, and no third thing of their classes."""
+    """Draws cases of one world and counts the pictures that have both subjects, each once, and no third thing of their
+    classes.
+    """
 
-    def __init__(self, host: WebUI) -> None:
+    def __init__(self, host: WebUI, world: World) -> None:
         self.host = host
-        self.judge = Judge.load()
+        self.judge = world.judge(world.weights)
+        self.size = world.size
+        endings = tuple(f"<lora:{name}{world.sets[0].ending}:1>" for name in WANTED)
+        self.prompt = f"a vako cat {endings[0]} and a pleko dog {endings[1]} in the grass"
         self._starts: dict[int, Image.Image] = {}
 
     def right(self, case: Case) -> tuple[int, list[Image.Image]]:
         """How many of the seeds, and the pictures."""
         pictures = [self._draw(case, seed, COMPOSED).images[0] for seed in SEEDS]
-        verdicts = [verdict(self.judge.find(_small(picture)), list(case.wanted)) for picture in pictures]
+        verdicts = [verdict(self.judge.find(self._judged(picture)), list(WANTED)) for picture in pictures]
         return sum(each.right for each in verdicts), pictures
 
     def plain(self, case: Case) -> int:
         """How many of the seeds WebUI draws right by itself, without LoRAs: one thing of each class."""
         pictures = [self._draw(case, seed, {"prompt": PLAIN}).images[0] for seed in SEEDS]
-        kinds = [sorted(f.kind for f in self.judge.find(_small(picture))) for picture in pictures]
+        kinds = [sorted(f.kind for f in self.judge.find(self._judged(picture))) for picture in pictures]
         return sum([kind for kind in each if kind in CLASSES] == list(CLASSES) for each in kinds)
 
     def method(self) -> str:
@@ -91,7 +97,7 @@ class Judged:
         return str(told["batches"][0]["settings"]["method"])
 
     def _draw(self, case: Case, seed: int, more: Mapping[str, Any]) -> Result:
-        job = {**JOB, "seed": seed, "scheduler": "Automatic", **case.payload, **more}
+        job = {**JOB, "prompt": self.prompt, "seed": seed, "scheduler": "Automatic", **case.payload, **more}
         if not case.from_image:
             return self.host.txt2img(**job)
         return self.host.img2img(self._start(seed), case.mask, **job)
@@ -102,7 +108,7 @@ class Judged:
             self._starts[seed] = self._draw(Case("start", {"sampler_name": "DDIM"}), seed + 100, COMPOSED).images[0]
         return self._starts[seed]
 
-
-def _small(picture: Image.Image) -> Image.Image:
-    """The judge knows pictures of 128 pixels."""
-    return picture if picture.size == (128, 128) else picture.resize((128, 128), Image.Resampling.LANCZOS)
+    def _judged(self, picture: Image.Image) -> Image.Image:
+        """The picture at the size that the judge knows."""
+        size = (self.size, self.size)
+        return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
