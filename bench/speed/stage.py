@@ -5,6 +5,7 @@ the engine's own decisions see real tensors. Each subject has a region, a stripe
 large as subjects are and what works by the pixel has its share of pixels to work on.
 """
 
+import math
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -119,9 +120,11 @@ def regions(concepts: int, network: nn.Module) -> Generator[None, None, None]:
         return found and replace(found, index=found.index.to(device), places=places, base=found.base.to(device))
 
     @cache
-    def stripes(columns: tuple[tuple[int, ...], ...], side: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-        stripe = torch.arange(side) * (concepts + 1) // side
-        made = torch.full((len(columns), max(map(len, columns)), side, side), 0.25)
+    def stripes(columns: tuple[tuple[int, ...], ...], pixels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+        height = next(side for side in range(math.isqrt(pixels), 0, -1) if pixels % side == 0)  # nearest to a square
+        width = pixels // height
+        stripe = torch.arange(width) * (concepts + 1) // width
+        made = torch.full((len(columns), max(map(len, columns)), height, width), 0.25)
         for row, wanted in enumerate(columns):
             for index, column in enumerate(wanted):
                 made[row, index, :, stripe == (column + 1) // 2] = 1.0
@@ -131,9 +134,7 @@ def regions(concepts: int, network: nn.Module) -> Generator[None, None, None]:
     def shown(query: Tensor, key: Tensor, heads: int, scale: float, columns: Sequence[Sequence[int]]) -> Tensor:
         found = measured(query, key, heads, scale, columns)
         device = torch.device("cpu") if found.device.type == "meta" else found.device
-        return _Show.apply(
-            found, stripes(tuple(map(tuple, columns)), round(found.shape[-1] ** 0.5), device, found.dtype)
-        )
+        return _Show.apply(found, stripes(tuple(map(tuple, columns)), found.shape[-1], device, found.dtype))
 
     placed_factors = Stack._factors_of
 
