@@ -1,5 +1,6 @@
 """A checkpoint's text encoders, as transformers' modules."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,9 @@ from clora_ext.hosts.diffusers.architecture import Family
 OPEN_CLIP_PADDING = 0
 """The token id behind the end of a text for OpenCLIP; CLIP repeats the end token."""
 _HEAD_WIDTH = 64
-"""Of every published text encoder; weights do not tell."""
+"""Of every published text encoder; weights do not tell, but files beside the vocabulary may."""
+_VOCABULARY = frozenset(["vocab.json", "tokenizer.json", "added_tokens.json"])
+"""Large files of the vocabulary that describe no encoder."""
 _LAYERS = "text_model.encoder.layers."
 _PROJECTION = "text_projection.weight"
 State = dict[str, Tensor]
@@ -38,14 +41,15 @@ def text_encoders(
 ) -> tuple[TextEncoder, ...]:
     """All of them, in the order in which their vectors are joined.
 
-    ``folder`` may have a ``config.json`` for CLIP. Raises ``HostError`` for one that does not fit.
+    ``folder`` may have a ``config.json`` for CLIP and OpenCLIP's own description of its model. Raises ``HostError`` for
+    one that does not fit.
     """
     if family is Family.SD2:
-        return (TextEncoder(_huge(tensors, words), OPEN_CLIP_PADDING),)
+        return (TextEncoder(_huge(tensors, words, folder), OPEN_CLIP_PADDING),)
     clip = TextEncoder(_clip(tensors, words, folder), words.eos_token_id, penultimate=family is Family.SDXL)
     if family is Family.SD1:
         return (clip,)
-    return clip, TextEncoder(_big(tensors, words), OPEN_CLIP_PADDING, penultimate=True)
+    return clip, TextEncoder(_big(tensors, words, folder), OPEN_CLIP_PADDING, penultimate=True)
 
 
 def _clip(tensors: Mapping[str, Tensor], words: CLIPTokenizerFast, folder: Path) -> CLIPTextModel:
@@ -55,24 +59,24 @@ def _clip(tensors: Mapping[str, Tensor], words: CLIPTokenizerFast, folder: Path)
     if (folder / "config.json").is_file():
         config = CLIPTextConfig.from_pretrained(folder, local_files_only=True)
     else:
-        config = _config(state, words, "quick_gelu")
+        config = _config(state, words, "quick_gelu", None)
     return _filled(CLIPTextModel(config), state)
 
 
-def _big(tensors: Mapping[str, Tensor], words: CLIPTokenizerFast) -> CLIPTextModelWithProjection:
+def _big(tensors: Mapping[str, Tensor], words: CLIPTokenizerFast, folder: Path) -> CLIPTextModelWithProjection:
     """OpenCLIP's bigG of SDXL."""
     state = convert_open_clip_checkpoint(nn.Module(), tensors, "conditioner.embedders.1.model.")
-    return _filled(CLIPTextModelWithProjection(_config(state, words, "gelu")), state)
+    return _filled(CLIPTextModelWithProjection(_config(state, words, "gelu", folder)), state)
 
 
-def _huge(tensors: Mapping[str, Tensor], words: CLIPTokenizerFast) -> CLIPTextModel:
+def _huge(tensors: Mapping[str, Tensor], words: CLIPTokenizerFast, folder: Path) -> CLIPTextModel:
     """OpenCLIP's H of SD 2.x, which leaves the last layer out, but not the final norm."""
     prefix = "cond_stage_model.model."
     last = max(_layers(tensors, f"{prefix}transformer.resblocks."))
     state = convert_open_clip_checkpoint(nn.Module(), tensors, prefix)
     left_out = (f"{_LAYERS}{last}.", _PROJECTION)
     state = {name: tensor for name, tensor in state.items() if not name.startswith(left_out)}
-    return _filled(CLIPTextModel(_config(state, words, "gelu")), state)
+    return _filled(CLIPTextModel(_config(state, words, "gelu", folder)), state)
 
 
 def _layers(tensors: Mapping[str, Tensor], prefix: str) -> set[int]:
@@ -80,20 +84,33 @@ def _layers(tensors: Mapping[str, Tensor], prefix: str) -> set[int]:
     return {int(name.removeprefix(prefix).split(".")[0]) for name in tensors if name.startswith(prefix)}
 
 
-def _config(state: State, words: CLIPTokenizerFast, activation: str) -> CLIPTextConfig:
-    """The numbers of a text encoder, read off its weights."""
+def _config(state: State, words: CLIPTokenizerFast, activation: str, folder: Path | None) -> CLIPTextConfig:
+    """The numbers of a text encoder, read off its weights; its heads off OpenCLIP's description in ``folder``."""
     vocabulary, width = state["text_model.embeddings.token_embedding.weight"].shape
+    described = _described_heads(folder, width) if folder is not None else None
     return CLIPTextConfig(
         vocab_size=vocabulary,
         hidden_size=width,
         intermediate_size=state[f"{_LAYERS}0.mlp.fc1.weight"].shape[0],
         projection_dim=state[_PROJECTION].shape[0] if _PROJECTION in state else width,
         num_hidden_layers=len(_layers(state, _LAYERS)),
-        num_attention_heads=max(width // _HEAD_WIDTH, 1),
+        num_attention_heads=described or max(width // _HEAD_WIDTH, 1),
         hidden_act=activation,
         bos_token_id=words.bos_token_id,
         eos_token_id=words.eos_token_id,
     )
+
+
+def _described_heads(folder: Path, width: int) -> int | None:
+    """The heads of a text encoder of ``width`` by a file as open_clip's model_configs are; None where there is none."""
+    for path in sorted(folder.glob("*.json")):
+        if path.name in _VOCABULARY:
+            continue
+        told = json.loads(path.read_text(encoding="utf-8"))
+        text = told.get("text_cfg") if isinstance(told, dict) else None
+        if text and text.get("width") == width:
+            return int(text["heads"])
+    return None
 
 
 Network = TypeVar("Network", CLIPTextModel, CLIPTextModelWithProjection)
