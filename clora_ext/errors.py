@@ -1,5 +1,15 @@
 """Errors whose message is a sentence for the user: what is wrong and what to change."""
 
+from reprlib import Repr
+
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
+
+
+def shown(value: object) -> str:
+    """``value`` as Python writes it, shortened, for a sentence on it."""
+    return _SHORT.repr(value)
+
 
 class CLoRAError(Exception):
     """A request that can not be met.
@@ -15,7 +25,8 @@ class CLoRAError(Exception):
         self.message = message
         self.field = field
         self.status_code = self.status
-        self.detail = message if field is None else f"{field}: {message}"
+        detail = message if field is None else f"{field}: {message}"
+        self.detail = detail.encode("utf-8", "replace").decode("utf-8")  # halves of signs can not be sent
 
 
 class PromptError(CLoRAError):

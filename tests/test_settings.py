@@ -114,6 +114,20 @@ def test_an_infotext_without_us_says_nothing():
     assert from_infotext({"Steps": "20"}) is None
 
 
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"CLoRA profile": "lost"}, "profile"),
+        ({"CLoRA bindings": "[{"}, "bindings"),
+        ({"CLoRA overlap": "x"}, "overlap"),
+    ],
+)
+def test_an_infotext_that_can_not_be_read_is_refused_by_field(changed: dict, field: str):
+    with pytest.raises(SettingsError if field != "bindings" else BindingError) as caught:
+        read_request(from_infotext(to_infotext(read_request({})) | changed))
+    assert caught.value.field == field
+
+
 def test_requests():
     assert read_request({}).enabled
     assert not read_request({"enabled": False}).enabled

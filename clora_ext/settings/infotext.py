@@ -7,7 +7,7 @@ from typing import Any
 from clora_ext import __version__
 from clora_ext.prompt import BINDING_FIELDS, Binding
 from clora_ext.settings.knobs import KNOB, KNOBS
-from clora_ext.settings.profiles import changed_values, profile_value
+from clora_ext.settings.profiles import changed_values, check_profile, profile_value
 from clora_ext.settings.request import KEY, JobRequest
 from clora_ext.settings.retired import RETIRED
 
@@ -40,11 +40,13 @@ def _binding_object(binding: Binding) -> dict[str, Any]:
 def from_infotext(words: Mapping[str, str]) -> dict[str, Any] | None:
     """The fields of ``read_request`` from an infotext's pairs; None when the image was made without us.
 
-    Knobs that were retired since are kept by name, so that the job can tell that it ignores them.
+    Knobs that were retired since are kept by name, so that the job can tell that it ignores them. Raises ``CLoRAError``
+    for what can not be read.
     """
     if infotext_key("profile") not in words:
         return None
     profile = words[infotext_key("profile")]
+    check_profile(profile)
     fields: dict[str, Any] = {"enabled": True, "profile": profile}
     fields["method"] = words.get(infotext_key("method"), "clora")
     for knob in KNOBS:
@@ -53,7 +55,7 @@ def from_infotext(words: Mapping[str, str]) -> dict[str, Any] | None:
     for name in RETIRED:
         if infotext_key(name) in words:
             fields[name] = words[infotext_key(name)]
-    fields["bindings"] = json.loads(words.get(infotext_key("bindings"), "[]"))
+    fields["bindings"] = words.get(infotext_key("bindings"), "")
     return fields
 
 

@@ -117,12 +117,18 @@ class Flag(Kind):
         return {"type": "boolean"}
 
 
+MOST_NUMBERS = 200
+
+
 class NumberList(Kind):
-    """Numbers from 0 on, as a tuple; as a text they are set off by commas."""
+    """At most ``MOST_NUMBERS`` numbers from 0 on, as a tuple; as a text they are set off by commas."""
 
     def parse(self, value: Any) -> tuple[float, ...]:
         """Raises ``UnfitValueError`` where a part is no number."""
-        numbers = [_as_number(part) for part in _parts(value)]
+        parts = _parts(value)
+        if len(parts) > MOST_NUMBERS:
+            raise UnfitValueError(f"a list of at most {MOST_NUMBERS} numbers")
+        numbers = [_as_number(part) for part in parts]
         fit = [number for number in numbers if number is not None and 0.0 <= number < 1e6]
         if len(fit) < len(numbers):
             raise UnfitValueError("a list of numbers such as 0, 10, 20")

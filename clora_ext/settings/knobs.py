@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar, get_args
 
-from clora_ext.errors import SettingsError
+from clora_ext.errors import SettingsError, shown
 from clora_ext.settings.kinds import Choice, Flag, Kind, Number, NumberList, UnfitValueError, WholeNumber, WordList
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class Knob:
         try:
             return self.kind.parse(value)
         except UnfitValueError as unfit:
-            msg = f"“{self.name}” is {value!r}; it must be {unfit}."
+            msg = f"“{self.name}” is {shown(value)}; it must be {unfit}."
             raise SettingsError(msg, field=self.name) from None
 
     def schema(self) -> dict[str, Any]:

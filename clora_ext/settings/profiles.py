@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
-from clora_ext.errors import SettingsError
+from clora_ext.errors import SettingsError, shown
 from clora_ext.settings.knobs import KNOB, KNOBS, Method, Settings, find_knob
 
 METHODS: Mapping[str, str] = {
@@ -56,15 +56,20 @@ PROFILES: Mapping[str, Settings] = {made.profile: made for made in (BALANCED, FA
 
 def build_settings(profile: str = "balanced", method: str = "clora", **values: Any) -> Settings:
     """The profile's settings with the method and the given knobs. Raises ``SettingsError`` naming field and choices."""
-    _check_choice("profile", profile, PROFILES)
+    check_profile(profile)
     _check_choice("method", method, METHODS)
     parsed = {name: find_knob(name).parse(value) for name, value in values.items()}
     return replace(PROFILES[profile], method=cast(Method, method), **parsed)
 
 
+def check_profile(profile: object) -> None:
+    """Raise ``SettingsError`` for what is no profile."""
+    _check_choice("profile", profile, PROFILES)
+
+
 def _check_choice(name: str, value: object, known: Mapping[str, object]) -> None:
     if not isinstance(value, str) or value not in known:
-        msg = f"“{name}” is {value!r}; it must be one of {', '.join(known)}."
+        msg = f"“{name}” is {shown(value)}; it must be one of {', '.join(known)}."
         raise SettingsError(msg, field=name)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clora_ext import __version__
-from clora_ext.errors import SettingsError
+from clora_ext.errors import SettingsError, shown
 from clora_ext.prompt import BINDING_FIELDS, ROLES, Binding, parse_bindings, read_bindings
 from clora_ext.settings.knobs import Settings
 from clora_ext.settings.profiles import build_settings, settings_schema
@@ -50,7 +50,7 @@ def read_request(fields: Mapping[str, Any]) -> JobRequest:
 def _take_flag(values: dict[str, Any], name: str, *, default: bool) -> bool:
     value = values.pop(name, default)
     if not isinstance(value, bool):
-        raise SettingsError(f"“{name}” is {value!r}; it must be true or false.", field=name)
+        raise SettingsError(f"“{name}” is {shown(value)}; it must be true or false.", field=name)
     return value
 
 

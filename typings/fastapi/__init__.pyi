@@ -1,12 +1,29 @@
 # fastapi 0.94.0: fastapi/__init__.py
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, TypeVar
+
+from fastapi.routing import APIRoute
 
 _Route = TypeVar("_Route", bound=Callable[..., Any])
 
+class Request:
+    scope: Any
+    receive: Any
+
+    def __init__(self, scope: Any, receive: Any = ..., send: Any = ...) -> None: ...
+    def stream(self) -> AsyncGenerator[bytes]: ...
+    async def body(self) -> bytes: ...
+    async def json(self) -> Any: ...
+
 class APIRouter:
-    def __init__(self, *, prefix: str = "", dependencies: Sequence[Any] | None = None) -> None: ...
+    def __init__(
+        self,
+        *,
+        prefix: str = "",
+        dependencies: Sequence[Any] | None = None,
+        route_class: type[APIRoute] = APIRoute,
+    ) -> None: ...
     def get(self, path: str, *, description: str | None = None) -> Callable[[_Route], _Route]: ...
     def post(self, path: str, *, description: str | None = None) -> Callable[[_Route], _Route]: ...
     def put(self, path: str, *, description: str | None = None) -> Callable[[_Route], _Route]: ...

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-from clora_ext.errors import BindingError
+from clora_ext.errors import BindingError, shown
 from clora_ext.prompt.grammar.lexer import split_words
 from clora_ext.prompt.grammar.tags import TAG_PATTERN
 
@@ -38,9 +38,12 @@ class Binding:
         for name, accepts, wanted in _CHECKS:
             value = getattr(self, name)
             if value is not None and not accepts(value):
-                msg = f"“{name}” is {value!r}; it must be {wanted}."
+                msg = f"“{name}” is {shown(value)}; it must be {wanted}."
                 raise BindingError(msg, field=name)
 
+
+LONGEST_TEXT = 1000
+"""Characters of one field of a binding."""
 
 BINDING_FIELDS = tuple(known.name for known in fields(Binding))
 """The fields of a binding, in the order in which they are written."""
@@ -48,6 +51,10 @@ BINDING_FIELDS = tuple(known.name for known in fields(Binding))
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
+
+
+def _is_short(text: str) -> bool:
+    return len(text) <= LONGEST_TEXT
 
 
 def _is_number(value: object) -> bool:
@@ -94,6 +101,7 @@ def _closes_brackets(text: str) -> bool:
     return not openings
 
 
+_TEXTS = ("lora", "subject", "trigger", "on")
 _CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("lora", _is_text, "text"),
     ("subject", _is_text, "text"),
@@ -102,6 +110,7 @@ _CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("on", _is_text, "text"),
     ("weight", _is_number, "a number"),
     ("occurrence", _is_whole_number, "a whole number from 1"),
+    *((name, _is_short, f"text of at most {LONGEST_TEXT:,} characters") for name in _TEXTS),
     ("lora", _is_name, "the name of a LoRA"),
     ("weight", math.isfinite, "a number"),
     ("occurrence", _is_count, "a whole number from 1"),

@@ -7,7 +7,10 @@ from typing import Any
 
 from clora_ext.errors import BindingError
 from clora_ext.prompt.bindings.binding import BINDING_FIELDS, Binding
-from clora_ext.prompt.bindings.objects import locate_error, read_binding, read_bindings
+from clora_ext.prompt.bindings.objects import locate_error, read_binding, read_bindings, require_few
+
+LONGEST_BINDINGS = 50_000
+"""Characters of the panel's text."""
 
 _BARE = re.compile(r"[^,:=\"#\n\r\[{]+")
 _ITEM = re.compile(r'\s*(?:(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<bare>[^,=#"\s][^,=#"]*))\s*')
@@ -25,6 +28,9 @@ def parse_bindings(text: str) -> tuple[Binding, ...]:
     with commas between them. A value with ``, : = # "`` in it is quoted as in JSON. Raises ``BindingError`` with the
     line.
     """
+    if len(text) > LONGEST_BINDINGS:
+        msg = f"The bindings have {len(text):,} characters; CLoRA reads {LONGEST_BINDINGS:,} at most: shorten them."
+        raise BindingError(msg, field="bindings")
     if text.lstrip().startswith("["):
         return read_bindings(_read_json(text))
     bindings: list[Binding] = []
@@ -35,7 +41,7 @@ def parse_bindings(text: str) -> tuple[Binding, ...]:
             bindings.append(read_binding(_read_line(line)))
         except BindingError as problem:
             raise locate_error(problem, f"Line {number}", len(bindings)) from None
-    return tuple(bindings)
+    return require_few(bindings)
 
 
 def format_bindings(bindings: Sequence[Binding]) -> str:
@@ -46,7 +52,7 @@ def format_bindings(bindings: Sequence[Binding]) -> str:
 def _read_json(text: str) -> object:
     try:
         return json.loads(text)
-    except json.JSONDecodeError as problem:
+    except (ValueError, RecursionError) as problem:
         msg = f"The bindings start like a JSON list but are none: {problem}. Write one “LoRA: subject” per line."
         raise BindingError(msg, field="bindings") from None
 

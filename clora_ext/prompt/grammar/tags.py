@@ -19,6 +19,9 @@ _ENDING = re.compile(r"\.(?:safetensors|ckpt|pt)$")
 LORA_TAG_KINDS = ("lora", "lyco")
 """The tag words that WebUI's built-in Lora answers to. It takes other tags out of the text as well."""
 
+LONGEST_PROMPT = 20_000
+"""Characters that are read: some 5,000 tokens."""
+
 OUR_TAG_ARGUMENTS = ("bind", "occurrence", "trigger", "role", "on")
 """Named arguments that WebUI ignores and we read."""
 
@@ -62,7 +65,13 @@ class _Arguments:
 
 
 def find_tags(prompt: str) -> tuple[Tag, ...]:
-    """All LoRA tags of ``prompt``, in order. Raises ``PromptError`` with the tag that can not be read."""
+    """All LoRA tags of ``prompt``, in order. Raises ``PromptError`` with the tag that can not be read.
+
+    Whoever reads a prompt asks for its tags first, so a prompt that is too long is refused here.
+    """
+    if len(prompt) > LONGEST_PROMPT:
+        msg = f"The prompt has {len(prompt):,} characters; CLoRA reads {LONGEST_PROMPT:,} at most: shorten it."
+        raise PromptError(msg, field="prompt")
     matches = TAG_PATTERN.finditer(prompt)
     return tuple(_read_tag(match) for match in matches if match[1] in LORA_TAG_KINDS)
 

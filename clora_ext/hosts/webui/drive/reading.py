@@ -9,7 +9,7 @@ from clora_ext.hosts.webui.drive.catalogue import builtin
 from clora_ext.prompt import Binding
 from clora_ext.prompt.grammar.tags import LORA_TAG_KINDS, TAG_PATTERN
 
-_DRAWN = re.compile(r"\{[^{}]*\|[^{}]*\}|__[^\s_][^\n]*?__|\$\{|<(?:ppp|wildcard|choose|random)\b")
+_DRAWN = re.compile(r"\{[^{}|]*\|[^{}]*\}|__[^\s_][^\n]*?__|\$\{|<(?:ppp|wildcard|choose|random)\b")
 """Alternatives, wildcards, variables and commands of the extensions in ``_DRAWERS``."""
 
 _DRAWERS = ("dynamic-prompts", "wildcard", "prompt-postprocessor", "unprompted", "randomizer")

@@ -1,43 +1,21 @@
 """The REST routes: schema, version, what a prompt will do, presets, the last job."""
 
-import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException
-from fastapi.security import HTTPBasic, HTTPBasicCredentials
-from modules import shared
+from fastapi import APIRouter, Body, FastAPI, HTTPException
 
 from clora_ext import __version__
 from clora_ext.errors import CLoRAError
 from clora_ext.hosts.webui.page import presets
+from clora_ext.hosts.webui.page.access import LimitedRoute, guards
 from clora_ext.hosts.webui.page.fields import request_of
 from clora_ext.hosts.webui.page.forecast import SIZE, STEPS, Sampling, forecast, with_tokens
 from clora_ext.hosts.webui.page.last_job import LastJob
 from clora_ext.hosts.webui.page.source import PageSource
 from clora_ext.settings.profiles import METHODS, PROFILES
 from clora_ext.settings.request import json_schema
-
-
-def _accounts() -> dict[str, str]:
-    """User names and passwords of ``--api-auth``, as the host reads them (modules/api/api.py)."""
-    entries = (shared.cmd_opts.api_auth or "").split(",")
-    accounts: dict[str, str] = {}
-    for entry in entries:
-        user, colon, password = entry.partition(":")
-        if colon:
-            accounts[user] = password
-    return accounts
-
-
-basic = Depends(HTTPBasic())
-
-
-def _require_account(credentials: HTTPBasicCredentials = basic) -> None:
-    password = _accounts().get(credentials.username, "")
-    if not password or not secrets.compare_digest(credentials.password.encode(), password.encode()):
-        raise HTTPException(401, "Incorrect username or password", headers={"WWW-Authenticate": "Basic"})
 
 
 @contextmanager
@@ -56,13 +34,12 @@ STYLES = Body(default=[], description="Names of WebUI's styles")
 
 def add_routes(app: FastAPI, source: PageSource, last_job: LastJob) -> None:
     """Register ``/clora/v1/...``; under ``--api-auth`` they ask for the same accounts as the host's own routes."""
-    guards = [Depends(_require_account)] if shared.cmd_opts.api_auth else []
     for routes in (_fact_routes(), _job_routes(last_job), _forecast_routes(source), _preset_routes()):
-        app.include_router(routes, prefix="/clora/v1", dependencies=guards)
+        app.include_router(routes, prefix="/clora/v1", dependencies=guards())
 
 
 def _fact_routes() -> APIRouter:
-    routes = APIRouter()
+    routes = APIRouter(route_class=LimitedRoute)
 
     @routes.get("/version")
     def version() -> dict[str, Any]:
@@ -78,7 +55,7 @@ def _fact_routes() -> APIRouter:
 
 
 def _job_routes(last_job: LastJob) -> APIRouter:
-    routes = APIRouter()
+    routes = APIRouter(route_class=LimitedRoute)
 
     @routes.get("/last")
     def report() -> dict[str, Any]:
@@ -96,7 +73,7 @@ def _job_routes(last_job: LastJob) -> APIRouter:
 
 
 def _forecast_routes(source: PageSource) -> APIRouter:
-    routes = APIRouter()
+    routes = APIRouter(route_class=LimitedRoute)
 
     @routes.post("/tokenize")
     def tokenize(prompt: str = PROMPT, clora: dict[str, Any] = REQUEST, styles: list[str] = STYLES) -> dict[str, Any]:
@@ -123,7 +100,7 @@ def _forecast_routes(source: PageSource) -> APIRouter:
 
 
 def _preset_routes() -> APIRouter:
-    routes = APIRouter()
+    routes = APIRouter(route_class=LimitedRoute)
 
     @routes.get("/presets")
     def all_presets() -> dict[str, dict[str, Any]]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clora_ext.errors import SettingsError
+from clora_ext.errors import SettingsError, shown
 from clora_ext.hosts.webui.options import with_defaults
 from clora_ext.prompt import format_bindings
 from clora_ext.settings.knobs import KNOB
@@ -49,7 +49,8 @@ def expand_advanced(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values by field with the text of advanced settings taken apart. Raises ``SettingsError``."""
     text = values.get("advanced", "")
     if not isinstance(text, str):
-        raise SettingsError(f"“advanced” is {text!r}; it must be text such as “temperature = 0.4”.", field="advanced")
+        msg = f"“advanced” is {shown(text)}; it must be text such as “temperature = 0.4”."
+        raise SettingsError(msg, field="advanced")
     advanced = parse_text(text)
     for name in MAIN:
         if name in advanced:

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from modules.paths_internal import data_path
@@ -15,6 +17,11 @@ from clora_ext.settings.retired import RETIRED
 FILE = "clora-presets.json"
 LONGEST = 100
 """Characters of a name."""
+MOST = 1000
+"""Presets in the file."""
+
+_CHANGING = Lock()
+"""Two clients may save at once; each reads what the other has written."""
 
 Preset = dict[str, Any]
 """What a preset keeps: profile, method, the knobs that differ from the profile, show_masks if it is on."""
@@ -61,7 +68,11 @@ def save_preset(name: str, fields: Mapping[str, Any]) -> Preset:
         msg = f"A preset needs a name of 1 to {LONGEST} characters."
         raise SettingsError(msg, field="name")
     kept = checked_preset(fields)
-    _write({**all_presets(), name.strip(): kept})
+    with _CHANGING:
+        found = {**all_presets(), name.strip(): kept}
+        if len(found) > MOST:
+            raise SettingsError(f"There are {MOST} presets already; delete one first.", field="name")
+        _write(found)
     return kept
 
 
@@ -76,13 +87,22 @@ def stored_preset(name: str) -> Preset:
 
 def delete_preset(name: str) -> None:
     """Forget one preset. Raises ``SettingsError`` as ``stored_preset``."""
-    checked_preset(stored_preset(name))
-    _write({other: fields for other, fields in all_presets().items() if other != name})
+    with _CHANGING:
+        checked_preset(stored_preset(name))
+        _write({other: fields for other, fields in all_presets().items() if other != name})
 
 
 def _write(found: Mapping[str, Any]) -> None:
-    """In one move, so that a full disk or a crash leaves the old file."""
-    new = presets_path().with_suffix(".new")
+    """In one move, so that a full disk or a crash leaves the old file. Raises ``SettingsError``."""
     text = json.dumps(found, ensure_ascii=False, indent=1)
-    new.write_text(text + "\n", encoding="utf-8")
-    new.replace(presets_path())
+    new = presets_path().with_suffix(".new")
+    try:
+        new.unlink(missing_ok=True)
+        with new.open("x", encoding="utf-8") as file:  # follows no link
+            file.write(text + "\n")
+        new.replace(presets_path())
+    except OSError as error:
+        with suppress(OSError):
+            new.unlink()
+        msg = f"The presets can not be written ({error.strerror}): see to the room and the rights of {new.parent.name}."
+        raise SettingsError(msg, field="preset") from error
