@@ -22,7 +22,7 @@
     function state(tab) {
         tabs[tab] = tabs[tab] || {
             timer: null, busy: 0, stale: false, actions: [], action: {}, active: null, view: null, wrong: null, seen: null,
-            knobs: null, controls: null, editing: null, presets: null,
+            knobs: null, controls: null, editing: null, presets: null, report: null,
         };
         return tabs[tab];
     }
@@ -80,6 +80,8 @@
             now.stale = now.stale || told.prompt !== promptOf(tab);
         } else if (now.action.preset) {
             drawPresets(tab, told);
+        } else if ("report" in now.action) {
+            giveReport(tab, told.report);
         } else {
             now.wrong = told.told ?? null;
             now.stale = !now.wrong;
@@ -432,6 +434,33 @@
         if (state(tab).action.preset === "delete") name.value = "";
     }
 
+    // -- the report of a problem -------------------------------------------------------------------------------------
+
+    function beginReport(tab) {
+        const id = `clora_${tab}_report`;
+        const whole = make("input", {type: "checkbox", id: `${id}_private`});
+        const text = make("textarea", {id: `${id}_text`, rows: 6, readOnly: true, hidden: true, spellcheck: false});
+        text.setAttribute("aria-label", "Report");
+        const button = make("button", {
+            type: "button", id, textContent: "Copy a report of the last job for an issue",
+            onclick: () => send(tab, {report: whole.checked}),
+        });
+        state(tab).report = text;
+        return make("div", {className: "clora-board clora-report"}, [
+            button, make("label", {}, [whole, make("span", {textContent: " with its prompt and paths"})]), text,
+        ]);
+    }
+
+    // A page that is not https may not write to the clipboard: the text is there, and chosen.
+
+    function giveReport(tab, report) {
+        const {report: text} = state(tab);
+        text.value = report;
+        text.hidden = false;
+        text.select();
+        navigator.clipboard?.writeText(report).catch(() => {});
+    }
+
     // -- beginning ---------------------------------------------------------------------------------------------
 
     function begin(tab) {
@@ -442,7 +471,7 @@
         gradioApp().getElementById(`clora_${tab}_enabled-visible-checkbox`)?.setAttribute("aria-label", "CLoRA");
         element(tab, "check").classList.add("clora-replaced");
         const box = element(tab, "advanced_box");
-        box.after(beginPresets(tab));
+        box.after(beginPresets(tab), beginReport(tab));
         box.querySelector(".label-wrap").addEventListener("click", () => drawKnobs(tab));
         state(tab).knobs = JSON.parse(fieldOf(tab, "view").value);
         const places = ["clora_%_enabled-checkbox", "clora_%_enabled", "%_prompt"];

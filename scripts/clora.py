@@ -15,10 +15,13 @@ if REASON:
     log.error(REASON)
 else:
     from clora_ext.hosts.webui import lifecycle, options
-    from clora_ext.hosts.webui.page import api, panel, xyz
+    from clora_ext.hosts.webui.page import api, panel, problem, xyz
 
     def _tab(is_img2img: bool) -> str:
         return "img2img" if is_img2img else "txt2img"
+
+    def _report(private: bool) -> str:
+        return problem.problem_report(lifecycle.LAST_JOB, lifecycle.SOURCE, private=private)
 
     class CLoRAScript(scripts.Script):
         """The always-on script of both tabs."""
@@ -37,7 +40,7 @@ else:
             self.page[name] = event.component
 
         def ui(self, is_img2img: bool) -> list[Any]:
-            components, self.infotext_fields = panel.build_panel(_tab(is_img2img), self.page, lifecycle.SOURCE)
+            components, self.infotext_fields = panel.build_panel(_tab(is_img2img), self.page, lifecycle.SOURCE, _report)
             self.paste_field_names = list(panel.PASTED.values())
             return components
 

@@ -17,6 +17,8 @@ from modules.sd_samplers_common import Sampler
 from PIL.Image import Image
 from torch import Tensor
 
+def program_version() -> str | None: ...
+
 _Cond = MulticondLearnedConditioning
 _Uncond = list[list[ScheduledPromptConditioning]]
 

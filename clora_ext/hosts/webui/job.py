@@ -10,6 +10,7 @@ from clora_ext.core.shapes import RegionMasks
 from clora_ext.engine.branches import why_plain
 from clora_ext.engine.prepare import Prepared, TokenPlans, prepare
 from clora_ext.errors import BindingError
+from clora_ext.hosts.webui.drive.asked import told_prompts, told_sampling
 from clora_ext.hosts.webui.drive.host_rows import let_host_draw, take_over
 from clora_ext.hosts.webui.drive.obstacles import adapted, require_no_obstacle
 from clora_ext.hosts.webui.drive.port import WebUIHost
@@ -39,7 +40,7 @@ class Job:
 
     def __init__(self, p: Any) -> None:
         self.p = p
-        self.record = JobRecord()
+        self.record = JobRecord(told_sampling(p), told_prompts(p))
         self.bound = False
         """Whether the batch that is next has been bound; ``passes`` is empty where the host draws it by itself."""
         self.passes: list[BoundPass] = []

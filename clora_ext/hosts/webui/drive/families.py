@@ -9,6 +9,8 @@ FAMILIES: Mapping[str, str] = {
     "is_sdxl": "SDXL",
 }
 """Those that compose, by the host's own marks (sd_models.set_model_type)."""
+PLAIN_CHANNELS = 4
+"""Of what goes into the UNet of a text-to-image model; inpainting and edit models have more."""
 TRAINED_FOR: Mapping[str, str] = {
     "sd_v1": "is_sd1",
     "sd_v2": "is_sd2",
@@ -26,6 +28,18 @@ TRAINED_FOR: Mapping[str, str] = {
 def loaded_family(model: Any) -> str | None:
     """The family of ``model`` in words; None for one that does not compose."""
     return next((words for mark, words in FAMILIES.items() if getattr(model, mark, False)), None)
+
+
+def model_kind(model: Any) -> str:
+    """What ``model`` is and how it is run, in words; None is no model."""
+    if model is None:
+        return "none is loaded"
+    unet = model.model.diffusion_model
+    weight = next(unet.parameters())
+    channels = f", of {unet.in_channels} channels" if unet.in_channels != PLAIN_CHANNELS else ""
+    predicts = "v" if predicts_velocity(model) else "noise"
+    kind = loaded_family(model) or type(model).__name__
+    return f"{kind}{channels}, predicts {predicts}, {str(weight.dtype).removeprefix('torch.')} on {weight.device}"
 
 
 def lora_family(metadata: Mapping[str, Any]) -> str | None:

@@ -6,6 +6,7 @@ from modules import sd_models
 from torch import nn
 
 from clora_ext.hosts.webui.drive import catalogue, own_networks, reading, tokens
+from clora_ext.hosts.webui.drive.families import model_kind
 from clora_ext.prompt import Binding, LoraFacts
 
 
@@ -41,6 +42,10 @@ class WebUISource:
         if sd_models.model_data.sd_model is None:
             return None
         return tokens.columns_of_words(text, words)
+
+    def model_kind(self) -> str:
+        """By the host's own marks."""
+        return model_kind(sd_models.model_data.sd_model)
 
     def unet(self) -> nn.Module | None:
         """Of the checkpoint that is loaded now."""

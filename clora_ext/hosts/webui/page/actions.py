@@ -1,7 +1,7 @@
 """What the page's script asks for, one JSON action at a time: a LoRA's row is changed, or a preset is used."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from clora_ext.errors import CLoRAError, SettingsError
@@ -16,13 +16,20 @@ Told = dict[str, Any]
 """What the script is told."""
 
 
-def act(action: str, fields: Mapping[str, Any]) -> tuple[NewValues, Told]:
+Report = Callable[[bool], str]
+"""Writes the report of a problem, with what is private or without."""
+
+
+def act(action: str, fields: Mapping[str, Any], report: Report) -> tuple[NewValues, Told]:
     """Do one action on ``fields``, the prompt among them; gives their new values and what the script is told.
 
     ``{"lora": name, "changes": {field: value}}`` is written into prompt or bindings. ``{"preset": what, "name": ...,
-    "text": ...}`` lists, loads, saves, deletes, applies (a JSON text) or resets. What goes wrong is ``told``.
+    "text": ...}`` lists, loads, saves, deletes, applies (a JSON text) or resets. ``{"report": private}`` asks for the
+    report of a problem. What goes wrong is ``told``.
     """
     wanted = json.loads(action)
+    if "report" in wanted:
+        return {}, {"report": report(bool(wanted["report"]))}
     try:
         return _use_preset(wanted, fields) if "preset" in wanted else _edit(wanted, fields)
     except CLoRAError as error:

@@ -13,6 +13,7 @@ from clora_ext.hosts.webui.page.access import LimitedRoute, guards
 from clora_ext.hosts.webui.page.fields import request_of
 from clora_ext.hosts.webui.page.forecast import SIZE, STEPS, Sampling, forecast, with_tokens
 from clora_ext.hosts.webui.page.last_job import LastJob
+from clora_ext.hosts.webui.page.problem import problem_report
 from clora_ext.hosts.webui.page.source import PageSource
 from clora_ext.settings.profiles import METHODS, PROFILES
 from clora_ext.settings.request import json_schema
@@ -34,7 +35,8 @@ STYLES = Body(default=[], description="Names of WebUI's styles")
 
 def add_routes(app: FastAPI, source: PageSource, last_job: LastJob) -> None:
     """Register ``/clora/v1/...``; under ``--api-auth`` they ask for the same accounts as the host's own routes."""
-    for routes in (_fact_routes(), _job_routes(last_job), _forecast_routes(source), _preset_routes()):
+    told = (_fact_routes(), _job_routes(last_job), _report_routes(source, last_job))
+    for routes in (*told, _forecast_routes(source), _preset_routes()):
         app.include_router(routes, prefix="/clora/v1", dependencies=guards())
 
 
@@ -68,6 +70,17 @@ def _job_routes(last_job: LastJob) -> APIRouter:
     def masks() -> list[dict[str, Any]]:
         """The last job's masks: per image and subject its LoRA, its words and a grey PNG in base64."""
         return last_job.masks()
+
+    return routes
+
+
+def _report_routes(source: PageSource, last_job: LastJob) -> APIRouter:
+    routes = APIRouter(route_class=LimitedRoute)
+
+    @routes.get("/report")
+    def problem(private: bool = False) -> dict[str, str]:  # noqa: FBT001, FBT002 - a value of the address
+        """A report to paste into an issue, as Markdown; paths, prompts and words of bindings only with ``private``."""
+        return {"report": problem_report(last_job, source, private=private)}
 
     return routes
 

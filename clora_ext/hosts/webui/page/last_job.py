@@ -1,24 +1,45 @@
 """What the last job did or why it was refused, as plain data for ``GET /clora/v1/last``."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 
+import clora_ext
 from clora_ext import __version__
 from clora_ext.engine.device import peak_bytes
 from clora_ext.errors import CLoRAError
 from clora_ext.hosts.webui.page.overlays import as_png, grey_picture, peaked
 from clora_ext.hosts.webui.page.pass_record import PassRecord, shown_passes
+from clora_ext.redact import cause_lines
 from clora_ext.settings.knobs import plain_values
 from clora_ext.settings.request import JobRequest
+
+EXTENSION = Path(clora_ext.__file__).parents[1]
+"""The folder of this extension."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a job was asked for."""
+
+    request: JobRequest | None
+    """None when it could not be read."""
+    sampling: Mapping[str, Any]
+    """The host's own settings of it, by name."""
+    prompts: tuple[str, ...]
+    """As typed, the negative one too."""
 
 
 @dataclass
 class JobRecord:
     """What is known of a job so far."""
 
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    prompts: tuple[str, ...] = ()
     request: JobRequest | None = None
     """None when it could not be read, which ``error`` then explains."""
     passes: list[PassRecord] = field(default_factory=list)
@@ -32,11 +53,16 @@ class LastJob:
     def __init__(self) -> None:
         self.report: dict[str, Any] = {}
         self.passes: list[PassRecord] = []
+        self.asked: Asked | None = None
+        self.causes: tuple[str, ...] = ()
+        """What went wrong, why and where, a line for each: an error itself would keep the job's tensors alive."""
 
     def tell(self, job: JobRecord, device: torch.device) -> None:
         """Keep what ``job`` has come to."""
         self.report = _summary(job, device)
         self.passes = shown_passes(job.passes)
+        self.asked = Asked(job.request, job.sampling, job.prompts)
+        self.causes = () if job.error is None else tuple(cause_lines(job.error, EXTENSION))
 
     def masks(self) -> list[dict[str, Any]]:
         """The masks as grey PNGs: per image and subject its LoRA, words, and share of every pixel.

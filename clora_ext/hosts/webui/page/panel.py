@@ -14,7 +14,7 @@ import gradio as gr
 from modules.ui_components import InputAccordion
 
 from clora_ext.hosts.webui.options import with_defaults
-from clora_ext.hosts.webui.page.actions import act
+from clora_ext.hosts.webui.page.actions import Report, act
 from clora_ext.hosts.webui.page.fields import MAIN, PANEL_FIELDS, args_to_fields, request_of, request_to_fields
 from clora_ext.hosts.webui.page.forecast import SAMPLING, forecast
 from clora_ext.hosts.webui.page.source import PageSource
@@ -34,17 +34,20 @@ Components = dict[str, Any]
 QUIET = {"show_progress": False, "queue": False}
 
 
-def build_panel(tab: str, page: Mapping[str, Any], source: PageSource) -> tuple[list[Any], list[tuple[Any, Any]]]:
+def build_panel(
+    tab: str, page: Mapping[str, Any], source: PageSource, report: Report
+) -> tuple[list[Any], list[tuple[Any, Any]]]:
     """Build the panel of ``tab``; gives its components in the order of ``PANEL_FIELDS`` and its infotext fields.
 
     ``page`` has the host's own components ``prompt``, ``styles`` and those of ``COUNTED``, of the tab, as far as
-    they are there. Pure: the host builds the panel several times, also outside of a page.
+    they are there; ``report`` writes the report of a problem. Pure: the host builds the panel several times, also
+    outside of a page.
     """
     made = _components(tab)
     _follow_profile(made)
     if "prompt" in page:
         _look_at_prompt(tab, page, made, source)
-        _do_actions(tab, page, made)
+        _do_actions(tab, page, made, report)
     return [made[name] for name in PANEL_FIELDS], [(made[name], read) for name, read in PASTED.items()]
 
 
@@ -144,13 +147,13 @@ def _look_at_prompt(tab: str, page: Mapping[str, Any], made: Components, source:
     _then_show(tab, made, done)
 
 
-def _do_actions(tab: str, page: Mapping[str, Any], made: Components) -> None:
+def _do_actions(tab: str, page: Mapping[str, Any], made: Components, report: Report) -> None:
     """Do an action on the fields when the script says so; it then reads what it is told."""
     fields = {"prompt": page["prompt"], **{name: made[name] for name in PANEL_FIELDS if name != "enabled"}}
     view = made["view"]
 
     def do(action: str, *values: Any) -> dict[Any, Any]:
-        changed, told = act(action, dict(zip(fields, values, strict=True)))
+        changed, told = act(action, dict(zip(fields, values, strict=True)), report)
         answer = {fields[name]: value for name, value in changed.items()}
         return answer | {view: json.dumps(told, ensure_ascii=False)}
 

@@ -42,6 +42,10 @@ class PageSource(Protocol):
         """
         ...
 
+    def model_kind(self) -> str:
+        """What the loaded checkpoint is and how it is run, without its name."""
+        ...
+
     def unet(self) -> nn.Module | None:
         """Of the loaded checkpoint; None where none is."""
         ...
