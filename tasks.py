@@ -78,6 +78,11 @@ TASKS = {
             Command(f"-m coverage report --include={COVERED} --fail-under=95"),
         ),
     ),
+    "fuzz": Task(
+        "20,000 inputs that nobody would write: read, or refused by a sentence, within a second (EXAMPLES=...)",
+        TESTS,
+        (Command("-m tests.fuzz.run", options={"--examples": "EXAMPLES"}, variables=ONE_THREAD),),
+    ),
     "test-host-python": Task(
         "the unit tests on WebUI's own Python and torch",
         TESTS,
