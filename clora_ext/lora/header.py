@@ -72,8 +72,8 @@ def _cut_off(name: str, size: int, needed: int) -> LoraError:
 def _parsed(name: str, text: bytes) -> Header:
     try:
         read = json.loads(text)
-        metadata = read.pop("__metadata__", None) or {}
-        ends = [int(entry["data_offsets"][1]) + len(entry["shape"]) for entry in read.values()]
+        metadata = dict(read.pop("__metadata__", None) or {})
+        ends = [entry["data_offsets"][1] + len(entry["shape"]) for entry in read.values()]
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         msg = f"LoRA {name} is no safetensors file, or its header is damaged: {AGAIN}, or save it again."
         raise LoraError(msg, field="lora") from error

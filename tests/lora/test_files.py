@@ -382,3 +382,17 @@ def test_wrong_sizes_raise_a_sentence_where_deltas_are_made_too(tmp_path: Path):
     )
     with pytest.raises(LoraError, match=f"does not fit this checkpoint: layer {TO_Q} is for 8 x 7 numbers"):
         deltas_of(read_lora(path), unet_layers(Small()), 1.0)
+
+
+@pytest.mark.parametrize("metadata", [5, "x", [1], True])
+def test_metadata_that_is_no_object_is_a_damaged_header(tmp_path: Path, metadata: object):
+    text = json.dumps({"__metadata__": metadata, "a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    path = tmp_path / "toy.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
+    with pytest.raises(LoraError, match="its header is damaged"):
+        read_header(path)
+
+
+def test_an_adapter_configuration_that_is_nested_without_end_is_none(tmp_path: Path):
+    path = _write(tmp_path, _pair(TO_Q), {"lora_adapter_metadata": "[" * 100_000})
+    assert TO_Q in read_lora(path).layers

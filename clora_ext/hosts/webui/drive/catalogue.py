@@ -145,7 +145,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     """What a JSON file holds; nothing where there is none or it is broken, which the host reports by itself."""
     try:
         read = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return read if isinstance(read, dict) else {}
 
@@ -156,7 +156,7 @@ def _training_tags(metadata: dict[str, Any]) -> list[str]:
     if isinstance(read, str):
         try:
             read = json.loads(read)
-        except ValueError:
+        except (ValueError, RecursionError):
             return []
     folders = read.values() if isinstance(read, dict) else []
     counts: Counter[str] = Counter()
