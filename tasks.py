@@ -91,6 +91,16 @@ TASKS = {
     "test-webui": Task(
         "drives the real WebUI in WEBUI_DIR", TESTS, (Command("-m pytest -n 2 --dist loadfile tests/webui"),)
     ),
+    "faults": Task(
+        "an error, too little memory, interrupt or skip at every call of ours in a real WebUI's job (POINTS=...)",
+        TESTS,
+        (Command("-m tests.webui.faults", options={"--points": "POINTS"}),),
+    ),
+    "soak": Task(
+        "1,000 mixed jobs against one real WebUI: pictures, hooks, memory, seconds (JOBS=...)",
+        TESTS,
+        (Command("-m tests.webui.soak", options={"--jobs": "JOBS"}),),
+    ),
     "link-webui": Task(
         "extension, tiny checkpoints and LoRAs into WEBUI_DIR", TOOLS, (Command("-m tiny_world.link_webui", WEBUI),)
     ),

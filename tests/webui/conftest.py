@@ -8,7 +8,7 @@ import pytest
 
 from tests.golden.authors.rebuild import parity_folder
 from tests.models.kinds import build_all
-from tests.obvious.loras import write_loras
+from tests.webui.parity import random_model
 from tests.webui.server import Model, Setup, WebUI, find_python, find_webui
 from tests.webui.world import tiny_world
 
@@ -58,20 +58,9 @@ def parity_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def parity_model(parity_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """Random SD1 checkpoint with LoRAs: noise to the eye, exact to compare.
-
-    tinyA and tinyB belong to the authors' reference outputs, tinyC, tinyConv and tinyStyle to our own.
-    """
-    checkpoint = parity_dir / "checkpoint" / "tiny-sd1.safetensors"
-    authors = sorted((parity_dir / "lora").glob("*.safetensors"))
-    ours = write_loras(tmp_path_factory.mktemp("loras"), parity_dir / "lora" / "tinyA.safetensors")
-    return Model(
-        checkpoint=checkpoint,
-        config=checkpoint.with_suffix(".yaml"),
-        tokenizer=parity_dir / "tiny-clip",
-        loras=(*authors, *ours.values()),
-    )
+def parity_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Random SD1 checkpoint with LoRAs: noise to the eye, exact to compare."""
+    return random_model(tmp_path_factory.mktemp("loras"))
 
 
 @pytest.fixture(scope="session")
