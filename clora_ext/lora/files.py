@@ -94,6 +94,8 @@ def read_lora(path: Path) -> LoraFile:
     try:
         with safe_open(str(path), framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+    except MemoryError:
+        raise
     except Exception as error:  # whatever is wrong with a file; safetensors raises a class that it does not export
         msg = f"LoRA {path.stem} can not be read, its header contradicts itself: {AGAIN}, or save it again."
         raise LoraError(msg, field="lora") from error
