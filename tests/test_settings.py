@@ -143,7 +143,7 @@ def test_requests():
 
 def test_the_schema_names_every_field():
     properties = json_schema()["properties"]
-    assert set(properties) == {"enabled", "show_masks", "bindings", "profile", "method", *KNOB}
+    assert set(properties) == {"enabled", "show_masks", "bindings", "masks", "profile", "method", *KNOB}
     assert properties["mask_threshold"]["minimum"] == 0.0
     assert properties["overlap"]["enum"] == ["average", "strongest", "soft"]
     assert all(properties[name]["description"] for name in KNOB)

@@ -44,6 +44,28 @@ def apply_morphology(masks: Masks, operations: Sequence[str]) -> Masks:
     return masks
 
 
+def on_grid(picture: Maps, size: tuple[int, int]) -> Tensor:
+    """Masks of any size on a grid (height, width): the mean of what falls into a cell, or the nearest where cells are
+    smaller than what there is.
+    """
+    height, width = picture.shape[-2:]
+    smaller = size[0] < height or size[1] < width
+    return F.interpolate(picture[None], size, mode="area" if smaller else "nearest")[0]
+
+
+def within_one(shares: Maps) -> Maps:
+    """Shares of pixels, made smaller alike where they add up to more than 1: overlapping whites share equally."""
+    return shares / shares.sum(dim=0, keepdim=True).clamp_min(1.0)
+
+
+def with_fixed(regions: RegionMasks, fixed: Maps, concepts: Sequence[int]) -> RegionMasks:
+    """``regions`` in which ``concepts`` have just the shares ``fixed``; all others share what these leave."""
+    taken = within_one(fixed)
+    found = regions * (1.0 - taken.sum(dim=0, keepdim=True)).clamp_min(0.0)
+    found[[concept + 1 for concept in concepts]] = taken
+    return found
+
+
 def region_masks(masks: Masks, strengths: Maps, overlap: str) -> RegionMasks:
     """How much the base (row 0) and each concept's branch count at each pixel; the base draws what no concept claims.
 

@@ -59,12 +59,14 @@ def composes(bound: BoundPrompt, settings: Settings) -> bool:
     """Whether there is anything to compose.
 
     A single LoRA is what the host draws by itself, with the mask everywhere; ``authors`` masks it all the same. A style
-    on one subject always needs the masks. ``merge`` is the host's own image by definition.
+    on one subject always needs the masks, and so does a subject with a mask of somebody's own. ``merge`` is the host's
+    own image by definition.
     """
     if settings.method == "merge" or not bound.subjects:
         return False
     restricted = any(style.on is not None for style in bound.styles)
-    masks_one = settings.masked and (restricted or settings.profile == "authors")
+    masked = any(subject.mask is not None for subject in bound.subjects)
+    masks_one = settings.masked and (restricted or masked or settings.profile == "authors")
     return len(bound.subjects) > 1 or masks_one
 
 

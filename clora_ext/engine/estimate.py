@@ -43,14 +43,16 @@ class Estimate:
         )
 
 
-def estimate(settings: Settings, branches: Sequence[int], steps: int, strength: float = 1.0) -> Estimate:
+def estimate(
+    settings: Settings, branches: Sequence[int], steps: int, strength: float = 1.0, *, fixed: bool = False
+) -> Estimate:
     """Add up the steps of one image with ``branches``, taken at evenly spaced noise levels.
 
     Of ``steps`` the share ``strength`` is made, the last ones: 1 from pure noise, less from another image. Masks are
-    taken to be locked at the last moment, ``lock_at``; steady ones are locked earlier.
+    taken to be locked at the last moment, ``lock_at``; steady ones are locked earlier, and ``fixed`` ones at once.
     """
     made = max(1, round(steps * strength))
-    found, state, before = Estimate(2 * made), MaskState(), _NOT_BEGUN
+    found, state, before = Estimate(2 * made), MaskState(fixed, fixed), _NOT_BEGUN
     for index in range(made):
         point = SamplingPoint(index, made, strength * (1.0 - index / made), index)
         plan = plan_step(settings, branches, point, before, [state])

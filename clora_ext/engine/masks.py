@@ -8,6 +8,7 @@ from torch import Tensor
 from clora_ext.batch.plan import BranchMaps, TokenPlan
 from clora_ext.core import masks
 from clora_ext.core.shapes import Maps, RegionMasks
+from clora_ext.engine.own_masks import NO_OWN_MASKS, OwnMasks
 from clora_ext.engine.step_plan import Lock, MaskState
 from clora_ext.settings.knobs import Settings
 
@@ -18,11 +19,15 @@ HISTORY = 3
 class ImageMasks:
     """Who draws what in one image: found anew from every step's maps until it is locked.
 
-    ``regions`` are region masks that are locked from the start, or None.
+    ``regions`` are region masks that are locked from the start, or None. ``own`` are somebody's own masks on the
+    latent's grid; where they leave nothing to attention, they are locked from the start too.
     """
 
-    def __init__(self, settings: Settings, regions: RegionMasks | None = None) -> None:
+    def __init__(self, settings: Settings, regions: RegionMasks | None = None, own: OwnMasks = NO_OWN_MASKS) -> None:
         self.settings = settings
+        self.own = own
+        if regions is None and own.all_fixed:
+            regions = own.fixed_regions()
         self.regions = regions
         """The latest region masks [branch, height, width]; None before the first maps."""
         self.strengths: Maps | None = None
@@ -54,7 +59,7 @@ class ImageMasks:
         united = masks.apply_morphology(torch.stack(claims), self.settings.morphology)
         united[sorted(self.outside)] = False
         self.strengths = torch.stack(strengths)
-        self.regions = masks.region_masks(united, self.strengths, self.settings.overlap)
+        self.regions = self.own.regions(united, self.strengths, self.settings.overlap)
 
     def settle(self, lock: Lock) -> bool:
         """The step is over: lock the masks if ``lock`` asks for it. Gives whether they have just been locked."""

@@ -5,16 +5,13 @@ So the whole picture is looked at once. A subject whose mask lies outside of the
 one that is nowhere yet has a mask anywhere, and may be added.
 """
 
-from dataclasses import dataclass
-
-from torch import Tensor
-
 from clora_ext.attention.capture import OnLastMap
 from clora_ext.batch.context import Forward
 from clora_ext.batch.plan import BranchMaps, TokenPlan
 from clora_ext.batch.rows import Half, Row
 from clora_ext.core.schedule import SamplingPoint
 from clora_ext.core.shapes import Latent
+from clora_ext.core.window import Window
 from clora_ext.engine.gradient import GradientPass, maps_by_image
 from clora_ext.engine.masks import ImageMasks
 from clora_ext.engine.memory import split_evenly
@@ -24,26 +21,6 @@ from clora_ext.settings.knobs import Settings
 
 INSIDE = 0.1
 """Share of a subject's mask that has to be inside for it to be there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A part of a picture, by shares of its height and width."""
-
-    top: float
-    left: float
-    bottom: float
-    right: float
-
-    def of(self, mask: Tensor) -> Tensor:
-        """The cells of ``mask`` [..., height, width] of which more than half is inside; at least one."""
-        height, width = mask.shape[-2:]
-        return mask[..., _cells(self.top, self.bottom, height), _cells(self.left, self.right, width)]
-
-
-def _cells(start: float, end: float, count: int) -> slice:
-    first = min(round(start * count), count - 1)
-    return slice(first, max(round(end * count), first + 1))
 
 
 def look_around(

@@ -12,6 +12,7 @@ from clora_ext.prompt import (
     Binding,
     BoundPrompt,
     LoraFacts,
+    MaskWay,
     Span,
     Style,
     Subject,
@@ -43,6 +44,23 @@ class Prepared:
     def subject_loras(self) -> tuple[str, ...]:
         """The LoRA of every subject, by name."""
         return tuple(subject.lora for subject in self.bound[0].subjects)
+
+    @property
+    def own_masks(self) -> tuple[tuple[MaskWay, str] | None, ...]:
+        """Of every subject the way and the picture of somebody's own mask; None where there is none."""
+        subjects = self.bound[0].subjects
+        return tuple(None if subject.mask is None else (subject.mask_way, subject.mask) for subject in subjects)
+
+    @property
+    def has_own_masks(self) -> bool:
+        """Whether somebody gave a subject a mask."""
+        return any(self.own_masks)
+
+    @property
+    def all_fixed(self) -> bool:
+        """Whether somebody's own masks leave nothing to attention."""
+        ways = {None if mask is None else mask[0] for mask in self.own_masks}
+        return self.settings.masked and ways == {"fixed"}
 
     @property
     def unet_loras(self) -> tuple[ActiveLora, ...]:

@@ -18,6 +18,7 @@ from clora_ext.core.shapes import RegionMasks
 from clora_ext.engine.gradient import GradientTools
 from clora_ext.engine.graphs import GraphMemory
 from clora_ext.engine.memory import Memory
+from clora_ext.engine.own_masks import NO_OWN_MASKS, OwnMasks
 from clora_ext.engine.port import Conditions, Host
 from clora_ext.engine.prepare import Prepared, TokenPlans
 from clora_ext.engine.report import JobReport
@@ -43,11 +44,16 @@ class Run(Generic[Encoded]):
 
 @contextmanager
 def composing(
-    prepared: Prepared, host: Host[Encoded], cfg_scale: float, masks: Sequence[RegionMasks] = ()
+    prepared: Prepared,
+    host: Host[Encoded],
+    cfg_scale: float,
+    masks: Sequence[RegionMasks] = (),
+    own: OwnMasks = NO_OWN_MASKS,
 ) -> Generator[Run[Encoded], None, None]:
     """While inside, the job can be run on the host's UNet; ``cfg_scale`` is the scale of its guidance.
 
-    ``masks`` are region masks of every image that are locked from the start; none to find them.
+    ``masks`` are region masks of every image that are locked from the start; none to find them, with the help of
+    somebody's ``own`` masks on the latent's grid.
 
     Raises ``CLoRAError`` for a subject that is not in the encoded texts, a LoRA that does not fit, and a model whose
     attention can not be observed.
@@ -57,7 +63,7 @@ def composing(
     deltas = host.deltas(prepared.unet_loras)
     unet = host.unet
     layers = layer_deltas(deltas, host.device, next(unet.parameters()).dtype)
-    composition = compose(prepared, host, plans, layers, cfg_scale, masks)
+    composition = compose(prepared, host, plans, layers, cfg_scale, masks, own)
     with installed(composition, unet, layers):
         yield Run(composition, conditions)
 
@@ -69,6 +75,7 @@ def compose(
     layers: Sequence[LayerDeltas],
     cfg_scale: float,
     masks: Sequence[RegionMasks] = (),
+    own: OwnMasks = NO_OWN_MASKS,
 ) -> Composition:
     """The composition of a prepared job whose LoRAs change ``layers``; it can run once it is ``installed``."""
     settings, unet = prepared.settings, host.unet
@@ -77,8 +84,8 @@ def compose(
     taken = sum(layer.nbytes for layer in layers)
     memory = Memory(settings.memory, GraphMemory(unet, context), taken, host.free_bytes)
     tools = GradientTools(host, settings, Recorder(context), memory, _loss_scale(unet))
-    known = [found.to(host.device) for found in masks]
-    return Composition(tools, loras, plans, _attention(unet), _report(settings, prepared.subjects), known)
+    known, report = [found.to(host.device) for found in masks], _report(settings, prepared.subjects)
+    return Composition(tools, loras, plans, _attention(unet), report, known, own.to(host.device))
 
 
 def _branch_loras(prepared: Prepared, cfg_scale: float) -> BranchLoras:

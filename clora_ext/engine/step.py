@@ -27,6 +27,7 @@ from clora_ext.engine.gradient import GradientTools, PredictionByRow, StepFacts,
 from clora_ext.engine.masks import ImageMasks
 from clora_ext.engine.memory import split_evenly
 from clora_ext.engine.open_step import Fused, Move, OpenStep
+from clora_ext.engine.own_masks import NO_OWN_MASKS, OwnMasks
 from clora_ext.engine.port import Denoiser
 from clora_ext.engine.prepare import TokenPlans
 from clora_ext.engine.report import JobReport, StepReport
@@ -38,7 +39,7 @@ class Composition:
     """One sampling run of a batch of images with the same LoRAs.
 
     ``step`` is the step that is under way; ``report`` tells of those that are over. ``masks`` are region masks of every
-    image that are locked from the start; none to find them.
+    image that are locked from the start; none to find them, with the help of somebody's ``own`` on the latent's grid.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Composition:
         attention: LayerFactors,
         report: JobReport,
         masks: Sequence[RegionMasks] = (),
+        own: OwnMasks = NO_OWN_MASKS,
     ) -> None:
         self.tools = tools
         self.settings = tools.settings
@@ -58,7 +60,7 @@ class Composition:
         self.factors = sorted(set(attention.values()))
         self.report = report
         known: Sequence[RegionMasks | None] = masks or [None] * plans.images
-        self.masks = [ImageMasks(tools.settings, found) for found in known]
+        self.masks = [ImageMasks(tools.settings, found, own) for found in known]
         self.step: OpenStep | None = None
         self._regions: RegionPyramid | None = None
         self._before: tuple[float, ...] = ()

@@ -3,7 +3,8 @@
 from clora_ext.prompt.bind import BoundPrompt, bind, bind_or_merge
 from clora_ext.prompt.bindings.binding import BINDING_FIELDS, ROLES, Binding, Role
 from clora_ext.prompt.bindings.edit import edit_binding
-from clora_ext.prompt.bindings.objects import read_bindings
+from clora_ext.prompt.bindings.objects import MASK_FIELDS, read_bindings, with_masks
+from clora_ext.prompt.bindings.own_mask import LARGEST, MASK_WAYS, MaskWay, mask_digest, picture_bytes
 from clora_ext.prompt.bindings.text import format_bindings, parse_bindings
 from clora_ext.prompt.branches import SubjectPlace
 from clora_ext.prompt.grammar.spans import Span
@@ -15,12 +16,16 @@ from clora_ext.prompt.rules.subjects import Subject
 
 __all__ = [
     "BINDING_FIELDS",
+    "LARGEST",
+    "MASK_FIELDS",
+    "MASK_WAYS",
     "ROLES",
     "Binding",
     "BoundPrompt",
     "Inspection",
     "LoraFacts",
     "LoraRow",
+    "MaskWay",
     "PromptWord",
     "Role",
     "Span",
@@ -35,7 +40,10 @@ __all__ = [
     "format_bindings",
     "inspect",
     "lora_key",
+    "mask_digest",
     "parse_bindings",
+    "picture_bytes",
     "read_bindings",
     "remove_tags",
+    "with_masks",
 ]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clora_ext import __version__
-from clora_ext.prompt import BINDING_FIELDS, Binding
+from clora_ext.prompt import BINDING_FIELDS, MASK_FIELDS, Binding, mask_digest
 from clora_ext.settings.knobs import KNOB, KNOBS
 from clora_ext.settings.profiles import changed_values, check_profile, profile_value
 from clora_ext.settings.request import KEY, JobRequest
@@ -14,6 +14,8 @@ from clora_ext.settings.retired import RETIRED
 EMPTY = "none"
 """How an empty list is written, since an empty value can not be."""
 
+NOT_HERE = "the pictures are not in here"
+
 
 def infotext_key(name: str) -> str:
     """The infotext key of a field."""
@@ -21,20 +23,32 @@ def infotext_key(name: str) -> str:
 
 
 def to_infotext(request: JobRequest) -> dict[str, str]:
-    """Profile, method, changed knobs and explicit bindings, by infotext key."""
+    """Profile, method, changed knobs and explicit bindings, by infotext key; of own masks what tells them apart."""
     settings = request.settings
     words = {"version": __version__, "profile": settings.profile, "method": settings.method}
     for name, value in changed_values(settings).items():
         words[name] = KNOB[name].kind.text(value) or EMPTY
-    if request.bindings:
-        objects = [_binding_object(binding) for binding in request.bindings]
+    objects = [_binding_object(binding) for binding in request.bindings if _says_more_than_mask(binding)]
+    if objects:
         words["bindings"] = json.dumps(objects, ensure_ascii=False)
+    masks = [_mask_words(binding, binding.mask) for binding in request.bindings if binding.mask is not None]
+    if masks:
+        words["masks"] = ", ".join([*masks, NOT_HERE])
     return {infotext_key(name): text for name, text in words.items()}
 
 
 def _binding_object(binding: Binding) -> dict[str, Any]:
-    values = {name: getattr(binding, name) for name in BINDING_FIELDS}
+    values = {name: getattr(binding, name) for name in BINDING_FIELDS if name not in MASK_FIELDS}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _says_more_than_mask(binding: Binding) -> bool:
+    return binding.mask is None or len(_binding_object(binding)) > 1
+
+
+def _mask_words(binding: Binding, mask: str) -> str:
+    """Whose mask it is, its way, and what tells its picture from others."""
+    return f"{binding.lora} {binding.mask_way or 'fixed'} {mask_digest(mask)}"
 
 
 def from_infotext(words: Mapping[str, str]) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from clora_ext import __version__
 from clora_ext.errors import SettingsError, shown
-from clora_ext.prompt import BINDING_FIELDS, ROLES, Binding, parse_bindings, read_bindings
+from clora_ext.prompt import BINDING_FIELDS, MASK_WAYS, ROLES, Binding, parse_bindings, read_bindings, with_masks
 from clora_ext.settings.knobs import Settings
 from clora_ext.settings.profiles import build_settings, settings_schema
 from clora_ext.settings.retired import is_retired
@@ -31,15 +31,17 @@ class JobRequest:
 def read_request(fields: Mapping[str, Any]) -> JobRequest:
     """Check an object of named fields: those of ``JobRequest``, ``profile``, ``method`` and every knob.
 
-    ``bindings`` is a list of objects or the panel's text. Raises ``CLoRAError`` naming the field and the choices.
+    ``bindings`` is a list of objects or the panel's text; ``masks`` is what the panel knows of them, an object of LoRAs
+    with ``mask`` and ``mask_way``, or its JSON. Raises ``CLoRAError`` naming the field and the choices.
     """
     values = dict(fields)
     enabled = _take_flag(values, "enabled", default=True)
     show_masks = _take_flag(values, "show_masks", default=False)
     given = values.pop("bindings", ()) or ()
     bindings = parse_bindings(given) if isinstance(given, str) else read_bindings(given)
+    bindings = with_masks(bindings, values.pop("masks", None) or {})
     retired = tuple(name for name in values if is_retired(name))
-    known = {"enabled", "show_masks", "bindings", *settings_schema()}
+    known = {"enabled", "show_masks", "bindings", "masks", *settings_schema()}
     for name in values:
         if name not in known and name not in retired:
             raise SettingsError(f"There is no field “{name}”; known are {', '.join(sorted(known))}.", field=str(name))
@@ -69,6 +71,12 @@ def json_schema() -> dict[str, Any]:
                 "description": "Add a picture of who draws what, with each subject's attention, for every image.",
             },
             "bindings": {"type": "array", "items": _binding_schema()},
+            "masks": {
+                "type": "object",
+                "additionalProperties": _mask_schema(),
+                "title": "Own masks",
+                "description": "By LoRA, for LoRAs that the prompt binds; a binding may have its mask in itself.",
+            },
             **settings_schema(),
         },
         "additionalProperties": False,
@@ -80,4 +88,13 @@ def _binding_schema() -> dict[str, Any]:
     properties["weight"] = {"type": "number"}
     properties["occurrence"] = {"type": "integer", "minimum": 1}
     properties["role"] = {"type": "string", "enum": list(ROLES)}
+    properties |= _mask_schema()["properties"]
     return {"type": "object", "properties": properties, "required": ["lora"], "additionalProperties": False}
+
+
+def _mask_schema() -> dict[str, Any]:
+    properties = {
+        "mask": {"type": "string", "contentEncoding": "base64", "description": "A picture, white where it is to be."},
+        "mask_way": {"type": "string", "enum": list(MASK_WAYS), "default": "fixed"},
+    }
+    return {"type": "object", "properties": properties, "required": ["mask"], "additionalProperties": False}

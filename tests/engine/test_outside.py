@@ -5,8 +5,9 @@ import torch
 
 from clora_ext.batch.plan import Concept, TokenPlan
 from clora_ext.core.schedule import SamplingPoint
+from clora_ext.core.window import Window
 from clora_ext.engine.masks import ImageMasks
-from clora_ext.engine.outside import Window, concepts_outside, look_around
+from clora_ext.engine.outside import concepts_outside, look_around
 from clora_ext.settings.profiles import build_settings
 from tests.engine.setup import POINT, random_loras, running, setup
 from tests.toy import ToyHost

@@ -1,6 +1,5 @@
 # WebUI 1.10.1: modules/sd_hijack.py
 
-
 from modules.sd_hijack_clip import TextConditionalModel
 from modules.sd_models_types import WebuiSdModel
 from modules.textual_inversion.textual_inversion import EmbeddingDatabase

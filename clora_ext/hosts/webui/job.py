@@ -83,6 +83,8 @@ def bound_passes(p: Any, request: JobRequest) -> list[BoundPass]:
     """The batch's passes with their prompts bound; none when the host's own image is what is asked for."""
     found = [_bind_pass(sampling, request) for sampling in (first_pass(p), hires_pass(p)) if sampling is not None]
     first, last = found[0].prepared, found[-1].prepared
+    if first.has_own_masks and not request.settings.masked:
+        p.comment(f"{KEY}: The method {request.settings.method} takes no masks; yours were left out.")
     if not first.composes:
         let_host_draw(p, first.bound)
         if request.settings.method != "merge":

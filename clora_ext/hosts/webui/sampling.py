@@ -15,6 +15,7 @@ from clora_ext.hosts.webui.drive.call import DenoiserCall
 from clora_ext.hosts.webui.drive.conditions import Schedules
 from clora_ext.hosts.webui.drive.denoiser import DenoiserHook
 from clora_ext.hosts.webui.drive.loaded_model import LoadedModel, doubts
+from clora_ext.hosts.webui.drive.own_masks import own_masks
 from clora_ext.hosts.webui.drive.samplers import MASKS_ONLY, traits_of
 from clora_ext.hosts.webui.drive.sampling_pass import enlarged
 from clora_ext.hosts.webui.drive.shortcuts import shortcuts_off
@@ -77,10 +78,11 @@ def _pass_running(p: Any, job: Job, steps: int) -> Generator[None, None, None]:
     prepared, settings = own.prepared, own.prepared.settings
     notes = [*own.notes, *own.host.notes, *doubts(own.host.sampling.sampler)]
     masks = enlarged(p, job.masks) if own.host.sampling.hires and not settings.hires_updates else []
+    painted = own_masks(p, prepared)
     traits = traits_of(own.host.sampling.sampler) or MASKS_ONLY
 
     def open_run(known: Sequence[RegionMasks]) -> AbstractContextManager[Run[Schedules]]:
-        return composing(prepared, own.host, p.cfg_scale, known)
+        return composing(prepared, own.host, p.cfg_scale, known, painted)
 
     def look_outside_first(composition: Composition, call: DenoiserCall) -> None:
         for concept in sorted(look_outside(p, composition, call)):
@@ -103,8 +105,9 @@ def _tell_pass(p: Any, job: Job, own: BoundPass, hook: DenoiserHook, notes: Sequ
     """The pass is over: keep what it came to."""
     reports = [run.composition.report for run in hook.runs]
     found = [*notes, *(note for report in reports for note in report.notes), *hook.notes]
+    loras, masks = own.prepared.subject_loras, own.prepared.own_masks
     for run in hook.runs:
-        told = (p.iteration, own.host.sampling.hires, run.composition.report, own.prepared.subject_loras, tuple(found))
+        told = (p.iteration, own.host.sampling.hires, run.composition.report, loras, tuple(found), masks)
         job.record.passes.append(PassRecord(*told))
         job.masks = run.composition.found_masks
     for note in found:

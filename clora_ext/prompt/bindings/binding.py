@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from clora_ext.errors import BindingError, shown
+from clora_ext.prompt.bindings.own_mask import LARGEST, MASK_WAYS, MaskWay, picture_bytes
 from clora_ext.prompt.grammar.lexer import split_words
 from clora_ext.prompt.grammar.tags import TAG_PATTERN
 
@@ -32,6 +33,10 @@ class Binding:
     role: Role | None = None
     on: str | None = None
     """For ``style_on``: the subject's LoRA or its words."""
+    mask: str | None = None
+    """A picture in base64, white where the subject is to be."""
+    mask_way: MaskWay | None = None
+    """How the mask counts beside attention's; ``fixed`` where nobody said."""
 
     def __post_init__(self) -> None:
         """Raise ``BindingError`` with the first field that has a value which it can not have."""
@@ -40,6 +45,9 @@ class Binding:
             if value is not None and not accepts(value):
                 msg = f"“{name}” is {shown(value)}; it must be {wanted}."
                 raise BindingError(msg, field=name)
+        if self.mask_way is not None and self.mask is None:
+            msg = f"“mask_way” is {self.mask_way!r}, but there is no “mask”; give one, or leave “mask_way” out."
+            raise BindingError(msg, field="mask_way")
 
 
 LONGEST_TEXT = 1000
@@ -77,6 +85,14 @@ def _is_role(text: str) -> bool:
     return text in ROLES
 
 
+def _is_way(text: str) -> bool:
+    return text in MASK_WAYS
+
+
+def _is_picture(text: str) -> bool:
+    return bool(picture_bytes(text))
+
+
 def _has_words(text: str) -> bool:
     return bool(split_words(text))
 
@@ -108,6 +124,8 @@ _CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("trigger", _is_text, "text"),
     ("role", _is_text, "text"),
     ("on", _is_text, "text"),
+    ("mask", _is_text, "text"),
+    ("mask_way", _is_text, "text"),
     ("weight", _is_number, "a number"),
     ("occurrence", _is_whole_number, "a whole number from 1"),
     *((name, _is_short, f"text of at most {LONGEST_TEXT:,} characters") for name in _TEXTS),
@@ -117,6 +135,8 @@ _CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("role", _is_role, f"one of {', '.join(ROLES)}"),
     ("subject", _has_words, "words of the prompt"),
     ("on", _has_words, "the LoRA or the words of a subject"),
+    ("mask", _is_picture, f"a picture in base64 of at most {LARGEST // 2**20} MB"),
+    ("mask_way", _is_way, f"one of {', '.join(MASK_WAYS)}"),
     ("trigger", _is_trigger, "words, with every bracket closed and no tag, or empty"),
 )
 """A field, whether it can have a value, and what the value must be: all types first, then all values."""

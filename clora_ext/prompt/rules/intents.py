@@ -7,18 +7,19 @@ from typing import TypeVar
 from clora_ext.errors import BindingError
 from clora_ext.prompt.bindings.binding import Binding, Role
 from clora_ext.prompt.bindings.in_tag import read_tag_binding
+from clora_ext.prompt.bindings.own_mask import MaskWay
 from clora_ext.prompt.grammar.tags import OUR_TAG_ARGUMENTS, Tag
 from clora_ext.prompt.rules.facts import LoraFacts, find_facts
 
 _Value = TypeVar("_Value")
 
-_SAYS = ("subject", "occurrence", "trigger", "role", "on")
+_SAYS = ("subject", "occurrence", "trigger", "role", "on", "mask")
 """The fields by which somebody says what a LoRA draws."""
 
 _UNUSED: Mapping[Role, tuple[str, ...]] = {
     "subject": ("on",),
-    "style": ("subject", "occurrence", "trigger", "on"),
-    "style_on": ("subject",),
+    "style": ("subject", "occurrence", "trigger", "on", "mask"),
+    "style_on": ("subject", "mask"),
 }
 """The fields that a role has no use for."""
 
@@ -42,6 +43,9 @@ class LoraIntent:
     """The input that it comes from, for errors: “prompt” or “bindings[0]”."""
     why: str | None = None
     """What told that it is a style, where nobody said so."""
+    mask: str | None = None
+    """Somebody's own, a picture in base64."""
+    mask_way: MaskWay = "fixed"
 
     @property
     def name(self) -> str:
@@ -86,9 +90,19 @@ def merge_tags_and_bindings(
         found = explicit.pop(known.name, None) or [("prompt", Binding(known.name))]
         intents += [_merge(known, tag, binding, field) for field, binding in found]
     for name, found in explicit.items():
+        _require_more_than_mask(name, found)
         known = find_facts(name, facts, "bindings")
         intents += [_merge(known, None, binding, field) for field, binding in found]
     return tuple(intents)
+
+
+def _require_more_than_mask(name: str, found: Sequence[tuple[str, Binding]]) -> None:
+    """Refuse a mask for a LoRA that nothing else names: it is meant for one of the prompt."""
+    for field, binding in found:
+        only_mask = Binding(binding.lora, mask=binding.mask, mask_way=binding.mask_way)
+        if binding.mask is not None and binding == only_mask:
+            msg = f"The LoRA “{name}” has a mask, but is not in the prompt; put its tag there, or take the mask back."
+            raise BindingError(msg, field=f"{field}.mask")
 
 
 def add_up(tags: Sequence[Tag], facts: Mapping[str, LoraFacts]) -> list[tuple[LoraFacts, Tag]]:
@@ -154,6 +168,8 @@ def _merge(facts: LoraFacts, tag: Tag | None, binding: Binding, field: str) -> L
         on=on,
         open=not any(value is not None for value in said),
         field=field,
+        mask=binding.mask,
+        mask_way=binding.mask_way or "fixed",
     )
     _check(intent)
     return intent

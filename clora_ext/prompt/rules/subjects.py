@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from clora_ext.prompt.bindings.own_mask import MaskWay
 from clora_ext.prompt.grammar.lexer import split_words
 from clora_ext.prompt.grammar.nouns import is_being, is_class
 from clora_ext.prompt.grammar.prompt_text import PromptText
@@ -35,6 +36,9 @@ class Subject:
     """What its own branch has and the others lack: words of the prompt, or the ones put in."""
     occurrence: int
     """Which of the places where ``words`` stand in the prompt, from 1."""
+    mask: str | None = None
+    """Somebody's own, a picture in base64."""
+    mask_way: MaskWay = "fixed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,8 @@ def make_subject(text: PromptText, intent: LoraIntent, words: BoundWords) -> Sub
         words=text.join(words.subject),
         trigger=words.insert or text.join(words.trigger) or None,
         occurrence=places.index(words.subject) + 1,
+        mask=intent.mask,
+        mask_way=intent.mask_way,
     )
 
 

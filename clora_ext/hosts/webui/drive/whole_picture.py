@@ -13,7 +13,8 @@ from torch import Tensor
 
 from clora_ext.batch.conditions import Condition
 from clora_ext.batch.rows import Row
-from clora_ext.engine.outside import Window, look_around
+from clora_ext.core.window import Window
+from clora_ext.engine.outside import look_around
 from clora_ext.engine.step import Composition
 from clora_ext.hosts.webui.drive import conditions
 from clora_ext.hosts.webui.drive.call import DenoiserCall

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clora_ext.errors import SettingsError, shown
+from clora_ext.hosts.pictures import check_masks
 from clora_ext.hosts.webui.options import with_defaults
 from clora_ext.prompt import format_bindings
 from clora_ext.settings.knobs import KNOB
@@ -26,7 +27,9 @@ def request_of(fields: Mapping[str, Any]) -> JobRequest:
 
     Raises ``CLoRAError`` naming the field and the choices.
     """
-    return read_request(with_defaults(fields))
+    request = read_request(with_defaults(fields))
+    check_masks(request.bindings)
+    return request
 
 
 def args_to_fields(args: Sequence[Any]) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _cost(source: PageSource, prepared: Prepared, sampling: Sampling) -> Cost:
     """What the prepared job costs; a plain image where there is nothing to compose."""
     settings = prepared.settings
     branches = sorted(prepared.branches[0].texts)
-    counted = estimate(settings, branches, sampling.steps, sampling.strength)
+    counted = estimate(settings, branches, sampling.steps, sampling.strength, fixed=prepared.all_fixed)
     unet = source.unet()
     if unet is None:
         return Cost(counted, None)

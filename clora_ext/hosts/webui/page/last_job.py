@@ -68,7 +68,7 @@ class LastJob:
         """The masks as grey PNGs: per image and subject its LoRA, words, and share of every pixel.
 
         ``attention`` is the PNG of what the mask was made from, white at the peak; None where masks are not from maps
-        yet.
+        yet. ``own`` is somebody's own mask as it was given, with its ``mask_way``; None where there was none.
         """
         found: list[dict[str, Any]] = []
         image = 0
@@ -111,8 +111,17 @@ def _mask_pictures(shown: PassRecord, number: int, image: int) -> list[dict[str,
     for subject, (lora, words) in enumerate(zip(shown.loras, shown.report.subjects, strict=True)):
         png = _png(regions[subject + 1])
         attention = _png(peaked(maps[number][subject])) if maps else None
-        found.append({"image": image, "lora": lora, "words": words, "png": png, "attention": attention})
+        own = _own(shown, subject)
+        found.append({"image": image, "lora": lora, "words": words, "png": png, "attention": attention, "own": own})
     return found
+
+
+def _own(shown: PassRecord, subject: int) -> dict[str, str] | None:
+    mask = shown.own_masks[subject]
+    if mask is None:
+        return None
+    way, picture = mask
+    return {"mask": picture, "mask_way": way}
 
 
 def _png(share: torch.Tensor) -> str:

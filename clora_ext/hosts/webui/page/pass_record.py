@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clora_ext.engine.report import JobReport
+from clora_ext.prompt import mask_digest
 
 
 @dataclass(frozen=True)
@@ -16,12 +17,27 @@ class PassRecord:
     report: JobReport
     loras: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    own_masks: tuple[tuple[str, str] | None, ...] = ()
+    """Of every subject the way and the picture, in base64, of somebody's own mask; None where there is none."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        told = {"batch": self.batch, "pass": "hires" if self.hires else "first", "loras": list(self.loras)}
+        told: dict[str, Any] = {
+            "batch": self.batch,
+            "pass": "hires" if self.hires else "first",
+            "loras": list(self.loras),
+        }
         told["notes"] = list(self.notes)
+        told["own_masks"] = [_told(mask) for mask in self.own_masks]
         return self.report.as_dict() | told
+
+
+def _told(mask: tuple[str, str] | None) -> dict[str, str] | None:
+    """The way, and what tells the picture from others."""
+    if mask is None:
+        return None
+    way, picture = mask
+    return {"mask_way": way, "digest": mask_digest(picture)}
 
 
 def shown_passes(passes: Iterable[PassRecord]) -> list[PassRecord]:
