@@ -83,10 +83,10 @@ def bound_passes(p: Any, request: JobRequest) -> list[BoundPass]:
     """The batch's passes with their prompts bound; none when the host's own image is what is asked for."""
     found = [_bind_pass(sampling, request) for sampling in (first_pass(p), hires_pass(p)) if sampling is not None]
     first, last = found[0].prepared, found[-1].prepared
-    if first.has_own_masks and not request.settings.masked:
-        p.comment(f"{KEY}: The method {request.settings.method} takes no masks; yours were left out.")
     if not first.composes:
         let_host_draw(p, first.bound)
+        for note in _left_out(first, request):
+            p.comment(f"{KEY}: {note}")
         if request.settings.method != "merge":
             _tell_plain(p, first.bound[0], found[0].host.sampling.prompts[0])
         return []
@@ -114,7 +114,15 @@ def _bind_pass(sampling: SamplingPass, request: JobRequest) -> BoundPass:
     host = WebUIHost(sampling)
     bindings = [*request.bindings, *added_by_host(sampling.prompts[0], request.bindings)]
     settings, notes = adapted(request.settings, sampling)
-    return BoundPass(host, prepare(sampling.prompts, bindings, settings, host), tuple(notes))
+    prepared = prepare(sampling.prompts, bindings, settings, host)
+    return BoundPass(host, prepared, (*notes, *_left_out(prepared, request)))
+
+
+def _left_out(prepared: Prepared, request: JobRequest) -> list[str]:
+    """A note where own masks are given to a method that has no use for them."""
+    if request.settings.masked or not prepared.has_own_masks:
+        return []
+    return [f"the method {request.settings.method} takes no masks; yours were left out."]
 
 
 def _pass_of(p: Any, job: Job) -> BoundPass:
