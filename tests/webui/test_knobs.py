@@ -48,7 +48,8 @@ def test_four_lists_are_one(webui: WebUI):
         assert schema[knob.name]["description"] == knob.help
         assert infotext_key(knob.name) in written
     assert list(advanced) == [knob.name for knob in KNOBS if knob.name not in MAIN]
-    assert set(schema) - {knob.name for knob in KNOBS} == {"enabled", "show_masks", "profile", "method", "bindings"}
+    others = {"enabled", "show_masks", "profile", "method", "bindings", "masks"}
+    assert set(schema) - {knob.name for knob in KNOBS} == others
     assert len([label for label in axes if label.startswith("[CLoRA]")]) == len(KNOBS) + 5
 
 

@@ -27,14 +27,17 @@ def first_use() -> str:
     return re.search(r"^   `(.+<lora:.+)`$", README, re.MULTILINE)[1]
 
 
-def test_the_python_example_draws(world: WebUI):
-    (code,) = blocks(API, "python")
-    assert HOST in code
+def test_the_python_examples_draw_and_give_the_masks_back(world: WebUI):
+    draw, masks = blocks(API, "python")
     made: dict[str, Any] = {}
-    exec(compile(code.replace(HOST, world.url), "api.md", "exec"), made)
+    for code in (draw, masks):
+        assert HOST in code
+        exec(compile(code.replace(HOST, world.url), "api.md", "exec"), made)
     assert made["answer"].status_code == 200
     assert len(made["answer"].json()["images"]) == 1
     assert world.get("/clora/v1/last").json()["composed"] is True
+    assert [binding["lora"] for binding in made["bindings"]] == ["tuxcat", "browndog"]
+    assert all(binding["mask"] for binding in made["bindings"])
 
 
 def test_the_shell_example_answers(world: WebUI):
@@ -64,7 +67,7 @@ def test_every_field_of_the_api_is_told(world: WebUI):
     known = world.get("/clora/v1/schema").json()["properties"]
     table = API[API.index("| field |") :].split("\n\n", maxsplit=1)[0]
     told = {name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split("|")[1])}
-    assert told == {"enabled", "profile", "method", "bindings", "show_masks"}
+    assert told == {"enabled", "profile", "method", "bindings", "masks", "show_masks"}
     assert told <= set(known)
     sentence = re.search(r"A binding has (.+?)\n\n", API, re.DOTALL)[1]
     binding = next(kind for kind in _kinds(known["bindings"]) if kind.get("type") == "object")
