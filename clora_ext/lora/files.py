@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from clora_ext.errors import LoraError
 from clora_ext.lora.differences import Parts
 from clora_ext.lora.header import AGAIN, read_header
+from clora_ext.lora.kinds import OUT_OF_MEMORY
 from clora_ext.lora.names import EMBEDDING, TEXT, UNET, kohya_names
 
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -94,9 +95,9 @@ def read_lora(path: Path) -> LoraFile:
     try:
         with safe_open(str(path), framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-    except MemoryError:
+    except OUT_OF_MEMORY:
         raise
-    except Exception as error:  # whatever is wrong with a file; safetensors raises a class that it does not export
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         msg = f"LoRA {path.stem} can not be read, its header contradicts itself: {AGAIN}, or save it again."
         raise LoraError(msg, field="lora") from error
     return lora_of(path.stem, tensors, header.metadata, _config_beside(path))

@@ -16,6 +16,8 @@ from clora_ext.lora.deltas import Delta, DenseDelta, LowRank
 from clora_ext.lora.differences import CORE, DOWN, UP, Parts, low_rank_factors
 
 Shape = tuple[int, ...]
+OUT_OF_MEMORY = (MemoryError, torch.cuda.OutOfMemoryError)
+"""What says nothing of a file, and is never told as a fault of one."""
 
 
 class PartsError(ValueError):
@@ -116,6 +118,8 @@ def fitting_kind(parts: Parts, shape: Shape) -> LoraKind:
     meta = {name: part if name in _NUMBERS else part.to("meta", torch.float32) for name, part in parts.items()}
     try:
         found = tuple(_difference(kind, meta, torch.empty(shape, device="meta")).shape)
+    except OUT_OF_MEMORY:
+        raise
     except (RuntimeError, IndexError) as error:
         raise MisfitError(f"has sizes that contradict each other or the checkpoint's, {_sizes(shape)}") from error
     if found != shape and not _narrower(found, shape):

@@ -13,6 +13,7 @@ from clora_ext.errors import LoraError
 from clora_ext.lora.deltas import LowRank
 from clora_ext.lora.files import lora_sizes, read_lora
 from clora_ext.lora.header import read_header
+from clora_ext.lora.kinds import fitting_kind
 from clora_ext.lora.layers import deltas_of, require_fit, shapes_of, text_layers, told_apart, unet_layers
 from clora_ext.lora.names import for_encoders
 
@@ -335,6 +336,23 @@ def test_a_header_whose_length_begins_like_another_kind_of_file_is_read(tmp_path
     path.write_bytes((length + more).to_bytes(8, "little") + found[8 : 8 + length] + b" " * more + found[8 + length :])
     assert path.read_bytes()[0] == first
     assert read_header(path).tensors
+
+
+@pytest.mark.parametrize("error", [MemoryError, torch.cuda.OutOfMemoryError])
+def test_a_lack_of_memory_is_no_fault_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+):
+    path = _write(tmp_path, _pair("lora_unet_mid_block_attentions_0_proj_in"))
+
+    def lacking(*_: object, **__: object) -> None:
+        raise error("none is left")
+
+    monkeypatch.setattr("clora_ext.lora.files.safe_open", lacking)
+    with pytest.raises(error):
+        read_lora(path)
+    monkeypatch.setattr("clora_ext.lora.kinds._difference", lacking)
+    with pytest.raises(error):
+        fitting_kind({"lora_down.weight": torch.ones(2, 6), "lora_up.weight": torch.ones(8, 2)}, (8, 6))
 
 
 def test_a_file_that_is_missing_is_told(tmp_path: Path):

@@ -17,7 +17,7 @@ from clora_ext.hosts.webui.drive.catalogue import builtin, file_of
 from clora_ext.hosts.webui.drive.families import loaded_family
 from clora_ext.lora.differences import DOWN, is_by_row, with_magnitude
 from clora_ext.lora.files import LoraFile, lora_of, lora_sizes, read_lora
-from clora_ext.lora.kinds import Shape
+from clora_ext.lora.kinds import OUT_OF_MEMORY, Shape
 from clora_ext.lora.layers import require_fit, told_apart
 from clora_ext.lora.names import for_encoders
 from clora_ext.patching import replaced
@@ -102,6 +102,8 @@ def _read(path: Path) -> LoraFile:
     try:
         read = sd_models.read_state_dict(str(path), map_location="cpu")
         tensors = {str(key): tensor for key, tensor in read.items() if isinstance(tensor, Tensor)}
+    except OUT_OF_MEMORY:
+        raise
     except Exception as error:  # whatever the host's reader raises for a broken file
         msg = f"LoRA {path.stem} can not be read; download it again, or save it as safetensors."
         raise LoraError(msg, field="lora") from error
@@ -165,7 +167,9 @@ def own_network(name: str, found: Fitting) -> Any:
     tensors |= _still(found.places) | _completed(found)
     try:
         net = _load(on_disk, f"{name} ({found.mark})", tensors)
-    except Exception as error:  # whatever the host's classes raise
+    except OUT_OF_MEMORY:
+        raise
+    except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         msg = f"LoRA {name} is of a kind that WebUI can not apply to this checkpoint; choose another."
         raise LoraError(msg, field="lora") from error
     net.mentioned_name = name
