@@ -20,7 +20,13 @@ from fastapi import Body, FastAPI
 from modules import script_callbacks, scripts, shared
 
 MESSAGE = "broken on purpose"
-KINDS = {"error": RuntimeError, "memory": torch.cuda.OutOfMemoryError}
+
+
+class BrokenOnPurposeError(Exception):
+    """No error that anybody else raises, so that nobody can take it for one that he knows."""
+
+
+KINDS = {"error": BrokenOnPurposeError, "memory": torch.cuda.OutOfMemoryError}
 ACTS = ("interrupt", "skip")
 """Methods of the host's state."""
 seen: Counter[str] = Counter()
