@@ -38,7 +38,9 @@ def look_around(
     groups = split_evenly(rows, tools.memory.plain_rows)
     maps = tools.memory.guarded(lambda: looking.look(whole, groups), len(rows), graph=False)
     for image, found in maps_by_image(maps).items():
-        composition.masks[image].outside = concepts_outside(tools.settings, facts.plans[image], found, window)
+        masks = composition.masks[image]
+        outside = concepts_outside(tools.settings, facts.plans[image], found, window)
+        masks.outside = outside - masks.own.concepts  # of those somebody says where they are
     return frozenset().union(*(image.outside for image in composition.masks))
 
 

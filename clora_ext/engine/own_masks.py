@@ -40,6 +40,11 @@ class OwnMasks:
     masks: tuple[OwnMask | None, ...] = ()
 
     @property
+    def concepts(self) -> frozenset[int]:
+        """Those that have one."""
+        return frozenset(concept for concept, mask in enumerate(self.masks) if mask is not None)
+
+    @property
     def all_fixed(self) -> bool:
         """Whether nothing is left to attention."""
         ways = {None if mask is None else mask.way for mask in self.masks}

@@ -6,8 +6,10 @@ import torch
 from clora_ext.batch.plan import Concept, TokenPlan
 from clora_ext.core.schedule import SamplingPoint
 from clora_ext.core.window import Window
+from clora_ext.engine import outside
 from clora_ext.engine.masks import ImageMasks
 from clora_ext.engine.outside import concepts_outside, look_around
+from clora_ext.engine.own_masks import NO_OWN_MASKS, OwnMask, OwnMasks
 from clora_ext.settings.profiles import build_settings
 from tests.engine.setup import POINT, random_loras, running, setup
 from tests.toy import ToyHost
@@ -74,3 +76,14 @@ def test_a_look_around_is_over_before_the_first_step_and_keeps_its_updates_away(
         regions = composition.masks[0].regions
         assert regions is not None
         assert not regions[2].any()
+
+
+def test_who_has_an_own_mask_is_not_looked_for(monkeypatch: pytest.MonkeyPatch):
+    unet, conditions, _ = setup(2, (16, 16))
+    host = ToyHost(unet, random_loras(unet, 2), conditions)
+    monkeypatch.setattr(outside, "concepts_outside", lambda *_: frozenset({0}))
+    painted = OwnMasks((OwnMask("added", torch.ones(16, 16, dtype=torch.float64)), None))
+    with running(host, build_settings("balanced"), 2) as (composition, denoiser):
+        for own, found in ((NO_OWN_MASKS, {0}), (painted, set())):
+            composition.masks[0].own = own
+            assert look_around(composition, POINT, torch.randn(1, 4, 16, 16).double(), denoiser, RIGHT) == found

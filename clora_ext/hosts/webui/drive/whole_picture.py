@@ -38,7 +38,7 @@ def window_of(p: Any) -> Window | None:
 def look_outside(p: Any, composition: Composition, call: DenoiserCall) -> frozenset[int]:
     """The concepts that the pictures of ``p`` have outside of the part that is drawn: they claim no pixel of it."""
     window = window_of(p)
-    if window is None or not composition.settings.masked:
+    if window is None or not composition.settings.masked or all(image.locked for image in composition.masks):
         return frozenset()
     whole = WholePicture(p, call)
     point = replace(call.point, noise=whole.level.noise, trial=True)
@@ -51,10 +51,12 @@ class WholePicture:
     def __init__(self, p: Any, call: DenoiserCall) -> None:
         self.call = call
         self.model = call.params.denoiser.inner_model
-        pictures = torch.stack([_pixels(image, p.width * p.height) for image in _for_each(p.init_images, call.images)])
+        pictures = torch.stack([_pixels(image, p.width * p.height) for image in p.init_images])
         with torch.random.fork_rng():  # the host's autoencoder draws from it
             clean = sd_samplers_common.images_tensor_to_samples(pictures, model=p.sd_model)
-            self.image_cond = p.img2img_image_conditioning(pictures.to(clean) * 2.0 - 1.0, clean)
+            image_cond = p.img2img_image_conditioning(pictures.to(clean) * 2.0 - 1.0, clean)
+        of_image = [place % len(pictures) for place in range(call.images)]  # the host repeats a single one
+        clean, self.image_cond = clean[of_image], image_cond[of_image]
         self.sigma = self._sigma().to(call.params.sigma)
         self.level = NoiseLevel(self.model, self.sigma)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(clean)
@@ -77,11 +79,6 @@ class WholePicture:
         arguments = conditions.model_arguments(condition, self.image_cond[places])
         found: Tensor = self.model((latent * self.level.scale)[places], self.sigma[places], cond=arguments)
         return found
-
-
-def _for_each(pictures: Sequence[Image.Image], count: int) -> list[Image.Image]:
-    """One picture of every image of the batch; the host repeats a single one."""
-    return [pictures[place % len(pictures)] for place in range(count)]
 
 
 def _pixels(image: Image.Image, area: int) -> Tensor:
