@@ -27,10 +27,10 @@ JUDGED = """
 
 Two personal subjects of the tiny world (Stable Diffusion 1's structure; see its
 [model card](../tiny_world/MODEL_CARD.md)), profile `balanced`, seeds 1 to 4. Right is a picture with exactly both
-subjects, as its judge sees it. Beside it, one cat and one dog by WebUI alone, without LoRAs. Hires. fix is tried on
-the [world of SDXL's structure](../tiny_world/MODEL_CARD_XL.md), from 128 pixels to 192: it was trained at both sizes,
-while the first draws twins at 192 by itself. Four seeds show what is broken, not how good it is;
-[quality.md](quality.md) has that.
+subjects, as its judge sees it. Beside it, one cat and one dog by WebUI alone, without LoRAs. The model was
+trained at 128 pixels, and a strong second pass at 192 draws twins by itself; the second world, of
+[SDXL's structure](../tiny_world/MODEL_CARD_XL.md), was trained at both sizes. Four seeds show what is broken, not how
+good it is; [quality.md](quality.md) has that.
 
 """
 
