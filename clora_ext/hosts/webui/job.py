@@ -123,8 +123,3 @@ def _left_out(prepared: Prepared, request: JobRequest) -> list[str]:
     if request.settings.masked or not prepared.has_own_masks:
         return []
     return [f"the method {request.settings.method} takes no masks; yours were left out."]
-
-
-def _pass_of(p: Any, job: Job) -> BoundPass:
-    """The pass that the host is in."""
-    return job.passes[-1] if getattr(p, "is_hr_pass", False) else job.passes[0]
