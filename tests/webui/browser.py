@@ -103,11 +103,11 @@ class WebUIPage:
         for name, value in {"steps": steps, "width": width, "height": height, "seed": seed}.items():
             self.number(f"{tab}_{name}", value)
 
-    def generate(self, *, tab: str = "txt2img") -> Image.Image:
-        """Click Generate, wait until the job has ended, and return the picture that the gallery shows."""
+    def generate(self, *, tab: str = "txt2img", button: str = "generate") -> Image.Image:
+        """Click Generate or another button, wait until its job ends, and return the picture that the gallery shows."""
         shown = self.element(f"{tab}_gallery").locator("img").first
         before = shown.get_attribute("src") if shown.count() else None
-        self.element(f"{tab}_generate").click()
+        self.element(f"{tab}_{button}").click()
         self.page.wait_for_function(
             """([tab, before]) => {
                 const image = document.querySelector(`[id='${tab}_gallery'] img`);

@@ -1,6 +1,10 @@
 """Hires. fix, img2img and inpainting one after the other on the page, as a person's hand goes."""
 
+import io
+from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from tests.webui.browser import WebUIPage, open_page
 from tests.webui.jobs import last
@@ -25,6 +29,35 @@ def line(opened: WebUIPage, tab: str, words: str) -> None:
     opened.element(f"clora_{tab}_board").locator(".clora-line", has_text=words).wait_for()
 
 
+def paint(opened: WebUIPage, element_id: str) -> None:
+    """A stroke of the brush across a picture's left half."""
+    canvas = opened.element(element_id).locator("canvas").first
+    canvas.wait_for()
+    opened.page.wait_for_timeout(1000)
+    box = canvas.bounding_box()
+    assert box is not None
+    mouse = opened.page.mouse
+    mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.45)
+    mouse.down()
+    for step in range(1, 9):
+        mouse.move(box["x"] + box["width"] * (0.2 + 0.02 * step), box["y"] + box["height"] * (0.45 + 0.04 * step))
+    mouse.up()
+
+
+def on_img2img(opened: WebUIPage) -> None:
+    """The tab img2img with the panel open, a prompt and a small job."""
+    opened.page.locator("#tabs > .tab-nav button", has_text="img2img").click()
+    opened.prompt(PROMPT, tab="img2img")
+    opened.element("clora_img2img_enabled").locator(".label-wrap").first.click()
+    line(opened, "img2img", "tuxcat on “cat”, browndog on “dog”")
+    opened.sampling(steps=8, width=128, height=128, seed=2, tab="img2img")
+
+
+def of_mode(opened: WebUIPage, name: str) -> None:
+    """Choose how the picture is given."""
+    opened.page.locator("#mode_img2img > .tab-nav button").get_by_text(name, exact=True).click()
+
+
 def test_hires_then_img2img_then_inpainting(world: WebUI):
     with open_page(world) as opened:
         opened.prompt(PROMPT)
@@ -47,19 +80,71 @@ def test_hires_then_img2img_then_inpainting(world: WebUI):
         taken(opened, "passes-2-img2img")
 
         opened.element("img2img_send_to_inpaint").click()
-        canvas = opened.element("img2maskimg").locator("canvas").first
-        canvas.wait_for()
-        opened.page.wait_for_timeout(1000)
-        box = canvas.bounding_box()
-        assert box is not None
-        opened.page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.45)
-        opened.page.mouse.down()
-        for step in range(1, 9):
-            opened.page.mouse.move(
-                box["x"] + box["width"] * (0.2 + 0.02 * step), box["y"] + box["height"] * (0.45 + 0.04 * step)
-            )
-        opened.page.mouse.up()
+        paint(opened, "img2maskimg")
         opened.generate(tab="img2img")
         assert passes(world) == ["first"]
         taken(opened, "passes-3-inpainting")
         assert opened.errors_outside_gradio() == []
+
+
+def test_the_button_that_upscales_a_finished_picture_composes(world: WebUI):
+    """Masks and LoRAs are found anew, for the picture may be of another time."""
+    with open_page(world) as opened:
+        opened.prompt(PROMPT)
+        opened.sampling(steps=8, width=128, height=128, seed=2)
+        opened.element("clora_txt2img_enabled").locator(".label-wrap").first.click()
+        line(opened, "txt2img", "tuxcat on “cat”, browndog on “dog”")
+        assert opened.generate().size == (128, 128)
+        opened.element("txt2img_hr").locator(".label-wrap").first.click()
+        opened.number("txt2img_hr_scale", 1.5)
+        opened.number("txt2img_denoising_strength", 0.5)
+        assert opened.generate(button="upscale").size == (192, 192)
+        assert passes(world) == ["hires"]
+        (drawn,) = last(world)["batches"]
+        assert max(step["rows"] for step in drawn["steps"]) > 2, "a row per LoRA until the masks are locked"
+        assert drawn["steps"][-1]["locked"] == 1
+
+
+def test_a_folder_of_pictures_is_composed_one_after_the_other(world: WebUI, tmp_path: Path):
+    for name, shade in (("one", 90), ("two", 160)):
+        Image.new("RGB", (128, 128), (shade, shade, shade)).save(tmp_path / f"{name}.png")
+    with open_page(world) as opened:
+        on_img2img(opened)
+        of_mode(opened, "Batch")
+        opened.page.locator("#img2img_batch_source > .tab-nav button", has_text="From directory").click()
+        opened.element("img2img_batch_input_dir").locator("textarea").fill(str(tmp_path))
+        opened.generate(tab="img2img")
+        assert passes(world) == ["first"]
+        thumbnails = opened.element("img2img_gallery").locator("button.thumbnail-item")
+        sources = {each.locator("img").get_attribute("src") for each in thumbnails.all()}
+        assert len(sources) == 2
+        for source in sources:
+            answer = world.get(str(source).removeprefix(world.url))
+            with Image.open(io.BytesIO(answer.content)) as drawn:
+                assert "CLoRA profile: balanced" in drawn.info["parameters"]
+
+
+def test_sketches_and_uploaded_masks_are_composed(world: WebUI, tmp_path: Path):
+    picture, mask = tmp_path / "picture.png", tmp_path / "mask.png"
+    Image.new("RGB", (128, 128), (120, 160, 90)).save(picture)
+    half = Image.new("RGB", (128, 128))
+    half.paste((255, 255, 255), (0, 0, 64, 128))
+    half.save(mask)
+    ways = {
+        "Sketch": {"img2img_sketch": picture},
+        "Inpaint sketch": {"inpaint_sketch": picture},
+        "Inpaint upload": {"img_inpaint_base": picture, "img_inpaint_mask": mask},
+    }
+    with open_page(world) as opened:
+        on_img2img(opened)
+        for mode, given in ways.items():
+            of_mode(opened, mode)
+            for element_id, path in given.items():
+                opened.element(element_id).locator("input[type=file]").set_input_files(path)
+            if "ketch" in mode:
+                paint(opened, *given)
+            drawn = opened.generate(tab="img2img")
+            assert passes(world) == ["first"], mode
+            taken(opened, f"passes-{mode.lower().replace(' ', '-')}")
+            same = drawn.getpixel((100, 64)) == (120, 160, 90)
+            assert same == (mode != "Sketch"), f"{mode}: what is not painted over is kept"

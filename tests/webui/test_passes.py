@@ -128,6 +128,25 @@ def test_what_is_kept_of_an_inpainted_picture_is_kept(webui_models: WebUI, sampl
     assert difference(found, image)[1] > 1
 
 
+SOFT = {"Soft inpainting": {"args": [True, 1, 0.5, 4, 0, 0.5, 2]}}
+"""On, and the other sliders as the host has them (extensions-builtin/soft-inpainting)."""
+
+
+@pytest.mark.parametrize("sampler", ["Euler", "DDIM"])
+def test_soft_inpainting_is_exact(webui_models: WebUI, sampler: str):
+    host, model = webui_models, "tiny-sd1"
+    image = draw(host, **{**SMALL, **with_model(model)}).images[0]
+    job = {**SMALL, **FROM_IMAGE, "mask_blur": 4, "sampler_name": sampler, **with_model(model)}
+
+    def ask(prompt: str = PROMPT, weight: float = 1.0, **wanted: Any) -> Result:
+        asked = fields(bindings=bindings(model, weight), **wanted)["alwayson_scripts"] if wanted else {}
+        return host.img2img(image, mask(), **{**job, "prompt": prompt, "alwayson_scripts": {**SOFT, **asked}})
+
+    soft = ask()
+    require_exact(ask, model)
+    assert host.img2img(image, mask(), **{**job, "prompt": PROMPT}).sha1 != soft.sha1
+
+
 SETTINGS = {
     "token-merging": {"token_merging_ratio": 0.5},
     "hypertile": {"hypertile_enable_unet": True},
