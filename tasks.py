@@ -146,7 +146,10 @@ TASKS = {
     "compatibility": Task(
         "what composes with what in the real WebUI? an hour; docs/compatibility.md",
         TESTS,
-        (Command("-m bench.compatibility", variables=ONE_THREAD),),
+        (
+            Command("-m pytest -n 2 --dist loadfile tests/webui -m row", variables=ONE_THREAD),
+            Command("-m bench.compatibility", variables=ONE_THREAD),
+        ),
     ),
     "bench-webui": Task(
         "do 20 of the benchmark's cases get the same verdict through the real WebUI? out/bench/webui.json",

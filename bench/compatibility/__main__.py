@@ -1,7 +1,8 @@
 """`python -m bench.compatibility`: writes docs/compatibility.md from what the real WebUI did; `make compatibility`.
 
 Exact checks for every kind of model with every sampler, and for every schedule; then two subjects of the tiny world,
-judged, by every sampler and in every pass. Lines that were measured before are kept in out/bench/compatibility.jsonl.
+judged, by every sampler and in every pass. Lines that were measured before are kept in out/bench/compatibility, beside
+what the suite's tests have shown there.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from bench.compatibility.judged import Judged, by_pass, by_sampler
 from bench.compatibility.page import write_page
 from tests.golden.authors.rebuild import parity_folder
 from tests.models.kinds import build_all
+from tests.webui import rows
 from tests.webui.exact import LORAS, asking, differences
 from tests.webui.server import Model, Setup, WebUI, WebUIError, find_python, find_webui
 from tests.webui.world import tiny_world, xl_world
@@ -116,7 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for world, model in ((FIRST, tiny_world()), (XL, xl_world())):
         with WebUI(Setup(webui, model, (CHECKOUT,), ui=False)) as host:
             measured(judged_lines(host, options.out, world), kept, options.only)
-    return 0 if write_page(read_lines(kept), CHECKOUT / "docs" / "compatibility.md") else 1
+    page = CHECKOUT / "docs" / "compatibility.md"
+    return 0 if write_page(read_lines(kept), rows.outcomes(), page) else 1
 
 
 if __name__ == "__main__":

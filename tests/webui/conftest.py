@@ -1,7 +1,7 @@
 """Fixtures of the real-host suite. Booting is dear, so a server lives for the whole test session."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ import pytest
 from tests.golden.authors.rebuild import parity_folder
 from tests.models.kinds import build_all
 from tests.webui.parity import random_model
+from tests.webui.rows import record
 from tests.webui.server import Model, Setup, WebUI, find_python, find_webui
 from tests.webui.world import tiny_world
 
@@ -38,6 +39,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.webui)
             if item.get_closest_marker("timeout") is None and item.config.pluginmanager.hasplugin("timeout"):
                 item.add_marker(pytest.mark.timeout(TEST_SECONDS))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    record(item, report)
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
 from tests.webui.browser import WebUIPage, open_page
@@ -87,6 +88,7 @@ def test_hires_then_img2img_then_inpainting(world: WebUI):
         assert opened.errors_outside_gradio() == []
 
 
+@pytest.mark.row("Passes and settings", "works", name="the upscale button")
 def test_the_button_that_upscales_a_finished_picture_composes(world: WebUI):
     """Masks and LoRAs are found anew, for the picture may be of another time."""
     with open_page(world) as opened:
@@ -105,6 +107,7 @@ def test_the_button_that_upscales_a_finished_picture_composes(world: WebUI):
         assert drawn["steps"][-1]["locked"] == 1
 
 
+@pytest.mark.row("Passes and settings", "works", name="img2img, batch from a folder")
 def test_a_folder_of_pictures_is_composed_one_after_the_other(world: WebUI, tmp_path: Path):
     for name, shade in (("one", 90), ("two", 160)):
         Image.new("RGB", (128, 128), (shade, shade, shade)).save(tmp_path / f"{name}.png")
@@ -124,6 +127,7 @@ def test_a_folder_of_pictures_is_composed_one_after_the_other(world: WebUI, tmp_
                 assert "CLoRA profile: balanced" in drawn.info["parameters"]
 
 
+@pytest.mark.row("Passes and settings", "works", name="sketch, inpaint sketch, inpaint upload")
 def test_sketches_and_uploaded_masks_are_composed(world: WebUI, tmp_path: Path):
     picture, mask = tmp_path / "picture.png", tmp_path / "mask.png"
     Image.new("RGB", (128, 128), (120, 160, 90)).save(picture)

@@ -187,6 +187,7 @@ def _layers(tensors: Tensors) -> int:
     return len([name for name in tensors if name.endswith((*ends, "lora_A.default.weight"))])
 
 
+@pytest.mark.row("LoRA files of full size", "read whole", name="{name}")
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_is_read_whole(found: dict[str, dict[str, Any]], name: str):
     line, tensors = found[name], FILES[name]()
@@ -200,12 +201,14 @@ def test_a_file_is_read_whole(found: dict[str, dict[str, Any]], name: str):
         assert line["layers"] == _layers(tensors)
 
 
+@pytest.mark.row("LoRA files of full size", "refused in a sentence", name="{name}")
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_file_that_does_not_fit_is_refused_in_a_sentence(found: dict[str, dict[str, Any]], name: str):
     assert REFUSED[name][1] in found[name]["error"]
     assert found[name]["error"].endswith(".")
 
 
+@pytest.mark.row("LoRA files of full size", "refused in a sentence", name="sd1/cut")
 def test_a_file_that_is_cut_off_is_refused_in_a_sentence(found: dict[str, dict[str, Any]]):
     assert found[CUT]["error"].startswith("LoRA cut is cut off: ")
     assert found[CUT]["error"].endswith("are there; download it again.")

@@ -168,6 +168,7 @@ def good(host: WebUI) -> str:
 # -- names ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("LoRA files", "works", name="names: {name}")
 @pytest.mark.parametrize("name", NAMINGS)
 def test_names_that_webui_does_not_read_compose_as_kohyas(host: WebUI, good: str, name: str):
     plain = draw(host, **SMALL).sha1
@@ -184,6 +185,7 @@ def test_names_that_webui_does_not_read_compose_as_kohyas(host: WebUI, good: str
 # -- kinds ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("LoRA files", "works", name="kind: {name}")
 @pytest.mark.parametrize("name", [*KINDS, *OF_A_CONVOLUTION, "norm", "ranks"])
 def test_a_kind_that_is_alone_in_its_branch_is_webuis_picture_with_it(host: WebUI, name: str):
     bindings = [{"lora": name, "subject": "cat", "trigger": ""}, {**DOG, "trigger": ""}]
@@ -196,6 +198,7 @@ def test_a_kind_that_is_alone_in_its_branch_is_webuis_picture_with_it(host: WebU
 # -- embeddings ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("LoRA files", "works", name="an embedding in the file")
 def test_an_embedding_that_a_lora_brings_along_goes_with_it(host: WebUI):
     asked = {"prompt": "a zzz cat and a dog", **SMALL}
     plain = draw(host, **asked).sha1
@@ -208,6 +211,7 @@ def test_an_embedding_that_a_lora_brings_along_goes_with_it(host: WebUI):
 # -- faults -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("LoRA files", "refused in a sentence", name="fault: {name}")
 @pytest.mark.parametrize("name", [*FAULTS, *SPOILT])
 def test_a_fault_is_told_before_anything_is_drawn(host: WebUI, good: str, name: str):
     words = {**FAULTS, **SPOILT}[name][1]

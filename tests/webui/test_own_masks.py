@@ -48,6 +48,7 @@ def enlarged(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
 
 
+@pytest.mark.row("Own masks", "works", name="fixed")
 def test_fixed_masks_are_the_masks_from_the_first_step_on(webui: WebUI):
     found = masked(webui, [LEFT, RIGHT])
     cat, dog = told(webui)
@@ -66,6 +67,7 @@ def test_fixed_masks_are_the_masks_from_the_first_step_on(webui: WebUI):
     assert masked(webui, [RIGHT, LEFT]).sha1 != found.sha1
 
 
+@pytest.mark.row("Own masks", "works", name="the last picture's, sent back")
 def test_the_last_masks_sent_back_fixed_are_the_same_masks(webui: WebUI):
     compose(webui, {"method": "masks"}, **JOB_OF_THREE)
     before = told(webui)
@@ -75,6 +77,7 @@ def test_the_last_masks_sent_back_fixed_are_the_same_masks(webui: WebUI):
         assert np.abs(enlarged(one, other.shape).astype(int) - other.astype(int)).max() <= 1
 
 
+@pytest.mark.row("Own masks", "works", name="limited, added")
 def test_limited_never_draws_outside_and_added_always_inside(webui: WebUI):
     masked(webui, [LEFT, RIGHT], "limited")
     cat, dog = told(webui)
@@ -86,6 +89,7 @@ def test_limited_never_draws_outside_and_added_always_inside(webui: WebUI):
     assert (dog[:, 4:] == 255).all()
 
 
+@pytest.mark.row("Own masks", "works", name="in hires. fix")
 @pytest.mark.parametrize("updates", [False, True])
 def test_a_second_pass_that_is_cut_has_its_part_of_the_masks(webui: WebUI, updates: bool):
     said = [{**each, "mask": mask} for each, mask in zip(BINDINGS, (LEFT, RIGHT), strict=True)]
@@ -96,6 +100,7 @@ def test_a_second_pass_that_is_cut_has_its_part_of_the_masks(webui: WebUI, updat
     assert areas[0] == [0.0, 0.5, 0.5]
 
 
+@pytest.mark.row("Own masks", "works", name="of one LoRA alone")
 def test_one_lora_is_kept_within_its_mask(webui: WebUI):
     one = {**BINDINGS[0], "mask": LEFT}
     found = draw(webui, **JOB_OF_THREE, **fields(bindings=[one]))
@@ -103,6 +108,7 @@ def test_one_lora_is_kept_within_its_mask(webui: WebUI):
     assert "CLoRA plain" not in found.infotexts[0]
 
 
+@pytest.mark.row("Own masks", "left out, with a note", name="with a method without masks")
 def test_a_method_without_masks_says_that_it_leaves_them_out(webui: WebUI):
     said = [{**each, "mask": LEFT} for each in BINDINGS]
     compose(webui, {"bindings": said, "method": "switch"}, **JOB_OF_THREE)
@@ -110,6 +116,7 @@ def test_a_method_without_masks_says_that_it_leaves_them_out(webui: WebUI):
     assert "the method switch takes no masks; yours were left out." in batch["notes"]
 
 
+@pytest.mark.row("Own masks", "refused in a sentence", name="no picture, too large, empty")
 @pytest.mark.parametrize(
     ("bindings", "words"),
     [

@@ -23,6 +23,7 @@ def passes(host: WebUI) -> list[tuple[str, list[int], list[int]]]:
     return [(each["pass"], *([step[what] for step in each["steps"]] for what in ("locked", "rows"))) for each in told]
 
 
+@pytest.mark.row("Passes and settings", "works", name="hires. fix, {upscaler}, {model}")
 @pytest.mark.parametrize(
     ("model", "upscaler"),
     [("tiny-sd1", "Lanczos"), ("tiny-sd1", "Latent"), ("tiny-sdxl", "Latent"), ("tiny-sd2-v", "Latent")],
@@ -34,6 +35,7 @@ def test_hires_is_exact_and_draws_by_one_row(webui_models: WebUI, model: str, up
     assert passes(webui_models) == [("first", [0, 1, 1], [1, 4, 2]), ("hires", [1, 1, 1], [2, 2, 2])]
 
 
+@pytest.mark.row("Passes and settings", "works", name="hires. fix with another shape, sampler and prompt")
 def test_hires_with_another_shape_sampler_and_prompt(webui_models: WebUI):
     job = {**HIRES, **STRETCHED, "hr_sampler_name": "DDIM", "seed": SEED, "steps": 5, "sampler_name": "Euler"}
     one = compose(webui_models, "tiny-sdxl", {}, **job)
@@ -43,18 +45,23 @@ def test_hires_with_another_shape_sampler_and_prompt(webui_models: WebUI):
     assert other.sha1 != one.sha1
 
 
+@pytest.mark.row("Passes and settings", "works", name="hires. fix with updates")
 def test_hires_updates_anew_when_it_is_asked_to(webui_models: WebUI):
     compose(webui_models, "tiny-sd1", {"hires_updates": True}, **{**HIRES, "denoising_strength": 1.0}, seed=SEED)
     first, second = last(webui_models)["batches"]
     assert [len(step["losses"]) for step in second["steps"]] == [len(step["losses"]) for step in first["steps"]]
 
 
+@pytest.mark.row("Passes and settings", "refused in a sentence", name="a hires. prompt with other subjects")
 def test_a_hires_prompt_with_other_subjects_is_refused_before_anything_is_drawn(webui_models: WebUI):
     with pytest.raises(WebUIError, match="not in the prompt") as refused:
         compose(webui_models, "tiny-sd1", {}, **HIRES, hr_prompt="a house")
     assert refused.value.status == 422
 
 
+@pytest.mark.row(
+    "Passes and settings", "works; of another kind: ends with a note", name="another checkpoint in hires. fix"
+)
 def test_another_checkpoint_in_hires_goes_on(webui_models: WebUI):
     job = {**HIRES, "hr_upscaler": "Lanczos", "seed": SEED}
     compose(webui_models, "tiny-sdxl", {}, **job, hr_checkpoint_name="tiny-sdxl-v")
@@ -64,6 +71,7 @@ def test_another_checkpoint_in_hires_goes_on(webui_models: WebUI):
     assert last(webui_models)["error"] is None
 
 
+@pytest.mark.row("Passes and settings", "works, else ends with a note", name="refiner")
 def test_a_refiner_of_the_same_kind_is_composed_and_another_draws_on(webui_models: WebUI):
     job = {"seed": SEED, "steps": 6, "sampler_name": "Euler", "refiner_switch_at": 0.5}
     before = compose(webui_models, "tiny-sdxl", {}, seed=SEED).sha1
@@ -99,6 +107,7 @@ WAYS = [(way, *each) for way, each in product(INPAINTING, MODELS) if (way, each[
 """Of a picture that is hardly changed, random SDXL makes 3 of 255 from rounding."""
 
 
+@pytest.mark.row("Passes and settings", "works", name="from an image, {way}: {model}, {sampler}")
 @pytest.mark.parametrize(("way", "model", "sampler"), WAYS)
 def test_from_an_image_it_is_exact(webui_models: WebUI, model: str, way: str, sampler: str):
     """The host samples its autoencoder by torch's own random numbers: a job has to follow one that drew as many."""
@@ -132,6 +141,7 @@ SOFT = {"Soft inpainting": {"args": [True, 1, 0.5, 4, 0, 0.5, 2]}}
 """On, and the other sliders as the host has them (extensions-builtin/soft-inpainting)."""
 
 
+@pytest.mark.row("Passes and settings", "works", name="soft inpainting, {sampler}")
 @pytest.mark.parametrize("sampler", ["Euler", "DDIM"])
 def test_soft_inpainting_is_exact(webui_models: WebUI, sampler: str):
     host, model = webui_models, "tiny-sd1"
@@ -158,6 +168,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.row("Passes and settings", "works", name="setting: {name}")
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings_of_the_host_are_gone_along_with(webui_models: WebUI, name: str):
     """A LoRA of weight 0 changes nothing. Token merging and hypertile are off in our passes, and on again after."""
@@ -183,6 +194,7 @@ JOBS = {
 }
 
 
+@pytest.mark.row("Passes and settings", "works", name="{name}, {model}")
 @pytest.mark.parametrize("model", ["tiny-sd1", "tiny-sdxl"])
 @pytest.mark.parametrize("name", JOBS)
 def test_a_job_is_exact_whatever_else_it_does(webui_models: WebUI, model: str, name: str):

@@ -53,6 +53,7 @@ def compose(host: WebUI, prompt: str, **payload: Any) -> str:
     return draw(host, prompt=prompt, **SMALL, **fields(), **payload).sha1
 
 
+@pytest.mark.row("Prompts", "told by forecast, answer and infotext", name="a comment that hides LoRAs")
 def test_a_comment_that_hides_loras_is_told_by_forecast_and_job(host: WebUI):
     prompt = f"a cat and a dog # {BOUND}"
     told = ask(host, "tokenize", prompt=prompt)
@@ -67,6 +68,7 @@ def test_a_comment_that_hides_loras_is_told_by_forecast_and_job(host: WebUI):
     assert drawn.sha1 == draw(host, prompt="a cat and a dog", **SMALL).sha1
 
 
+@pytest.mark.row("Prompts", "works", name="a comment elsewhere")
 def test_a_comment_elsewhere_changes_nothing(host: WebUI):
     prompt = f"a cat # a bunny\nand a dog {BOUND}"
     assert [row["subject"] for row in ask(host, "tokenize", prompt=prompt)["rows"]] == ["cat", "dog"]
@@ -74,6 +76,7 @@ def test_a_comment_elsewhere_changes_nothing(host: WebUI):
     assert last(host)["composed"]
 
 
+@pytest.mark.row("Prompts", "works", name="LoRAs in WebUI's styles")
 def test_styles_are_read_by_forecast_and_job(host: WebUI):
     told = ask(host, "tokenize", prompt="a cat and a dog", styles=["both"])
     assert [row["subject"] for row in told["rows"]] == ["cat", "dog"]
@@ -83,6 +86,7 @@ def test_styles_are_read_by_forecast_and_job(host: WebUI):
     assert last(host)["composed"]
 
 
+@pytest.mark.row("Prompts", "WebUI's own picture", name="one LoRA alone")
 @pytest.mark.parametrize("prompt", ["a cat", "a landscape with mountains"])
 def test_a_lora_alone_is_the_hosts_own_picture(host: WebUI, prompt: str):
     alone = f"{prompt} <lora:tinyA:0.7>"
@@ -92,6 +96,7 @@ def test_a_lora_alone_is_the_hosts_own_picture(host: WebUI, prompt: str):
     assert drawn.info["extra_generation_params"]["CLoRA plain"]
 
 
+@pytest.mark.row("Prompts", "adds up as in WebUI", name="a LoRA that is there twice")
 def test_a_lora_that_is_there_twice_adds_up_as_in_the_host(host: WebUI):
     for twice in (
         {"prompt": "a cat <lora:tinyA:0.3> <lora:tinyA:0.5>"},
@@ -104,6 +109,7 @@ def test_a_lora_that_is_there_twice_adds_up_as_in_the_host(host: WebUI):
     assert compose(host, twice) == compose(host, "a cat <lora:tinyA:1:bind=cat> and a dog <lora:tinyB:1:bind=dog>")
 
 
+@pytest.mark.row("Prompts", "works", name="alias, file name, folder, capitals, ending")
 def test_a_lora_is_its_file_by_whatever_name(host: WebUI):
     names = "a cat and a dog <lora:TINYA:1:bind=cat> <lora:pets/tinyB.safetensors:1:bind=dog>"
     assert ask(host, "tokenize", prompt=names)["problems"] == []
@@ -112,6 +118,7 @@ def test_a_lora_is_its_file_by_whatever_name(host: WebUI):
     assert "tinyA" in told["line"]
 
 
+@pytest.mark.row("Prompts", "works", name="one LoRA for two subjects")
 def test_one_file_draws_two_subjects(host: WebUI):
     prompt = "a cat and a dog <lora:tinyA:1:bind=cat> <lora:tinyA:0.5:bind=dog>"
     rows = ask(host, "tokenize", prompt=prompt)["rows"]
@@ -123,6 +130,7 @@ def test_one_file_draws_two_subjects(host: WebUI):
     assert last(host)["composed"]
 
 
+@pytest.mark.row("Prompts", "works", name="a LoRA file added since the start")
 def test_a_file_that_came_since_the_start_is_known(host: WebUI):
     folder = host.data_dir / "models" / "Lora"
     assert ask(host, "tokenize", prompt="a cat <lora:newcomer:1>")["problems"]
@@ -130,6 +138,7 @@ def test_a_file_that_came_since_the_start_is_known(host: WebUI):
     assert ask(host, "tokenize", prompt="a cat <lora:newcomer:1>")["problems"] == []
 
 
+@pytest.mark.row("Prompts", "works", name="a textual inversion of {vectors} vectors as subject")
 @pytest.mark.parametrize(("name", "vectors"), [("zzcat", 3), ("zz_pup-v1.5", 2)])
 def test_a_textual_inversion_is_a_subject_with_all_its_vectors(host: WebUI, name: str, vectors: int):
     prompt = f"a ({name}:1.1) and a dog <lora:tinyA:1:bind={name}> <lora:tinyB:1:bind=dog>"
@@ -142,6 +151,7 @@ def test_a_textual_inversion_is_a_subject_with_all_its_vectors(host: WebUI, name
     assert last(host)["composed"]
 
 
+@pytest.mark.row("Prompts", "works; the forecast says that it is not known yet", name="words drawn when the job starts")
 def test_what_is_drawn_when_the_job_starts_is_said_to_be_unknown(host: WebUI):
     prompt = f"a {{cat|bunny}} and a dog {BOUND}"
     assert "sd-dynamic-prompts draws parts of the prompt" in ask(host, "tokenize", prompt=prompt)["line"]
