@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.inputs import ANY_TEXT, PROMPTS, REQUESTS, VALUES
-from tests.fuzz.tried import EXAMPLES
+from tests.fuzz.tried import EXAMPLES, refused, tried
 from tests.webui.server import WebUI
 
 FIELDS = {
@@ -46,10 +46,12 @@ def test_any_request_is_answered(webui_probed: WebUI, routes: list[tuple[str, st
     method, path = data.draw(st.sampled_from(routes))
     address = webui_probed.url + path.replace("{name}", quote(name, safe=""))
     began = time.monotonic()
+    tried["any requests"] += 1
     with requests.Session() as session:
         session.trust_env = False
         answer = session.request(method, address, data=json.dumps(body), headers=JSON, timeout=60)
     assert answer.status_code < 500, (method, path, body, answer.text[:500])
     assert time.monotonic() - began < MOST_SECONDS
     if answer.status_code >= 400:
+        refused["any requests"] += 1
         assert answer.json()["detail"]
