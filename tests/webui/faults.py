@@ -155,7 +155,8 @@ def _webui() -> Path:
 def _told(host: WebUI, chosen: Sequence[Point], of: int, before: Before) -> int:
     start, now = resident(host), Tally()
     for point, now in tally(host, chosen, before):
-        print(f"{point}: {'lost' if now.lost and now.lost[-1].startswith(str(point)) else 'survived'}", flush=True)
+        came = "lost" if now.lost and now.lost[-1].startswith(str(point)) else "survived"
+        print(f"{point}: {came}, {(resident(host) - start) / 2**20:+.0f} MB", flush=True)
     for line in now.lost:
         print(line)
     drift = (resident(host) - start) / 2**20

@@ -1,6 +1,7 @@
 """Small jobs that compose, for the tests on the real WebUI."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from PIL import Image, ImageChops, ImageStat
@@ -53,6 +54,20 @@ def last(host: WebUI) -> dict[str, Any]:
 def steps(host: WebUI) -> list[dict[str, Any]]:
     """The steps of the last job's first batch."""
     return last(host)["batches"][0]["steps"]
+
+
+def is_sampling(host: WebUI) -> bool:
+    """Whether a job has done its first step."""
+    told = host.get("/sdapi/v1/progress?skip_current_image=true").json()
+    return int(told["state"]["sampling_step"]) > 1
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    """Look again and again; raise AssertionError when it takes longer."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.2)
 
 
 def difference(one: Image.Image, other: Image.Image) -> tuple[int, float]:

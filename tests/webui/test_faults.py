@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.webui.faults import Before, Point, inject, look, pictures, points, spread
-from tests.webui.jobs import BINDINGS, PROMPT, SMALL, compose, draw
+from tests.webui.jobs import BINDINGS, PROMPT, SMALL, compose, draw, is_sampling, wait_until
 from tests.webui.server import WebUI, WebUIError
 
 SOME = 12
@@ -107,6 +107,20 @@ def test_a_file_that_is_broken_between_jobs_is_told(webui_probed: WebUI, before:
     assert look(webui_probed) == before
     lora.write_bytes(kept)
     assert compose(webui_probed, {"bindings": bindings}, **SMALL).sha1 == whole
+
+
+def test_a_file_that_is_broken_during_a_job_is_told_by_the_next(webui_probed: WebUI, before: Before, lora: Path):
+    bindings = [{**BINDINGS[0], "lora": "broken"}, BINDINGS[1]]
+    job = {**SMALL, "steps": 40}
+    whole = compose(webui_probed, {"bindings": bindings}, **job).sha1
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(compose, webui_probed, {"bindings": bindings}, **job)
+        wait_until(lambda: is_sampling(webui_probed))
+        cut(lora)
+        assert running.result().sha1 == whole
+    with pytest.raises(WebUIError, match="is cut off"):
+        compose(webui_probed, {"bindings": bindings}, **job)
+    assert look(webui_probed) == before
 
 
 def test_clients_at_once_get_their_own_pictures(webui_probed: WebUI, before: Before):
