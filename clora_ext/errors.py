@@ -1,7 +1,10 @@
 """Errors whose message is a sentence for the user: what is wrong and what to change."""
 
+import traceback
+from collections.abc import Iterator
 from reprlib import Repr
 
+_MOST_CAUSES = 10
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = 200
 
@@ -49,3 +52,21 @@ class HostError(CLoRAError):
     """Something the host does that can not be combined with composing."""
 
     status = 409
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """``error`` and what it came of, the last first."""
+    seen: list[BaseException] = []
+    now: BaseException | None = error
+    while now is not None and now not in seen and len(seen) < _MOST_CAUSES:
+        seen.append(now)
+        yield now
+        now = now.__cause__ or (None if now.__suppress_context__ else now.__context__)
+
+
+def let_go(error: BaseException) -> None:
+    """Free what the frames of ``error`` and of its causes hold. Who keeps an error, as the host's server does until its
+    thread has another request, keeps a job's tensors otherwise.
+    """
+    for each in causes(error):
+        traceback.clear_frames(each.__traceback__)

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from clora_ext.errors import CLoRAError
+from clora_ext.errors import CLoRAError, causes
 
 FRAME = "    at "
 """How a line begins that tells a place in the code."""
@@ -23,7 +23,6 @@ _BELOW = re.compile(r"""(<\w+>)[\\/](?:[^\\/\n:'"<>|]+[\\/])*""" + _FILE)
 _PATH = "<path>"
 _PLAIN = frozenset({"the", "and", "with", "for", "from", "that", "there", "has", "not", "are", "its"})
 """Words of prompts that sentences are made of too."""
-_MOST_CAUSES = 10
 _FRAMES = 6
 """Of the places where an error came up, the last ones."""
 
@@ -51,16 +50,6 @@ def without_words(text: str, texts: Iterable[str]) -> str:
     """
     words = {word.casefold() for each in texts for word in re.findall(r"[^\W_]{3,}", each)} - _PLAIN
     return re.sub(r"[^\W_]{3,}", lambda match: HIDDEN if match[0].casefold() in words else match[0], text)
-
-
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """``error`` and what it came of, the last first."""
-    seen: list[BaseException] = []
-    now: BaseException | None = error
-    while now is not None and now not in seen and len(seen) < _MOST_CAUSES:
-        seen.append(now)
-        yield now
-        now = now.__cause__ or (None if now.__suppress_context__ else now.__context__)
 
 
 def cause_lines(error: BaseException, extension: Path) -> Iterator[str]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from clora_ext.errors import BindingError, LoraError
-from clora_ext.redact import cause_lines, causes, without_paths, without_words
+from clora_ext.errors import BindingError, LoraError, causes
+from clora_ext.redact import cause_lines, without_paths, without_words
 
 ROOTS = {"/home/ann/ui": "webui", "/home/ann": "home", "D:\\webui": "webui"}
 PATHS = (

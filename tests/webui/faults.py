@@ -2,7 +2,8 @@
 
 A job is watched first. Then every function of ours that it called has an error at its first call and at its last, too
 little memory at its first, and the job is interrupted and skipped there. After each fault there must be a sentence with
-the cause or a picture, as many hooks and callbacks as before, and a plain picture that is a plain WebUI's.
+the cause or a picture, as many hooks and callbacks as before, no more tensors alive than after a whole job, and a plain
+picture that is a plain WebUI's.
 """
 
 import argparse
@@ -54,6 +55,8 @@ class Before:
 
     plain: tuple[str, ...]
     counts: dict[str, Any]
+    tensors: int = field(default=0, compare=False)
+    """Alive after a composed job and a plain one."""
 
 
 def counts(host: WebUI) -> dict[str, Any]:
@@ -68,9 +71,21 @@ def pictures(host: WebUI) -> tuple[str, ...]:
     return tuple(draw(host, prompt=prompt, **SMALL).sha1 for prompt in (TAGGED, PROMPT))
 
 
+def tensors(host: WebUI) -> int:
+    """How many are alive in the server."""
+    return int(host.get("/probe/tensors").json())
+
+
 def look(host: WebUI) -> Before:
     """The host as it is."""
-    return Before(pictures(host), counts(host))
+    plain = pictures(host)
+    return Before(plain, counts(host), tensors(host))
+
+
+def composed_before(host: WebUI) -> Before:
+    """The host as it is after a composed job: what of it is kept until the next is there."""
+    compose(host, {"show_masks": True}, **SMALL)
+    return look(host)
 
 
 def points(host: WebUI) -> list[Point]:
@@ -104,6 +119,7 @@ def inject(host: WebUI, point: Point, before: Before) -> str | None:
     assert left == before.counts, f"left behind: {left}, before: {before.counts}"
     assert pictures(host) == before.plain, "the next plain picture is another one"
     assert counts(host) == before.counts, "the next plain picture leaves something behind"
+    assert (alive := tensors(host)) <= before.tensors, f"{alive} tensors are alive, {before.tensors} were before"
     return told
 
 
@@ -136,7 +152,8 @@ def run(most: int) -> int:
         with WebUI(Setup(webui, model, ui=False, settings=OVERRIDDEN)) as plain:
             expected = pictures(plain)
         with WebUI(Setup(webui, model, (CHECKOUT, PROBE), ui=False, settings=OVERRIDDEN)) as host:
-            before, found = look(host), points(host)
+            found = points(host)
+            before = composed_before(host)
             if before.plain != expected:
                 print("Before any fault, a plain picture is not that of a WebUI without the extension.")
                 return 1
@@ -153,16 +170,19 @@ def _webui() -> Path:
 
 
 def _told(host: WebUI, chosen: Sequence[Point], of: int, before: Before) -> int:
-    start, now = resident(host), Tally()
+    grown, start, now = [0.0], resident(host), Tally()
     for point, now in tally(host, chosen, before):
         came = "lost" if now.lost and now.lost[-1].startswith(str(point)) else "survived"
-        print(f"{point}: {came}, {(resident(host) - start) / 2**20:+.0f} MB", flush=True)
+        grown.append((resident(host) - start) / 2**20)
+        print(f"{point}: {came}, {grown[-1]:+.0f} MB", flush=True)
     for line in now.lost:
         print(line)
-    drift = (resident(host) - start) / 2**20
+    tenth = max(1, len(chosen) // 10)
+    first, last = (sorted(part)[len(part) // 2] for part in (grown[tenth : 2 * tenth], grown[-tenth:]))
     print(
         f"faults: {len(chosen)} injected of {of} there are, {now.survived} survived ({now.refused} with a sentence, "
-        f"the others with a picture), {len(now.lost)} lost; resident memory {drift:+.0f} MB"
+        f"the others with a picture), {len(now.lost)} lost; resident memory {last:+.0f} MB, of which {first:+.0f} MB "
+        "came with the first tenth"
     )
     return 1 if now.lost else 0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.webui.faults import Before, Point, inject, look, pictures, points, spread
+from tests.webui.faults import Before, Point, composed_before, inject, look, pictures, points, spread
 from tests.webui.jobs import BINDINGS, PROMPT, SMALL, compose, draw, is_sampling, wait_until
 from tests.webui.server import WebUI, WebUIError
 
@@ -18,7 +18,7 @@ SOME = 12
 @pytest.fixture(scope="module")
 def before(webui_probed: WebUI) -> Before:
     """The probed host before any fault."""
-    return look(webui_probed)
+    return composed_before(webui_probed)
 
 
 def test_plain_pictures_are_those_of_a_webui_without_us(before: Before, webui_plain: WebUI):

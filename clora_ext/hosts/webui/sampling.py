@@ -9,7 +9,7 @@ from modules import shared
 from clora_ext.core.shapes import RegionMasks
 from clora_ext.engine.run import Run, composing
 from clora_ext.engine.step import Composition
-from clora_ext.errors import HostError
+from clora_ext.errors import HostError, let_go
 from clora_ext.hosts.webui.drive import networks
 from clora_ext.hosts.webui.drive.call import DenoiserCall
 from clora_ext.hosts.webui.drive.conditions import Schedules
@@ -50,6 +50,7 @@ def sampling_with(p: Any, job: Job, original: Function) -> Function:
             job.record.error = error
             job.step_aside(p)
             job.tell()
+            let_go(error)
             raise
 
     return sample

@@ -1,6 +1,7 @@
 """For tests only: count what is left behind in the running WebUI, and make its next job fail or stop at a chosen call.
 
 - `GET /probe/state`: what must be the same before and after any job.
+- `GET /probe/tensors`: how many tensors are alive.
 - `POST /probe/unet {"call": 2, "act": "raise" | "interrupt" | "skip"}`: do it when the UNet is called for the 2nd time.
 - `POST /probe/function {"name": "clora_ext.core.loss.info_nce", "call": 1}`: that function raises at its 1st call.
 - `POST /probe/constant {"move_at": 2, "far": 0.1}`: in the next job the model's prediction is the same whatever it is
@@ -10,10 +11,12 @@
 What is asked for happens once and then undoes itself.
 """
 
+import gc
 import importlib
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from fastapi import Body, FastAPI
 from modules import script_callbacks, scripts, shared
 
@@ -37,6 +40,12 @@ def count_state() -> dict[str, Any]:
         "gradients": sum(parameter.grad is not None for parameter in unet.parameters()),
         "worn": [network.name for network in networks.loaded_networks],
     }
+
+
+def count_tensors() -> int:
+    """Those that somebody holds, garbage left out."""
+    gc.collect()
+    return sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
 
 
 def act_on_unet(call: int, act: str) -> None:
@@ -124,6 +133,10 @@ def add_routes(_demo: Any, app: FastAPI) -> None:
     @app.get("/probe/state")
     def state() -> dict[str, Any]:
         return count_state()
+
+    @app.get("/probe/tensors")
+    def tensors() -> int:
+        return count_tensors()
 
     @app.post("/probe/unet")
     def unet(call: int = Body(), act: str = Body()) -> None:
