@@ -54,6 +54,10 @@ class HostError(CLoRAError):
     status = 409
 
 
+class BatchError(HostError, RuntimeError):
+    """A layer was given other samples than the rows that were planned: somebody has changed the batch."""
+
+
 def causes(error: BaseException) -> Iterator[BaseException]:
     """``error`` and what it came of, the last first."""
     seen: list[BaseException] = []

@@ -13,7 +13,7 @@ from clora_ext.batch.context import ForwardContext
 from clora_ext.batch.rows import Row
 from clora_ext.core.maps import Grid
 from clora_ext.core.shapes import LayerPixels, LayerTokens, RecordedMaps
-from clora_ext.errors import HostError
+from clora_ext.errors import BatchError, HostError
 
 
 class StopForward(BaseException):
@@ -101,7 +101,7 @@ class Recorder:
         rows = self.context.rows_now
         if len(query) != len(rows):
             msg = f"a cross-attention layer was given {len(query)} samples for {len(rows)} rows"
-            raise RuntimeError(msg)
+            raise BatchError(msg)
         self._latest = layer
         self._record(layer, query, key, rows)
         self._on_map()

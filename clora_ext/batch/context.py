@@ -8,6 +8,7 @@ from clora_ext.batch.conditions import StepConditions
 from clora_ext.batch.plan import Columns
 from clora_ext.batch.regions import RegionPyramid
 from clora_ext.batch.rows import BranchLoras, Row
+from clora_ext.errors import BatchError
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +76,11 @@ class ForwardContext:
         self.forward, self.rows_now = NOTHING, ()
 
     def advance(self, batch: int) -> None:
-        """The UNet is called with ``batch`` samples. Raises ``RuntimeError`` when that is more rows than are left."""
+        """The UNet is called with ``batch`` samples. Raises ``BatchError`` when that is more rows than are left."""
         rows, seen = self.forward.rows, self.rows_seen + batch
         if seen > len(rows):
             msg = f"the UNet was given {seen} rows where {len(rows)} were planned"
-            raise RuntimeError(msg)
+            raise BatchError(msg)
         self.rows_now = rows[self.rows_seen : seen]
         self.rows_seen = seen
 

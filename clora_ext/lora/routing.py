@@ -11,6 +11,7 @@ from clora_ext.batch.context import ForwardContext
 from clora_ext.batch.regions import RegionPyramid
 from clora_ext.batch.rows import BranchLoras, Row, true_runs
 from clora_ext.core.maps import Grid
+from clora_ext.errors import BatchError
 from clora_ext.lora.deltas import Delta, LowRank
 from clora_ext.lora.passes import Pass, equal_runs
 from clora_ext.lora.stacks import Stack
@@ -89,11 +90,11 @@ class LayerDeltas:
         """``output`` for the input ``x`` with the LoRAs of ``rows``; changed in place, or another tensor.
 
         A layer may see a multiple of the rows (attention split into tiles): each row then has that many samples in
-        turn. Raises ``RuntimeError`` when the batch is no multiple, or where pixels are told apart, another one.
+        turn. Raises ``BatchError`` when the batch is no multiple, or where pixels are told apart, another one.
         """
         parts, rest = divmod(output.shape[0], rows.count)
         if rest or not parts or (parts > 1 and rows.routed):
-            raise RuntimeError(_misfit(output.shape[0], rows))
+            raise BatchError(_misfit(output.shape[0], rows))
         if self.stack is not None:
             for products in rows.passes(self.stack):
                 output = self.stack.add_to_rows(output, x, products, parts)

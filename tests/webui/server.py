@@ -23,6 +23,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from configparser import ConfigParser
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -208,9 +209,17 @@ def write_data_dir(data_dir: Path, setup: Setup) -> Path:
     for lora in {lora for model in models for lora in model.loras}:
         (loras / lora.name).symlink_to(lora.resolve())
     for extension in setup.extensions:
-        (extensions / extension.resolve().name).symlink_to(extension.resolve())
+        (extensions / _installed_name(extension)).symlink_to(extension.resolve())
     (data_dir / "config.json").write_text(json.dumps({**SETTINGS, **setup.settings}), encoding="utf-8")
+    (data_dir / "ui-config.json").write_text("{}", encoding="utf-8")  # some extensions read it before WebUI writes it
     return checkpoints / setup.model.checkpoint.name
+
+
+def _installed_name(extension: Path) -> str:
+    """The folder that an extension is installed in: WebUI loads extensions in the order of these names."""
+    metadata = ConfigParser()
+    metadata.read(extension / "metadata.ini")
+    return metadata.get("Extension", "Name", fallback=extension.resolve().name)
 
 
 def _link_checkpoint(folder: Path, model: Model) -> None:

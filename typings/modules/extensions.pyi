@@ -5,6 +5,7 @@ class Extension:
     enabled: bool
     is_builtin: bool
     canonical_name: str
+    path: str
 
 # Those that are switched on.
 def active() -> list[Extension]: ...

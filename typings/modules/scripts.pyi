@@ -8,6 +8,7 @@ from gradio import Group
 from gradio.blocks import Block
 from gradio.components import Component
 from modules.processing import Processed, StableDiffusionProcessing
+from modules.script_callbacks import ScriptCallback
 from modules.sd_samplers_cfg_denoiser import CFGDenoiser
 from PIL.Image import Image
 from torch import Tensor
@@ -93,6 +94,9 @@ class ScriptRunner:
     infotext_fields: list[tuple[Component, str | Callable[[dict[str, str]], object]]]
 
     def script(self, title: str) -> Script | None: ...
+    def postprocess(self, p: StableDiffusionProcessing, processed: Processed) -> None: ...
+    # The host's own list, which it keeps.
+    def ordered_callbacks(self, method_name: str, *, enable_user_sort: bool = True) -> list[ScriptCallback]: ...
 
 class ScriptClassData(NamedTuple):
     script_class: type[Script]

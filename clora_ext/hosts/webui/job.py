@@ -9,7 +9,8 @@ from modules import devices
 from clora_ext.core.shapes import RegionMasks
 from clora_ext.engine.branches import why_plain
 from clora_ext.engine.prepare import Prepared, TokenPlans, prepare
-from clora_ext.errors import BindingError
+from clora_ext.errors import BindingError, PromptError
+from clora_ext.hosts.webui.drive import neighbours
 from clora_ext.hosts.webui.drive.asked import told_prompts, told_sampling
 from clora_ext.hosts.webui.drive.host_rows import let_host_draw, take_over
 from clora_ext.hosts.webui.drive.obstacles import adapted, require_no_obstacle
@@ -114,7 +115,12 @@ def _bind_pass(sampling: SamplingPass, request: JobRequest) -> BoundPass:
     host = WebUIHost(sampling)
     bindings = [*request.bindings, *added_by_host(sampling.prompts[0], request.bindings)]
     settings, notes = adapted(request.settings, sampling)
-    prepared = prepare(sampling.prompts, bindings, settings, host)
+    try:
+        prepared = prepare(sampling.prompts, bindings, settings, host)
+    except PromptError as error:
+        if "AND" in error.message:
+            raise PromptError(error.message + neighbours.suspected(), field=error.field) from error
+        raise
     return BoundPass(host, prepared, (*notes, *_left_out(prepared, request)))
 
 

@@ -5,12 +5,13 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from modules import shared
+from modules.processing import Processed
 
 from clora_ext.core.shapes import RegionMasks
 from clora_ext.engine.run import Run, composing
 from clora_ext.engine.step import Composition
 from clora_ext.errors import HostError, let_go
-from clora_ext.hosts.webui.drive import networks
+from clora_ext.hosts.webui.drive import neighbours, networks
 from clora_ext.hosts.webui.drive.call import DenoiserCall
 from clora_ext.hosts.webui.drive.conditions import Schedules
 from clora_ext.hosts.webui.drive.denoiser import DenoiserHook
@@ -50,10 +51,17 @@ def sampling_with(p: Any, job: Job, original: Function) -> Function:
             job.record.error = error
             job.step_aside(p)
             job.tell()
+            _end_others(p)
             let_go(error)
             raise
 
     return sample
+
+
+def _end_others(p: Any) -> None:
+    """Tell other extensions that a job is over, which the host does not where it fails: what they put in comes out."""
+    if p.scripts is not None:
+        p.scripts.postprocess(p, Processed(p, []))
 
 
 def composing_launch(p: Any, job: Job, launch: Function) -> Function:
@@ -76,6 +84,7 @@ def _pass_running(p: Any, job: Job, steps: int) -> Generator[None, None, None]:
         p.comment(f"{KEY}: {model.draws_alone}")
         yield
         return
+    neighbours.require_own_attention()
     prepared, settings = own.prepared, own.prepared.settings
     notes = [*own.notes, *own.host.notes, *doubts(own.host.sampling.sampler)]
     masks = enlarged(p, job.masks) if own.host.sampling.hires and not settings.hires_updates else []

@@ -14,6 +14,7 @@ from clora_ext.core.schedule import SamplingPoint
 from clora_ext.engine.memory import split_evenly
 from clora_ext.engine.open_step import Move, OpenStep
 from clora_ext.hosts.webui.drive import conditions
+from clora_ext.hosts.webui.drive.marks import marks_of
 from clora_ext.hosts.webui.drive.noise_level import NoiseLevel
 from clora_ext.hosts.webui.drive.samplers import SamplerTraits
 from clora_ext.patching import Function, replaced
@@ -29,6 +30,7 @@ class DenoiserCall:
         self.x = x
         """The sampler's own latent, the one that an update must change."""
         self.schedules = schedules
+        self.marks = marks_of(params)
         self.images = x.shape[0]
         self.correction: Tensor | float = 0.0
         """What a prediction made before the last update lacks, in the model's own kind of prediction."""
@@ -57,12 +59,13 @@ class DenoiserCall:
 
     def _native(self, row: Row) -> Condition:
         batch = self.params.text_cond if row.half is Half.COND else self.params.text_uncond
-        return conditions.condition_of(batch, row.image)
+        return self.marks.off(conditions.condition_of(batch, row.image))
 
     def predict(self, latent: Tensor, rows: Sequence[Row], condition: Condition) -> Tensor:
         """A call of the host's model as its denoiser makes them (sd_samplers_cfg_denoiser.py)."""
         images = [row.image for row in rows]
-        arguments = conditions.model_arguments(condition, self.params.image_cond[images])
+        marked = self.marks.on(condition, rows)
+        arguments = conditions.model_arguments(marked, self.params.image_cond[images])
         model = self.params.denoiser.inner_model
         samples = (latent * self.level.scale)[images]
         found: Tensor = model(samples, self.params.sigma[images], cond=arguments)
@@ -125,14 +128,16 @@ class DenoiserCall:
     def _joined_texts(self, rows: Sequence[Row]) -> Any:
         """The texts of the host's conditional rows and of ours, of one length."""
         params = self.params
-        tokens = params.text_cond.shape[1]
-        if tokens != params.text_uncond.shape[1]:
+        if params.text_cond.shape[1] != params.text_uncond.shape[1]:
             self._apart = frozenset(row for row in rows if row.half is Half.UNCOND)
+        base = [Row(image, 0) for image in range(self.images)]
+        natives = [self._native(row) for row in base]
         own = dict(zip(rows, self.conditions(rows), strict=True))
-        own |= {row: conditions.condition_of(params.text_cond, row.image) for row in self._apart}  # holds the place
-        ours = stacked([own[row] for row in rows], tokens)
-        theirs = stacked(conditions.conditions_of(params.text_cond), ours.tokens.shape[1])
-        return conditions.joined([conditions.to_host(theirs), conditions.to_host(ours, params.text_cond)])
+        own |= {row: natives[row.image] for row in self._apart}  # holds the place
+        ours = stacked([own[row] for row in rows], len(natives[0].tokens))
+        theirs = stacked(natives, ours.tokens.shape[1])
+        parts = self.marks.on(theirs, base), self.marks.on(ours, rows)
+        return conditions.joined([conditions.to_host(part, params.text_cond) for part in parts])
 
     # -- the host's call of its model ---------------------------------------------------------------------------
 
@@ -176,7 +181,8 @@ class DenoiserCall:
 
     def _own_texts(self, rows: Sequence[Row], like: Mapping[str, Any]) -> Mapping[str, Any]:
         """What the model is given for rows whose texts are of another length."""
-        return conditions.model_arguments(stacked(self.conditions(rows)), like["c_concat"][0])
+        texts = self.marks.on(stacked(self.conditions(rows)), rows)
+        return conditions.model_arguments(texts, like["c_concat"][0])
 
 
 def _between(batch: Tensor, images: int, ours: Tensor) -> Tensor:

@@ -4,13 +4,15 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
+import torch
 from modules import script_callbacks, sd_samplers_timesteps_impl
 from torch import Tensor
 
 from clora_ext.core.shapes import RegionMasks
 from clora_ext.engine.run import Run
 from clora_ext.engine.step import Composition
-from clora_ext.errors import CLoRAError, HostError
+from clora_ext.errors import BatchError, CLoRAError, HostError
+from clora_ext.hosts.webui.drive import neighbours
 from clora_ext.hosts.webui.drive.call import DenoiserCall
 from clora_ext.hosts.webui.drive.conditions import Schedules
 from clora_ext.hosts.webui.drive.loaded_model import LoadedModel
@@ -73,12 +75,15 @@ class DenoiserHook:
                 register(callback, name="clora")
                 stack.callback(script_callbacks.remove_callbacks_for_function, callback)
             stack.enter_context(replaced(self.sampler.model_wrap_cfg, "forward", self._watch))
+            stack.enter_context(replaced(self.sampler.model_wrap_cfg, "combine_denoised", self._combining))
             if self.traits.moves_by is MovesBy.SOLVER:
                 stack.enter_context(replaced(sd_samplers_timesteps_impl, "UniPCCFG", self._moving_solver))
             try:
                 yield
             except OurFailure as failure:
-                raise failure.error from failure.error.__cause__
+                raise _told(failure.error) from failure.error.__cause__
+            except BatchError as error:
+                raise _told(error) from error
 
     def _open(self, masks: Sequence[RegionMasks]) -> None:
         self._run = self._opened.enter_context(self._open_run(masks))
@@ -102,6 +107,17 @@ class DenoiserHook:
                     self._run.composition.abandon()
 
         return forward
+
+    def _combining(self, original: Function) -> Function:
+        """Guidance, which another extension may have replaced: it is given what is fused, and none of our rows."""
+
+        def combine_denoised(x_out: Tensor, *args: Any, **kwargs: Any) -> Any:
+            if self._call is not None:
+                images = self._call.images
+                x_out = torch.cat([x_out[:images], x_out[-images:]])
+            return original(x_out, *args, **kwargs)
+
+        return combine_denoised
 
     def _moves_later(self) -> bool:
         """Whether the move of the call that was just made waits for the solver."""
@@ -146,8 +162,7 @@ class DenoiserHook:
         composition = self._run.composition
         images = len(composition.masks)
         if self._x is None or params.x.shape[0] != 2 * images:
-            msg = "Another extension changes the batch or the sampler; turn it off to compose with CLoRA."
-            raise HostError(msg)
+            raise HostError(neighbours.blamed("changes the batch or the sampler"))
         call = DenoiserCall(params, self._x, self._run.conditions, self.traits, self.steps)
         if self._at_first is not None:
             at_first, self._at_first = self._at_first, None
@@ -175,8 +190,7 @@ class DenoiserHook:
         step, seen = composition.open_step(), composition.context.rows_seen
         rows = step.rows
         if seen not in (len(rows), len(rows) - call.images):
-            msg = f"The UNet saw {seen} of {len(rows)} rows; another extension changes the batch, turn it off."
-            raise HostError(msg)
+            raise HostError(neighbours.blamed(f"changes the batch: the UNet saw {seen} of {len(rows)} rows"))
         found = dict(zip(step.plan.rows, params.x, strict=False))
         fused = composition.after({row: found[row] for row in rows[:seen]})
         params.x[: call.images] = fused.cond + call.correction
@@ -199,6 +213,13 @@ class DenoiserHook:
             self._open(run.composition.found_masks)
         except CLoRAError as error:
             self.notes.append(f"{self._model.draws_alone}: {error.message}")
+
+
+def _told(error: Exception) -> Exception:
+    """What a user is told of an error."""
+    if isinstance(error, BatchError):
+        return HostError(neighbours.blamed("cuts up the batch of rows that CLoRA draws with"), field="alwayson_scripts")
+    return error
 
 
 def _guarded(action: Callable[[Any], None], params: Any) -> None:

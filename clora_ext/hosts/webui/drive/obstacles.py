@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from modules import sd_unet, shared
 
 from clora_ext.errors import HostError
+from clora_ext.hosts.webui.drive import neighbours
 from clora_ext.hosts.webui.drive.families import FAMILIES, loaded_family
 from clora_ext.hosts.webui.drive.samplers import MASKS_ONLY, SamplerTraits, traits_of
 from clora_ext.hosts.webui.drive.sampling_pass import SamplingPass
@@ -84,4 +85,7 @@ def _why_no_updates(sampler: str, traits: SamplerTraits) -> str | None:
         return f"the sampler {sampler} is none of WebUI's own"
     if not traits.updates:
         return f"the sampler {sampler} goes back and forth in time"
+    other = neighbours.forward_replaced()
+    if other is not None:
+        return f"{other} calls the UNet in its own way"
     return "WebUI runs with --lowvram" if shared.cmd_opts.lowvram else None

@@ -76,7 +76,7 @@ class WholePicture:
     def predict(self, latent: Tensor, rows: Sequence[Row], condition: Condition) -> Tensor:
         """A call of the host's model for the whole pictures."""
         places = [row.image for row in rows]
-        arguments = conditions.model_arguments(condition, self.image_cond[places])
+        arguments = conditions.model_arguments(self.call.marks.on(condition, rows), self.image_cond[places])
         found: Tensor = self.model((latent * self.level.scale)[places], self.sigma[places], cond=arguments)
         return found
 

@@ -1,0 +1,79 @@
+"""Other extensions, noticed by what they do: whose code stands where we would find the host's."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from modules import extensions, script_callbacks, shared
+from torch import nn
+
+from clora_ext.attention.levels import attention_factors
+from clora_ext.errors import HostError
+
+_DENOISER = ("cfg_denoiser", "cfg_denoised", "cfg_after_cfg")
+
+
+def extension_of(function: Callable[..., Any]) -> str | None:
+    """The name of the extension that a function comes from; None for the host's own, its built-in ones and ours."""
+    while isinstance(function, partial):
+        function = function.func
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return None
+    file = Path(code.co_filename)
+    return next((each.name for each in extensions.active() if _is_other(each) and _holds(each.path, file)), None)
+
+
+def _is_other(extension: extensions.Extension) -> bool:
+    return not extension.is_builtin and not _holds(extension.path, Path(__file__))
+
+
+def _holds(folder: str, file: Path) -> bool:
+    """Whether a file is in a folder; either may be a link."""
+    return file.is_relative_to(folder) or file.resolve().is_relative_to(Path(folder).resolve())
+
+
+def forward_replaced() -> str | None:
+    """Who has put another ``forward`` on the UNet: an extension's name, or “another extension”; None for nobody."""
+    return _replaced(shared.sd_model.model.diffusion_model)
+
+
+def require_own_attention() -> None:
+    """Raise ``HostError`` where an extension computes cross-attention in its own way: it knows nothing of our rows."""
+    for layer in attention_factors(shared.sd_model.model.diffusion_model):
+        name = _replaced(layer)
+        if name is not None:
+            msg = f"{name} has replaced the UNet's cross-attention, which CLoRA draws each subject by; turn it off."
+            raise HostError(msg, field="alwayson_scripts")
+
+
+def blamed(does: str) -> str:
+    """A sentence about something that an extension ``does``, with the names of those that are at work."""
+    names = ", ".join(dict.fromkeys(_at_work()))
+    return f"Another extension{f' ({names})' if names else ''} {does}; turn it off to compose with CLoRA."
+
+
+def suspected() -> str:
+    """A sentence for a prompt that an extension may have made unreadable; empty where none is at work."""
+    names = ", ".join(dict.fromkeys(_at_work()))
+    return f" If you have not written it, {names} has; turn that off." if names else ""
+
+
+def _replaced(module: nn.Module) -> str | None:
+    forward = vars(module).get("forward")
+    if forward is None or getattr(forward, "__func__", None) is type(module).forward:  # put back by who had replaced it
+        return None
+    return extension_of(forward) or "Another extension"
+
+
+def _at_work() -> Iterator[str]:
+    """The extensions that have their hands in the denoiser now."""
+    unet = shared.sd_model.model.diffusion_model
+    found = [vars(module).get("forward") for module in unet.modules()]
+    for kind in _DENOISER:
+        found.extend(each.callback for each in script_callbacks.callback_map[f"callbacks_{kind}"])
+    for function in found:
+        name = extension_of(function) if function is not None else None
+        if name is not None:
+            yield name
