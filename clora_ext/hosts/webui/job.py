@@ -15,7 +15,7 @@ from clora_ext.hosts.webui.drive.asked import told_prompts, told_sampling
 from clora_ext.hosts.webui.drive.host_rows import let_host_draw, take_over
 from clora_ext.hosts.webui.drive.obstacles import adapted, require_no_obstacle
 from clora_ext.hosts.webui.drive.port import WebUIHost
-from clora_ext.hosts.webui.drive.reading import added_by_host, hidden_loras
+from clora_ext.hosts.webui.drive.reading import added_by_host, hidden_loras, unread_arguments
 from clora_ext.hosts.webui.drive.sampling_pass import SamplingPass, first_pass, hires_pass, in_hires_pass
 from clora_ext.hosts.webui.page.last_job import JobRecord, LastJob
 from clora_ext.patching import Replacement
@@ -98,6 +98,7 @@ def bound_passes(p: Any, request: JobRequest) -> list[BoundPass]:
         raise BindingError(msg, field="hr_prompt")
     for each in found:
         take_over(p, each.host, each.prepared)
+        each.host.notes += unread_arguments(each.host.sampling.prompts, each.host.nets)
         TokenPlans(each.prepared, each.host)  # raises what is wrong with a prompt before anything is drawn
     return found
 

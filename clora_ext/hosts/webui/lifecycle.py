@@ -29,7 +29,7 @@ from clora_ext.settings.retired import retired_note
 log = logging.getLogger("clora")
 SOURCE = WebUISource()
 """What the page asks of the drive."""
-__all__ = ["LAST_JOB", "SOURCE", "activated", "attach", "finished", "process"]
+__all__ = ["LAST_JOB", "SOURCE", "activated", "attach", "come_last", "finished", "process"]
 
 
 def _job_of(p: Any) -> Job | None:
@@ -95,6 +95,15 @@ def activated(p: Any) -> None:
             job.bound = True
         if job.passes:
             take_loras(job.current.host, job.current.prepared)
+
+
+def come_last(p: Any, script: Any) -> None:
+    """Have ``script`` told of the prompt's LoRAs after all others: what they make of these counts for bound ones too.
+
+    The list is the host's own, which it keeps for the tab.
+    """
+    told = p.scripts.ordered_callbacks("after_extra_networks_activate")
+    told.sort(key=lambda each: each.callback is script)
 
 
 def attach(p: Any) -> None:

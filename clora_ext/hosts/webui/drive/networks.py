@@ -139,7 +139,8 @@ def delta_of(module: Any, layer: nn.Module) -> Delta:
     """
     if _is_plain(module, layer):
         scale = module.calc_scale() * module.multiplier()
-        found = LowRank(module.down_model.weight, module.up_model.weight, float(scale))
+        down, up = module.down_model.weight.detach(), module.up_model.weight.detach()
+        found = LowRank(down, up, float(scale))
         if not found.fits(layer):
             raise MisfitError(f"layer {module.network_key} has other sizes")
         return found

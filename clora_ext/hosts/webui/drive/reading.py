@@ -1,19 +1,26 @@
 """A prompt as a job reads it: with styles, without comments, and with what the host adds."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from modules import extensions, script_callbacks, shared
 
 from clora_ext.hosts.webui.drive.catalogue import builtin
-from clora_ext.prompt import Binding
-from clora_ext.prompt.grammar.tags import LORA_TAG_KINDS, TAG_PATTERN
+from clora_ext.prompt import Binding, find_tags
+from clora_ext.prompt.grammar.tags import LORA_TAG_KINDS, OUR_TAG_ARGUMENTS, TAG_PATTERN, WEBUI_TAG_ARGUMENTS
 
 _DRAWN = re.compile(r"\{[^{}|]*\|[^{}]*\}|__[^\s_][^\n]*?__|\$\{|<(?:ppp|wildcard|choose|random)\b")
 """Alternatives, wildcards, variables and commands of the extensions in ``_DRAWERS``."""
 
 _DRAWERS = ("dynamic-prompts", "wildcard", "prompt-postprocessor", "unprompted", "randomizer")
 """Parts of the names of extensions that put other words in a prompt when a job starts."""
+
+_WEIGHING = ("lbw", "lbwe", "w", "x")
+"""Arguments by which LoRA Block Weight changes the matrices of a network, which then counts as it is."""
+
+_WEIGHED = "_in_LBW_"
+"""What it puts in the name of a network that it has changed."""
 
 
 def as_job_reads(prompt: str, styles: Sequence[str]) -> str:
@@ -50,6 +57,19 @@ def hidden_loras(prompt: str, read: str) -> tuple[str, ...]:
     """The LoRAs that ``prompt`` names and that are not in what was ``read`` of it, for they stand in a comment."""
     left = _names(read)
     return tuple(name for name in _names(prompt) if name not in left)
+
+
+def unread_arguments(prompts: Sequence[str], nets: Mapping[str, Any]) -> list[str]:
+    """Notes of arguments of the tags of bound LoRAs that change nothing; ``nets`` are the host's networks by name."""
+    notes: dict[str, None] = {}
+    for prompt in prompts:
+        for tag in find_tags(prompt):
+            weighed = _WEIGHED in nets[tag.name].name if tag.name in nets else False
+            known = {*OUR_TAG_ARGUMENTS, *WEBUI_TAG_ARGUMENTS, *(_WEIGHING if weighed else ())}
+            unread = ", ".join(f"{name}=" for name in tag.arguments if name not in known)
+            if unread:
+                notes[f"“{unread}” of LoRA {tag.name} does nothing: nothing that reads it reaches a bound LoRA"] = None
+    return list(notes)
 
 
 def _names(prompt: str) -> list[str]:
