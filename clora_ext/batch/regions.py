@@ -78,10 +78,10 @@ class RegionPyramid:
         return self.loras.share_in(row.half) * pixels @ masks.new_tensor(columns)
 
     def _columns_of(self, branch: int, blocks: Blocks) -> list[float]:
-        """1 for every column of a LoRA that is active in ``branch``, 0 for the others."""
+        """How much counts of every column: all of a LoRA that is active in ``branch``, nothing of the others."""
         active: list[float] = []
         for name, columns in blocks:
-            active.extend([float(name in self.loras.by_branch[branch])] * columns)
+            active.extend([self.loras.share_of(name, branch)] * columns)
         return active
 
     def pixel_groups(self, rows: Sequence[Row], size: Grid, like: Tensor) -> PixelGroups | None:

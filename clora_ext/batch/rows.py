@@ -1,7 +1,7 @@
 """Rows of a UNet call: which image, branch and half of guidance each one is, and which LoRAs are active in it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -32,6 +32,8 @@ class BranchLoras:
 
     by_branch: Mapping[int, Sequence[str]]
     uncond: float = 1.0
+    now: Mapping[str, float] = field(default_factory=dict)
+    """How much of a LoRA's weight counts at this sampling point, in all rows; 1 where nothing is said."""
 
     @property
     def branches(self) -> tuple[int, ...]:
@@ -42,9 +44,14 @@ class BranchLoras:
         """How much of a LoRA's weight counts in ``half``."""
         return self.uncond if half is Half.UNCOND else 1.0
 
+    def share_of(self, name: str, branch: int) -> float:
+        """How much of a LoRA's weight counts in conditional rows of ``branch``."""
+        return self.now.get(name, 1.0) if name in self.by_branch[branch] else 0.0
+
     def of(self, row: Row) -> Mapping[str, float]:
         """The LoRAs of the row's branch, by name, with how much of each: 1 for its whole weight."""
-        return dict.fromkeys(self.by_branch[row.branch], self.share_in(row.half))
+        half = self.share_in(row.half)
+        return {name: half * self.share_of(name, row.branch) for name in self.by_branch[row.branch]}
 
 
 def true_runs(values: Sequence[bool]) -> list[slice]:

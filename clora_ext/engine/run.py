@@ -79,13 +79,12 @@ def compose(
 ) -> Composition:
     """The composition of a prepared job whose LoRAs change ``layers``; it can run once it is ``installed``."""
     settings, unet = prepared.settings, host.unet
-    loras = _branch_loras(prepared, cfg_scale)
-    context = ForwardContext(loras)
+    context = ForwardContext(_branch_loras(prepared, cfg_scale))
     taken = sum(layer.nbytes for layer in layers)
     memory = Memory(settings.memory, GraphMemory(unet, context), taken, host.free_bytes)
     tools = GradientTools(host, settings, Recorder(context), memory, _loss_scale(unet))
     known, report = [found.to(host.device) for found in masks], _report(settings, prepared.subjects)
-    return Composition(tools, loras, plans, _attention(unet), report, known, own.to(host.device))
+    return Composition(tools, plans, _attention(unet), report, known, own.to(host.device))
 
 
 def _branch_loras(prepared: Prepared, cfg_scale: float) -> BranchLoras:

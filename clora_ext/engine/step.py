@@ -9,6 +9,7 @@ place: each of its pixels is drawn as the branch that owns it would draw it (doc
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -45,7 +46,6 @@ class Composition:
     def __init__(
         self,
         tools: GradientTools,
-        loras: BranchLoras,
         plans: TokenPlans,
         attention: LayerFactors,
         report: JobReport,
@@ -54,7 +54,6 @@ class Composition:
     ) -> None:
         self.tools = tools
         self.settings = tools.settings
-        self.loras = loras
         self.plans = plans
         self.attention = attention
         self.factors = sorted(set(attention.values()))
@@ -76,6 +75,17 @@ class Composition:
         """The region masks of every image, on the CPU; empty where an image has none."""
         found = [image.regions.float().cpu() for image in self.masks if image.regions is not None]
         return found if len(found) == len(self.masks) else []
+
+    @property
+    def loras(self) -> BranchLoras:
+        """Which LoRAs are active in which branch, and how much of each counts now."""
+        return self.context.loras
+
+    def weigh(self, now: Mapping[str, float]) -> None:
+        """From the next step on so much of every LoRA's weight counts, by its key; 1 where nothing is said."""
+        if now != self.loras.now:
+            self.context.loras = replace(self.loras, now=now)
+            self._regions = None
 
     # -- before the host's forward ------------------------------------------------------------------------------
 

@@ -48,15 +48,23 @@ class RowAssignment:
 
 
 class RowAssignments:
-    """The assignment of every sequence of rows that was met; the same sequence comes again at every step."""
+    """The assignment of every sequence of rows that was met; the same sequence comes again at every step.
 
-    def __init__(self, loras: BranchLoras, *, by_pixel: bool) -> None:
-        self._loras, self._by_pixel = loras, by_pixel
+    They are found anew after the context's LoRAs have changed.
+    """
+
+    def __init__(self, context: ForwardContext, *, by_pixel: bool) -> None:
+        self._context, self._by_pixel = context, by_pixel
+        self._loras = context.loras
         self._found: dict[tuple[Row, ...], RowAssignment] = {}
         self._near: dict[int, tuple[tuple[Row, ...], RowAssignment]] = {}
 
     def of(self, rows: tuple[Row, ...]) -> RowAssignment:
         """The assignment of ``rows``; asking again for the same object takes no time."""
+        if self._loras is not self._context.loras:
+            self._loras = self._context.loras
+            self._found.clear()
+            self._near.clear()
         near = self._near.get(id(rows))
         if near is not None and near[0] is rows:
             return near[1]
@@ -155,8 +163,8 @@ def loras_on_rows(
     Rows that are routed have them by pixel, but for the layers in ``whole``, where they are rows like any other.
     Nothing but forward hooks is installed, and they do nothing unless the context is active.
     """
-    by_pixel = RowAssignments(context.loras, by_pixel=True)
-    as_a_whole = RowAssignments(context.loras, by_pixel=False)
+    by_pixel = RowAssignments(context, by_pixel=True)
+    as_a_whole = RowAssignments(context, by_pixel=False)
 
     def hook_for(changed: LayerDeltas) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor | None]:
         assignments = as_a_whole if changed.layer in whole else by_pixel

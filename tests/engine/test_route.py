@@ -201,6 +201,29 @@ def _scaled(delta: LowRank, share: float) -> LowRank:
     return LowRank(delta.down, delta.up, delta.scale * share)
 
 
+@pytest.mark.parametrize("route", [True, False])
+@pytest.mark.parametrize("share", [0.5, 0.0])
+def test_strengths_may_change_between_steps(share: float, *, route: bool):
+    unet, conditions, latent = setup(2, (16, 16))
+    loras, regions = random_loras(unet, 2), _soft(2, (8, 8), 3)
+    wanted = build_settings("balanced", route=route, uncond="routed" if route else "branches", count_by="noise")
+
+    def fused(loras, now):
+        with running(ToyHost(unet, loras, conditions), wanted, 2) as (composition, denoiser), torch.no_grad():
+            _lock(composition, [regions])
+            for index, weights in ((5, {}), (6, now)):
+                composition.weigh(weights)
+                move = composition.before(SamplingPoint(index, 10, 0.5), latent, denoiser)
+                found = composition.after(predicted(denoiser, composition.open_step().rows, move.predict_from))
+        return found
+
+    weaker = {layer: _scaled(delta, share) for layer, delta in loras["L1"].items()}
+    found, expected = fused(loras, {"L1@1": share}), fused(loras | {"L1": weaker}, {})
+    torch.testing.assert_close(found.cond, expected.cond)
+    torch.testing.assert_close(found.uncond, expected.uncond)
+    assert not torch.allclose(found.cond, fused(loras, {}).cond)
+
+
 def test_gradients_flow_through_routed_rows():
     unet, conditions, latent = setup(2, (8, 8))
     host, regions, row = ToyHost(unet, _wide(unet, 2), conditions), _soft(2, (8, 8), 4), (Row(0, 0, routed=True),)

@@ -6,7 +6,7 @@
 import base64
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from PIL import Image
 
 from tests.webui.conftest import CHECKOUT, OVERRIDDEN
 from tests.webui.exact import require_same
-from tests.webui.jobs import BINDINGS, PROMPT, SILENT, SMALL, draw, fields, last
-from tests.webui.server import Model, Result, Setup, WebUI, WebUIError
+from tests.webui.jobs import BINDINGS, PROMPT, SILENT, SMALL, draw, fields, last, require_alike
+from tests.webui.server import Model, Result, Setup, WebUI, WebUIError, pixel_sha1
 
 Do = Callable[..., None]
 CALLED = "calls the UNet in its own way"
@@ -191,8 +191,39 @@ def test_block_weights_count(real: WebUI, alone: dict[str, str]):
     assert weighed("1:lbw=NONE") == weighed("0")
     assert len({weighed("1"), weighed("0"), weighed("1:lbw=OUTD")}) == 3
     assert "lbw=" not in notes(real)
-    weighed("1:start=2")
-    assert "“start=” of LoRA tinyA does nothing" in notes(real)
+
+
+METHODS: Sequence[Mapping[str, Any]] = (
+    {"method": "masks"},
+    {"method": "clora", "update_until": 100},
+    {"profile": "fast"},
+)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=["masks", "clora", "fast"])
+def test_steps_of_a_lora_count(real: WebUI, alone: dict[str, str], method: Mapping[str, Any]):
+    """As that extension reads them: WebUI tells it of a step after the next has begun."""
+    prompt = PROMPT + " <lora:tinyA:{}:bind=cat> <lora:tinyB:1:bind=dog>"
+
+    def timed(tag: str) -> Image.Image:
+        asked = BLOCKS | fields(**method)["alwayson_scripts"]
+        return compose(real, asked, prompt=prompt.format(tag), steps=5).images[0]
+
+    always, never = timed("1"), timed("1:0")
+    for tag, expected in (("start=1", always), ("stop=9", always), ("start=9", never), ("stop=1", never)):
+        require_alike(timed(f"1:{tag}"), expected)
+    drawn = [always, never, *(timed(f"1:{tag}") for tag in ("start=3", "stop=3", "step=2-4"))]
+    assert len({pixel_sha1(each) for each in drawn}) == len(drawn)
+    assert "does nothing" not in notes(real)
+
+
+def test_steps_that_were_reached_are_forgotten(real: WebUI, alone: dict[str, str]):
+    """What was bound draws from the first step on when WebUI next draws it."""
+    tagged = f"{PROMPT} <lora:tinyA:1>"
+    before = plain(real, BLOCKS, prompt=tagged).sha1
+    timed = PROMPT + " <lora:tinyA:1:start=2:bind=cat> <lora:tinyB:1:bind=dog>"
+    compose(real, BLOCKS | fields()["alwayson_scripts"], prompt=timed, steps=4)
+    assert plain(real, BLOCKS, prompt=tagged).sha1 == before
 
 
 @pytest.mark.parametrize(

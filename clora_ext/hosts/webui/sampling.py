@@ -15,6 +15,7 @@ from clora_ext.hosts.webui.drive import neighbours, networks
 from clora_ext.hosts.webui.drive.call import DenoiserCall
 from clora_ext.hosts.webui.drive.conditions import Schedules
 from clora_ext.hosts.webui.drive.denoiser import DenoiserHook
+from clora_ext.hosts.webui.drive.live_strengths import LiveStrengths
 from clora_ext.hosts.webui.drive.loaded_model import LoadedModel, doubts
 from clora_ext.hosts.webui.drive.own_masks import own_masks
 from clora_ext.hosts.webui.drive.samplers import MASKS_ONLY, traits_of
@@ -102,7 +103,8 @@ def _pass_running(p: Any, job: Job, steps: int) -> Generator[None, None, None]:
         stack.enter_context(networks.host_applies((), {}, own.host.everywhere))
         if settings.routes:
             notes += stack.enter_context(shortcuts_off())
-        hook = DenoiserHook(open_run, p.sampler, traits, steps, look_outside_first)
+        strengths = LiveStrengths(prepared.unet_loras, own.host.nets, own.host.written)
+        hook = DenoiserHook(open_run, p.sampler, traits, steps, strengths, look_outside_first)
         stack.callback(_tell_pass, p, job, own, hook, notes)
         stack.enter_context(
             masks_in_preview(lambda: hook.runs[-1].composition.report.region_masks if hook.runs else [])

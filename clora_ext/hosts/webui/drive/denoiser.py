@@ -15,6 +15,7 @@ from clora_ext.errors import BatchError, CLoRAError, HostError
 from clora_ext.hosts.webui.drive import neighbours
 from clora_ext.hosts.webui.drive.call import DenoiserCall
 from clora_ext.hosts.webui.drive.conditions import Schedules
+from clora_ext.hosts.webui.drive.live_strengths import LiveStrengths
 from clora_ext.hosts.webui.drive.loaded_model import LoadedModel
 from clora_ext.hosts.webui.drive.samplers import MovesBy, SamplerTraits
 from clora_ext.patching import Function, Replacement, replaced
@@ -40,9 +41,16 @@ class DenoiserHook:
     """
 
     def __init__(
-        self, open_run: OpenRun, sampler: Any, traits: SamplerTraits, steps: int, at_first: AtFirst | None = None
+        self,
+        open_run: OpenRun,
+        sampler: Any,
+        traits: SamplerTraits,
+        steps: int,
+        strengths: LiveStrengths,
+        at_first: AtFirst | None = None,
     ) -> None:
         self._at_first = at_first
+        self.strengths = strengths
         self.traits = traits
         self.steps = steps
         self.sampler = sampler
@@ -58,6 +66,7 @@ class DenoiserHook:
         self._returned: list[Tensor] = []
         """The last predictions that the sampler was given, the latest first; as many as it keeps."""
         self._answering = ExitStack()
+        self._showing = ExitStack()
 
     @contextmanager
     def running(self, masks: Sequence[RegionMasks] = ()) -> Generator[None, None, None]:
@@ -95,10 +104,12 @@ class DenoiserHook:
         def forward(x: Tensor, *args: Any, **kwargs: Any) -> Any:
             self._x = x
             try:
+                self._showing.enter_context(self.strengths.shown())
                 found = original(x, *args, **kwargs)
                 self._returned = [found, *self._returned][: self.traits.history]
                 return found
             finally:
+                self._showing.close()
                 self._answering.close()
                 self._x = None
                 if not self._moves_later():
@@ -148,6 +159,7 @@ class DenoiserHook:
 
     def _denoiser_called(self, params: Any) -> None:
         if params.denoiser is self.sampler.model_wrap_cfg:
+            self._showing.close()
             _guarded(self._before, params)
 
     def _denoised(self, params: Any) -> None:
@@ -164,6 +176,7 @@ class DenoiserHook:
         if self._x is None or params.x.shape[0] != 2 * images:
             raise HostError(neighbours.blamed("changes the batch or the sampler"))
         call = DenoiserCall(params, self._x, self._run.conditions, self.traits, self.steps)
+        composition.weigh(self.strengths.now())
         if self._at_first is not None:
             at_first, self._at_first = self._at_first, None
             at_first(composition, call)

@@ -47,6 +47,7 @@ def take_loras(host: WebUIHost, prepared: Prepared) -> None:
     """Leave the host the LoRAs that are everywhere and those of its own rows' text; the rest is ours."""
     branches = prepared.branches[0]
     own = branches.text_loras[host.host_branch]
+    host.written = {name: net.unet_multiplier for name, net in host.nets.items()}
     networks.let_host_apply([*branches.everywhere, *own], host.nets)
 
 

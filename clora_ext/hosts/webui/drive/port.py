@@ -30,6 +30,8 @@ class WebUIHost:
         self.nets: dict[str, Any] = {}
         self.everywhere: list[Any] = []
         """The host's networks of LoRAs that it applies to all rows."""
+        self.written: dict[str, float] = {}
+        """The strengths in the UNet that the host has given the LoRAs' networks, by name."""
         self.notes: list[str] = []
         """What of the LoRAs' files is left out."""
         self.host_branch = 0

@@ -16,8 +16,8 @@ _DRAWN = re.compile(r"\{[^{}|]*\|[^{}]*\}|__[^\s_][^\n]*?__|\$\{|<(?:ppp|wildcar
 _DRAWERS = ("dynamic-prompts", "wildcard", "prompt-postprocessor", "unprompted", "randomizer")
 """Parts of the names of extensions that put other words in a prompt when a job starts."""
 
-_WEIGHING = ("lbw", "lbwe", "w", "x")
-"""Arguments by which LoRA Block Weight changes the matrices of a network, which then counts as it is."""
+_WEIGHING = ("lbw", "lbwe", "w", "x", "start", "stop", "step")
+"""Arguments by which LoRA Block Weight changes the matrices of a network, and its strength while it samples."""
 
 _WEIGHED = "_in_LBW_"
 """What it puts in the name of a network that it has changed."""
