@@ -62,7 +62,7 @@ def composing(
     conditions = host.encode(prepared.branches)
     deltas = host.deltas(prepared.unet_loras)
     unet = host.unet
-    layers = layer_deltas(deltas, host.device, next(unet.parameters()).dtype)
+    layers = layer_deltas(deltas, host.device, _precision(unet))
     composition = compose(prepared, host, plans, layers, cfg_scale, masks, own)
     with installed(composition, unet, layers):
         yield Run(composition, conditions)
@@ -94,9 +94,13 @@ def _branch_loras(prepared: Prepared, cfg_scale: float) -> BranchLoras:
     return BranchLoras(keys, share)
 
 
+def _precision(unet: nn.Module) -> torch.dtype:
+    """What the UNet computes in: a host may store most weights in 8 bits, but not those of norms."""
+    return next(parameter.dtype for parameter in unet.parameters() if parameter.element_size() > 1)
+
+
 def _loss_scale(unet: nn.Module) -> float:
-    dtype = next(unet.parameters()).dtype
-    half = dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled()
+    half = _precision(unet) in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled()
     return HALF_LOSS_SCALE if half else 1.0
 
 

@@ -121,6 +121,15 @@ def test_predictions_are_those_of_the_last_gradient_pass():
     torch.testing.assert_close(twice.move.predict_from, once.move.latent)  # before the last of two updates
 
 
+def test_weights_that_are_stored_in_eight_bits_do_not_round_the_loras():
+    unet, conditions, latent = setup(2, (16, 16), torch.float32)
+    host, wanted = ToyHost(unet, random_loras(unet, 2, torch.float32), conditions), build_settings("authors")
+    before = take_step(host, wanted, latent, 2).fused
+    stored = torch.zeros(1, dtype=torch.float8_e4m3fn)
+    unet.register_parameter("first", torch.nn.Parameter(stored, requires_grad=False))
+    torch.testing.assert_close(take_step(host, wanted, latent, 2).fused.cond, before.cond)
+
+
 @pytest.mark.parametrize("splits", [[1] * 6, [2, 1, 3], [5, 1]])
 def test_how_the_batch_is_split_changes_nothing(splits: list[int]):
     unet, conditions, latent = setup(2, (16, 16))
