@@ -72,6 +72,13 @@ def v_prediction(model: Model, folder: Path) -> Model:
     return _variant(model, checkpoint, V_PREDICTION)
 
 
+def eight_heads(model: Model, folder: Path) -> Model:
+    """`model` with eight heads of attention, as Stable Diffusion 1.x has; its name ends in "-heads"."""
+    checkpoint = folder / f"{model.name}-heads.safetensors"
+    checkpoint.symlink_to(model.checkpoint)
+    return _variant(model, checkpoint, {"num_heads: 4": "num_heads: 8"})
+
+
 def inpainting(model: Model, folder: Path, effect: float) -> Model:
     """`model` with five more channels going in: mask, and latent of the masked picture; its name ends in "-inpainting".
 

@@ -113,6 +113,7 @@ def _tell_plain(p: Any, bound: BoundPrompt, read: str) -> None:
 
 
 def _bind_pass(sampling: SamplingPass, request: JobRequest) -> BoundPass:
+    neighbours.require_own_tags(sampling.prompts)
     host = WebUIHost(sampling)
     bindings = [*request.bindings, *added_by_host(sampling.prompts[0], request.bindings)]
     settings, notes = adapted(request.settings, sampling)

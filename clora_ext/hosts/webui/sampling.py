@@ -86,6 +86,7 @@ def _pass_running(p: Any, job: Job, steps: int) -> Generator[None, None, None]:
         yield
         return
     neighbours.require_own_attention()
+    neighbours.require_whole_pictures(p.sampler.model_wrap_cfg)
     prepared, settings = own.prepared, own.prepared.settings
     notes = [*own.notes, *own.host.notes, *doubts(own.host.sampling.sampler)]
     masks = enlarged(p, job.masks) if own.host.sampling.hires and not settings.hires_updates else []

@@ -83,6 +83,8 @@ class DenoiserHook:
             ):
                 register(callback, name="clora")
                 stack.callback(script_callbacks.remove_callbacks_for_function, callback)
+            called = script_callbacks.callback_map["callbacks_cfg_denoised"]
+            called.insert(0, called.pop())  # others may call the model here: by then our forward is over
             stack.enter_context(replaced(self.sampler.model_wrap_cfg, "forward", self._watch))
             stack.enter_context(replaced(self.sampler.model_wrap_cfg, "combine_denoised", self._combining))
             if self.traits.moves_by is MovesBy.SOLVER:

@@ -1,15 +1,17 @@
 """Other extensions, noticed by what they do: whose code stands where we would find the host's."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from inspect import unwrap
 from pathlib import Path
 from typing import Any
 
-from modules import extensions, script_callbacks, shared
+from modules import extensions, extra_networks, script_callbacks, shared
 from torch import nn
 
 from clora_ext.attention.levels import attention_factors
 from clora_ext.errors import HostError
+from clora_ext.prompt import find_tags
 
 _DENOISER = ("cfg_denoiser", "cfg_denoised", "cfg_after_cfg")
 
@@ -18,7 +20,7 @@ def extension_of(function: Callable[..., Any]) -> str | None:
     """The name of the extension that a function comes from; None for the host's own, its built-in ones and ours."""
     while isinstance(function, partial):
         function = function.func
-    code = getattr(function, "__code__", None)
+    code = getattr(unwrap(function), "__code__", None)
     if code is None:
         return None
     file = Path(code.co_filename)
@@ -48,6 +50,24 @@ def require_own_attention() -> None:
             raise HostError(msg, field="alwayson_scripts")
 
 
+def require_whole_pictures(denoiser: Any) -> None:
+    """Raise ``HostError`` where an extension stands between the host's denoiser and its model: it draws in tiles."""
+    name = _replaced(denoiser.inner_model)
+    if name is not None:
+        msg = f"{name} calls the model in its own way (in tiles, say), and CLoRA needs whole pictures; turn it off."
+        raise HostError(msg, field="alwayson_scripts")
+
+
+def require_own_tags(prompts: Iterable[str]) -> None:
+    """Raise ``HostError`` where an extension reads tags that we bind: it would apply the LoRA to everything."""
+    for tag in (tag for prompt in prompts for tag in find_tags(prompt)):
+        reader = extra_networks.extra_network_registry.get(tag.kind)
+        name = None if reader is None else extension_of(type(reader).activate)
+        if name is not None:
+            msg = f"{name} reads <{tag.kind}:{tag.name}> by itself; write <lora:{tag.name}:1>, or turn {name} off."
+            raise HostError(msg, field="prompt")
+
+
 def blamed(does: str) -> str:
     """A sentence about something that an extension ``does``, with the names of those that are at work."""
     names = ", ".join(dict.fromkeys(_at_work()))
@@ -71,6 +91,7 @@ def _at_work() -> Iterator[str]:
     """The extensions that have their hands in the denoiser now."""
     unet = shared.sd_model.model.diffusion_model
     found = [vars(module).get("forward") for module in unet.modules()]
+    found.append(vars(shared.sd_model).get("apply_model"))
     for kind in _DENOISER:
         found.extend(each.callback for each in script_callbacks.callback_map[f"callbacks_{kind}"])
     for function in found:

@@ -2,7 +2,9 @@
 
 - `POST /probe/neighbour {"does": ["mark"]}`: each text gets a token in front, which the UNet's `forward` takes off.
 - `"words"`: each text gets a token behind that is no mark. `"attention"`: cross-attention gets another `forward`.
-- `GET /probe/neighbour`: how often its `forward` was called, and whether it has been told of the end of the last job.
+- `"call"`: the model is called once more when it has answered, as Self Attention Guidance does.
+- `GET /probe/neighbour`: how often its `forward` was called and how often it has called the model, and whether it has
+  been told of the end of the last job.
 """
 
 from typing import Any
@@ -13,7 +15,8 @@ from modules import prompt_parser, script_callbacks, scripts, shared
 
 MARK = 1024.0
 does: list[str] = []
-seen = {"forward": 0, "ended": False}
+seen = {"forward": 0, "calls": 0, "ended": False}
+given: dict[str, Any] = {}
 
 
 def with_token(schedule: Any, sign: float) -> Any:
@@ -38,6 +41,17 @@ def cross_attention() -> list[Any]:
     return [layer for name, layer in layers if name.endswith("attn2")]
 
 
+def keep_inputs(params: Any) -> None:
+    given.update(x=params.x[-1:], sigma=params.sigma[-1:], text=params.text_uncond, image=params.image_cond[-1:])
+
+
+def call_model(params: Any) -> None:
+    if "call" in does:
+        cond = {"c_crossattn": [given["text"]], "c_concat": [given["image"]]}
+        params.inner_model(given["x"], given["sigma"], cond=cond)
+        seen["calls"] += 1
+
+
 class Neighbour(scripts.Script):
     """Does to a job what is asked for, and undoes it when it is told of its end."""
 
@@ -48,7 +62,7 @@ class Neighbour(scripts.Script):
         return scripts.AlwaysVisible
 
     def process(self, p: Any, *_: Any) -> None:
-        seen.update(forward=0, ended=False)
+        seen.update(forward=0, calls=0, ended=False)
         if does:
             p.cached_c, p.cached_uc = [None, None], [None, None]
         if "mark" in does or "words" in does:
@@ -101,3 +115,5 @@ def add_routes(_demo: Any, app: FastAPI) -> None:
 
 
 script_callbacks.on_app_started(add_routes)
+script_callbacks.on_cfg_denoiser(keep_inputs)
+script_callbacks.on_cfg_denoised(call_model)
