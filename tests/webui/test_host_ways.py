@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,13 +38,21 @@ def options(host: WebUI, **values: object) -> None:
     host.post("/sdapi/v1/options", values).raise_for_status()
 
 
+@pytest.fixture(scope="module")
+def own(webui_dir: Path, parity_model: Model) -> Iterator[WebUI]:
+    """A WebUI for these tests alone, which change how it stores its model."""
+    with WebUI(Setup(webui_dir, parity_model, (CHECKOUT,), ui=False, settings=OVERRIDDEN)) as found:
+        yield found
+
+
 @pytest.fixture
-def host(webui: WebUI) -> Iterator[WebUI]:
-    """Is as it was afterwards."""
-    yield webui
-    options(webui, cross_attention_optimization="Automatic", fp8_storage="Disable")
+def host(own: WebUI) -> Iterator[WebUI]:
+    """Has its own settings again afterwards."""
+    yield own
+    options(own, cross_attention_optimization="Automatic", fp8_storage="Disable")
 
 
+@pytest.mark.row("Attention and memory", "works", name="cross attention optimization: {way}")
 @pytest.mark.parametrize("way", ATTENTION)
 def test_attention_may_be_computed_in_any_way(host: WebUI, way: str):
     before, mark = composed(host).images[0], host.log_mark()
@@ -57,6 +66,7 @@ def test_attention_may_be_computed_in_any_way(host: WebUI, way: str):
     assert difference(found, draw(host, **SMALL).images[0])[1] > 10 * CLOSE
 
 
+@pytest.mark.row("Attention and memory", "works", name="FP8 weight")
 def test_weights_may_be_stored_in_eight_bits(host: WebUI):
     options(host, fp8_storage="Enable")
     plain = draw(host, **SMALL)
@@ -67,7 +77,15 @@ def test_weights_may_be_stored_in_eight_bits(host: WebUI):
     assert sum(step["gradient_rows"] for step in steps(host)) > 0
 
 
-@pytest.mark.parametrize("flag", ["--medvram", "--lowvram", "--upcast-sampling"])
+def row(flag: str, outcome: str) -> Any:
+    """A flag with its row."""
+    return pytest.param(flag, marks=pytest.mark.row("Attention and memory", outcome, name="{flag}"))
+
+
+FLAGS = (row("--medvram", "works"), row("--lowvram", "masks only, with a note"), row("--upcast-sampling", "works"))
+
+
+@pytest.mark.parametrize("flag", FLAGS)
 def test_flags_for_little_memory(webui: WebUI, webui_dir: Path, parity_model: Model, flag: str):
     setup = Setup(webui_dir, parity_model, (CHECKOUT,), ui=False, settings=OVERRIDDEN, flags=(flag,))
     with WebUI(setup) as host:

@@ -89,10 +89,12 @@ def test_the_docs_tell_of_every_neighbour():
     assert [name for name in NAMES.values() if name not in table] == []
 
 
+@pytest.mark.row("Other extensions", "works", name="any of these, with nothing to do")
 def test_neighbours_with_empty_hands_change_nothing(webui: WebUI, alone: dict[str, str]):
     assert alone == {"plain": plain(webui).sha1, "composed": compose(webui).sha1}
 
 
+@pytest.mark.row("Other extensions", "masks only, with a note", name="ControlNet")
 def test_beside_controlnet(real: WebUI, alone: dict[str, str]):
     """A unit that has stopped still marks the texts and calls the UNet by itself."""
     stopped = control(guidance_start=0.9)
@@ -101,10 +103,12 @@ def test_beside_controlnet(real: WebUI, alone: dict[str, str]):
     assert CALLED in notes(real)
 
 
+@pytest.mark.row("Other extensions", "refused in a sentence", name="ControlNet's references")
 def test_controlnets_reference_is_refused(real: WebUI, alone: dict[str, str]):
     assert "sd-webui-controlnet" in refused(real, control())
 
 
+@pytest.mark.row("Other extensions", "works", name="LoRA Block Weight: lbw=")
 def test_block_weights_count(real: WebUI, alone: dict[str, str]):
     prompt = PROMPT + " <lora:tinyA:{}:bind=cat> <lora:tinyB:1:bind=dog>"
 
@@ -123,6 +127,7 @@ METHODS: Sequence[Mapping[str, Any]] = (
 )
 
 
+@pytest.mark.row("Other extensions", "works", name="LoRA Block Weight: start=, stop=, step=")
 @pytest.mark.parametrize("method", METHODS, ids=["masks", "clora", "fast"])
 def test_steps_of_a_lora_count(real: WebUI, alone: dict[str, str], method: Mapping[str, Any]):
     """As that extension reads them: WebUI tells it of a step after the next has begun."""
@@ -149,24 +154,28 @@ def test_steps_that_were_reached_are_forgotten(real: WebUI, alone: dict[str, str
     assert plain(real, BLOCKS, prompt=tagged).sha1 == before
 
 
+@pytest.mark.row("Other extensions", "refused in a sentence", name="{name}, at work")
 @pytest.mark.parametrize(
     ("name", "scripts", "prompt"),
     [
-        ("sd-webui-negpip", NEGPIP, f"{PROMPT}, (sun:-1.0)"),
-        ("sd-webui-regional-prompter", regions("Attention"), "a cat BREAK a dog"),
-        ("sd-webui-regional-prompter", regions("Latent"), "a cat BREAK a dog"),
+        ("NegPiP", NEGPIP, f"{PROMPT}, (sun:-1.0)"),
+        ("Regional Prompter, Attention", regions("Attention"), "a cat BREAK a dog"),
+        ("Regional Prompter, Latent", regions("Latent"), "a cat BREAK a dog"),
     ],
 )
 def test_refused_by_name(real: WebUI, alone: dict[str, str], name: str, scripts: dict[str, Any], prompt: str):
     before = plain(real, scripts, prompt=prompt).sha1
-    assert name in refused(real, scripts, prompt=prompt)
+    repository = next(repository for repository, told in NAMES.items() if name.startswith(told))
+    assert repository in refused(real, scripts, prompt=prompt)
     assert plain(real, scripts, prompt=prompt).sha1 == before
 
 
+@pytest.mark.row("Other extensions", "works", name="NegPiP without a negative weight")
 def test_negpip_without_a_negative_weight_is_not_there(real: WebUI, alone: dict[str, str]):
     assert compose(real, NEGPIP).sha1 == alone["composed"]
 
 
+@pytest.mark.row("Other extensions", "refused in a sentence", name="Tiled Diffusion: {method}")
 @pytest.mark.parametrize("method", ["MultiDiffusion", "Mixture of Diffusers"])
 def test_tiles_are_refused(real: WebUI, alone: dict[str, str], method: str):
     size = {"width": 256, "height": 128}
@@ -175,23 +184,27 @@ def test_tiles_are_refused(real: WebUI, alone: dict[str, str], method: str):
     assert plain(real, tiles(method), **size).sha1 == before != plain(real, **size).sha1
 
 
+@pytest.mark.row("Other extensions", "refused in a sentence", name="LyCORIS, the loader for old WebUIs")
 def test_tags_that_another_extension_reads_are_refused(real: WebUI, alone: dict[str, str]):
     sentence = refused(real, prompt=PROMPT + " <lyco:tinyA:1> <lora:tinyB:1>")
     assert "a1111-sd-webui-lycoris reads <lyco:tinyA>" in sentence
     assert "write <lora:tinyA:1>" in sentence
 
 
+@pytest.mark.row("Other extensions", "works", name="Dynamic Prompts")
 def test_drawn_words_are_bound(real: WebUI, alone: dict[str, str]):
     """Dynamic Prompts draws them when the job begins."""
     drawn = PROMPT.replace("cat", "{cat|cat}") + " <lora:tinyA:1> <lora:tinyB:1>"
     assert compose(real, prompt=drawn).sha1 == compose(real, prompt=drawn.replace("{cat|cat}", "cat")).sha1
 
 
+@pytest.mark.row("Other extensions", "does nothing, with CLoRA or without", name="Composable LoRA")
 def test_composable_lora_does_nothing_in_this_webui(real: WebUI, alone: dict[str, str]):
     assert plain(real, COMPOSABLE).sha1 == alone["plain"]
     assert compose(real, COMPOSABLE).sha1 == alone["composed"]
 
 
+@pytest.mark.row("Other extensions", "works", name="Self Attention Guidance")
 def test_self_attention_guidance_goes_together(real: WebUI, alone: dict[str, str]):
     """Its own call of the model, after ours, is the host's: no row of ours is in it."""
     heads = with_model("tiny-sd1-heads")
@@ -203,8 +216,11 @@ def test_self_attention_guidance_goes_together(real: WebUI, alone: dict[str, str
     assert "Traceback" not in real.log(mark)
 
 
-@pytest.mark.parametrize("scripts", [THRESHOLDING, RESCALE, FREEU], ids=["thresholding", "rescale", "freeu"])
-def test_together(real: WebUI, alone: dict[str, str], scripts: dict[str, Any]):
+@pytest.mark.row("Other extensions", "works", name="{name}")
+@pytest.mark.parametrize(
+    ("name", "scripts"), [("Dynamic Thresholding", THRESHOLDING), ("CFG Rescale", RESCALE), ("FreeU", FREEU)]
+)
+def test_together(real: WebUI, alone: dict[str, str], name: str, scripts: dict[str, Any]):
     drawn = plain(real, scripts)
     assert drawn.sha1 != alone["plain"], "it does something"
     mark = real.log_mark()
