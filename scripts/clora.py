@@ -45,8 +45,7 @@ else:
             return components
 
         def process(self, p: Any, *args: Any) -> None:
-            lifecycle.come_last(p, self)
-            lifecycle.process(p, args)
+            lifecycle.process(p, self, args)
 
         def after_extra_networks_activate(self, p: Any, *args: Any, **kwargs: Any) -> None:
             lifecycle.activated(p)

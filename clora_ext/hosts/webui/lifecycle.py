@@ -29,7 +29,7 @@ from clora_ext.settings.retired import retired_note
 log = logging.getLogger("clora")
 SOURCE = WebUISource()
 """What the page asks of the drive."""
-__all__ = ["LAST_JOB", "SOURCE", "activated", "attach", "come_last", "finished", "process"]
+__all__ = ["LAST_JOB", "SOURCE", "activated", "attach", "finished", "process"]
 
 
 def _job_of(p: Any) -> Job | None:
@@ -54,8 +54,8 @@ def _deferring_errors(job: Job) -> Generator[None, None, None]:
 # -- hooks, in the order in which the host calls them --------------------------------------------------------------
 
 
-def process(p: Any, args: Sequence[Any]) -> None:
-    """A job begins: check what is asked for and stand before its sampling. Off, nothing is touched."""
+def process(p: Any, script: Any, args: Sequence[Any]) -> None:
+    """A job begins, for our ``script``: check what is asked for and stand before its sampling. Off, touch nothing."""
     before = _job_of(p)
     if before is not None:
         before.step_aside(p)
@@ -64,6 +64,7 @@ def process(p: Any, args: Sequence[Any]) -> None:
     cell = getattr(p, "clora_cell", {})
     if is_off(args) and not cell:
         return
+    _come_last(p, script)
     job = Job(p)
     with _deferring_errors(job):
         request = request_of(with_cell(args_to_fields(args), cell))
@@ -78,6 +79,16 @@ def process(p: Any, args: Sequence[Any]) -> None:
             raise HostError("Extra networks are turned off for this job; CLoRA needs them.", "disable_extra_networks")
     p.clora = job
     job.guard = Replacement(p, "sample", lambda original: sampling_with(p, job, original))
+
+
+def _come_last(p: Any, script: Any) -> None:
+    """Have ``script`` told of the prompt's LoRAs after all others: what they make of these counts for bound ones too.
+
+    The list is the host's own, which it keeps for the tab; nobody else's place in it changes, and switched off we do
+    nothing there.
+    """
+    told = p.scripts.ordered_callbacks("after_extra_networks_activate")
+    told.sort(key=lambda each: each.callback is script)
 
 
 def activated(p: Any) -> None:
@@ -95,15 +106,6 @@ def activated(p: Any) -> None:
             job.bound = True
         if job.passes:
             take_loras(job.current.host, job.current.prepared)
-
-
-def come_last(p: Any, script: Any) -> None:
-    """Have ``script`` told of the prompt's LoRAs after all others: what they make of these counts for bound ones too.
-
-    The list is the host's own, which it keeps for the tab.
-    """
-    told = p.scripts.ordered_callbacks("after_extra_networks_activate")
-    told.sort(key=lambda each: each.callback is script)
 
 
 def attach(p: Any) -> None:

@@ -62,4 +62,4 @@ def _front(batch: Any) -> Tensor:
 
 def _is_mark(tokens: Tensor) -> bool:
     """Whether each of ``tokens`` is one number over and over, as no word is."""
-    return bool((tokens == tokens[:, :1]).all())
+    return not len(tokens) or bool((tokens == tokens[:, :1]).all())
