@@ -82,6 +82,8 @@
             drawPresets(tab, told);
         } else if ("report" in now.action) {
             giveReport(tab, told.report);
+        } else if ("mask_of" in now.action) {
+            window.cloraMasks.answer(tab, now.action.mask_of, told);
         } else {
             now.wrong = told.told ?? null;
             now.stale = !now.wrong;
@@ -136,6 +138,7 @@
     function draw(tab) {
         const board = element(tab, "board");
         const {view, wrong} = state(tab);
+        window.cloraMasks.sync(tab, view.rows);
         const kept = keep(board);
         const active = activeRow(tab);
         const line = make("p", {className: "clora-line", textContent: wrong ?? view.line, role: "status"});
@@ -196,6 +199,7 @@
             labelled("Draws", drawRole(tab, row, changed)),
         ];
         if (row.role === "subject") parts.push(...drawSubject(row, changed));
+        if (row.role === "subject" && numberOf(tab, row) === 0) parts.push(window.cloraMasks.button(tab, row));
         if (row.role === "subject" && !row.subject) parts.push(drawAnswers(tab, row, changed));
         if (row.problem) parts.push(make("p", {className: "clora-wrong", textContent: row.problem}));
         const box = make("fieldset", {className: "clora-row", style: {"--clora-colour": row.colour}, aria: {label: row.lora}}, parts);
@@ -466,7 +470,7 @@
     function begin(tab) {
         const board = make("div", {id: `clora_${tab}_board`, className: "clora-board"});
         const line = element(tab, "line");
-        line.after(board);
+        line.after(board, window.cloraMasks.begin(tab, {make, labelled, send, draw}));
         line.classList.add("clora-replaced");
         gradioApp().getElementById(`clora_${tab}_enabled-visible-checkbox`)?.setAttribute("aria-label", "CLoRA");
         element(tab, "check").classList.add("clora-replaced");

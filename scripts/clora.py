@@ -1,6 +1,7 @@
 """The only script that WebUI loads: it hands the host's hooks on to ``clora_ext.hosts.webui``."""
 
 import logging
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -20,8 +21,11 @@ else:
     def _tab(is_img2img: bool) -> str:
         return "img2img" if is_img2img else "txt2img"
 
-    def _report(private: bool) -> str:
-        return problem.problem_report(lifecycle.LAST_JOB, lifecycle.SOURCE, private=private)
+    def _report(wanted: Mapping[str, Any]) -> dict[str, str]:
+        private = bool(wanted["report"])
+        return {"report": problem.problem_report(lifecycle.LAST_JOB, lifecycle.SOURCE, private=private)}
+
+    ANSWERS = {"report": _report, "mask_of": lifecycle.LAST_JOB.mask_of}
 
     class CLoRAScript(scripts.Script):
         """The always-on script of both tabs."""
@@ -40,7 +44,7 @@ else:
             self.page[name] = event.component
 
         def ui(self, is_img2img: bool) -> list[Any]:
-            components, self.infotext_fields = panel.build_panel(_tab(is_img2img), self.page, lifecycle.SOURCE, _report)
+            components, self.infotext_fields = panel.build_panel(_tab(is_img2img), self.page, lifecycle.SOURCE, ANSWERS)
             self.paste_field_names = list(panel.PASTED.values())
             return components
 

@@ -1,4 +1,6 @@
-"""What the page's script asks for, one JSON action at a time: a LoRA's row is changed, or a preset is used."""
+"""What the page's script asks for, one JSON action at a time: a LoRA's row is changed, a preset is used, or something
+that changes no field is answered.
+"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,22 +17,21 @@ NewValues = dict[str, Any]
 Told = dict[str, Any]
 """What the script is told."""
 
+Answers = Mapping[str, Callable[[Mapping[str, Any]], Told]]
+"""What is answered without a field, by the name that is in an action; each is given the action."""
 
-Report = Callable[[bool], str]
-"""Writes the report of a problem, with what is private or without."""
 
-
-def act(action: str, fields: Mapping[str, Any], report: Report) -> tuple[NewValues, Told]:
+def act(action: str, fields: Mapping[str, Any], answers: Answers) -> tuple[NewValues, Told]:
     """Do one action on ``fields``, the prompt among them; gives their new values and what the script is told.
 
     ``{"lora": name, "changes": {field: value}}`` is written into prompt or bindings. ``{"preset": what, "name": ...,
-    "text": ...}`` lists, loads, saves, deletes, applies (a JSON text) or resets. ``{"report": private}`` asks for the
-    report of a problem. What goes wrong is ``told``.
+    "text": ...}`` lists, loads, saves, deletes, applies (a JSON text) or resets. An action with a name of
+    ``answers`` asks that one. What goes wrong is ``told``.
     """
     wanted = json.loads(action)
-    if "report" in wanted:
-        return {}, {"report": report(bool(wanted["report"]))}
     try:
+        for name in answers.keys() & wanted.keys():
+            return {}, answers[name](wanted)
         return _use_preset(wanted, fields) if "preset" in wanted else _edit(wanted, fields)
     except CLoRAError as error:
         return {}, {"told": error.message, "wrong": True}

@@ -15,10 +15,10 @@ from clora_ext.settings.text import format_text, parse_text
 MAIN = ("step_size", "update_until", "mask_threshold", "lock_at")
 """The knobs that stand in sight; the others are entries of the text field “Advanced settings”."""
 
-PANEL_FIELDS = ("enabled", "show_masks", "profile", "method", "bindings", *MAIN, "advanced")
+PANEL_FIELDS = ("enabled", "show_masks", "profile", "method", "bindings", *MAIN, "advanced", "masks")
 """All fields in the order in which the host hands their values over."""
 
-PRESET_FIELDS = tuple(name for name in PANEL_FIELDS if name not in ("enabled", "bindings"))
+PRESET_FIELDS = tuple(name for name in PANEL_FIELDS if name not in ("enabled", "bindings", "masks"))
 """The fields that a preset fills."""
 
 

@@ -11,9 +11,10 @@ import torch
 import clora_ext
 from clora_ext import __version__
 from clora_ext.engine.device import peak_bytes
-from clora_ext.errors import CLoRAError
+from clora_ext.errors import CLoRAError, SettingsError
 from clora_ext.hosts.webui.page.overlays import as_png, grey_picture, peaked
 from clora_ext.hosts.webui.page.pass_record import PassRecord, shown_passes
+from clora_ext.prompt import lora_key
 from clora_ext.redact import cause_lines
 from clora_ext.settings.knobs import plain_values
 from clora_ext.settings.request import JobRequest
@@ -77,6 +78,19 @@ class LastJob:
                 found += _mask_pictures(each, number, image)
                 image += 1
         return found
+
+    def mask_of(self, wanted: Mapping[str, Any]) -> dict[str, str]:
+        """The mask of the LoRA ``mask_of`` as a data URL, and what the page's script tells of it.
+
+        ``image`` is the number of the picture from 0, counted round. Raises ``SettingsError`` where there is none.
+        """
+        lora = wanted["mask_of"]
+        found = [each["png"] for each in self.masks() if lora_key(each["lora"]) == lora_key(lora)]
+        if not found:
+            raise SettingsError(f"The last job has no mask of “{lora}”; draw a picture with it first.", field="masks")
+        number = wanted.get("image", 0) % len(found)
+        more = f", {number + 1} of {len(found)}; press again for the next" if len(found) > 1 else ""
+        return {"mask": f"data:image/png;base64,{found[number]}", "told": f"The mask of the last picture{more}."}
 
 
 def _summary(job: JobRecord, device: torch.device) -> dict[str, Any]:

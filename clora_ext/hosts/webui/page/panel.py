@@ -14,7 +14,7 @@ import gradio as gr
 from modules.ui_components import InputAccordion
 
 from clora_ext.hosts.webui.options import with_defaults
-from clora_ext.hosts.webui.page.actions import Report, act
+from clora_ext.hosts.webui.page.actions import Answers, act
 from clora_ext.hosts.webui.page.fields import MAIN, PANEL_FIELDS, args_to_fields, request_of, request_to_fields
 from clora_ext.hosts.webui.page.forecast import SAMPLING, forecast
 from clora_ext.hosts.webui.page.source import PageSource
@@ -31,23 +31,25 @@ COUNTED = {
 
 Components = dict[str, Any]
 """Gradio's components by what they are for."""
+ACTED = tuple(name for name in PANEL_FIELDS if name not in ("enabled", "masks"))
+"""The fields that an action may change."""
 QUIET = {"show_progress": False, "queue": False}
 
 
 def build_panel(
-    tab: str, page: Mapping[str, Any], source: PageSource, report: Report
+    tab: str, page: Mapping[str, Any], source: PageSource, answers: Answers
 ) -> tuple[list[Any], list[tuple[Any, Any]]]:
     """Build the panel of ``tab``; gives its components in the order of ``PANEL_FIELDS`` and its infotext fields.
 
     ``page`` has the host's own components ``prompt``, ``styles`` and those of ``COUNTED``, of the tab, as far as
-    they are there; ``report`` writes the report of a problem. Pure: the host builds the panel several times, also
+    they are there; ``answers`` are given to what the script asks. Pure: the host builds the panel several times, also
     outside of a page.
     """
     made = _components(tab)
     _follow_profile(made)
     if "prompt" in page:
         _look_at_prompt(tab, page, made, source)
-        _do_actions(tab, page, made, report)
+        _do_actions(tab, page, made, answers)
     return [made[name] for name in PANEL_FIELDS], [(made[name], read) for name, read in PASTED.items()]
 
 
@@ -88,9 +90,10 @@ def _components(tab: str) -> Components:
                 value="", label="Advanced settings", lines=2, placeholder="temperature = 0.4\nuncond = shared",
                 info="name = value, one on each line; empty for the profile's.", elem_id=called("advanced"),
             )  # fmt: skip
+        made["masks"] = gr.Textbox(value="", label="Own masks", visible=False, elem_id=called("masks"))
         made["view"] = gr.Textbox(value=_knobs(), visible=False, elem_id=called("view"))
         made["edit"] = gr.Button(visible=False, elem_id=called("edit"))
-    for name in ("line", "view"):
+    for name in ("line", "view", "masks"):
         made[name].do_not_save_to_config = True
     return made
 
@@ -147,13 +150,13 @@ def _look_at_prompt(tab: str, page: Mapping[str, Any], made: Components, source:
     _then_show(tab, made, done)
 
 
-def _do_actions(tab: str, page: Mapping[str, Any], made: Components, report: Report) -> None:
+def _do_actions(tab: str, page: Mapping[str, Any], made: Components, answers: Answers) -> None:
     """Do an action on the fields when the script says so; it then reads what it is told."""
-    fields = {"prompt": page["prompt"], **{name: made[name] for name in PANEL_FIELDS if name != "enabled"}}
+    fields = {"prompt": page["prompt"], **{name: made[name] for name in ACTED}}
     view = made["view"]
 
     def do(action: str, *values: Any) -> dict[Any, Any]:
-        changed, told = act(action, dict(zip(fields, values, strict=True)), report)
+        changed, told = act(action, dict(zip(fields, values, strict=True)), answers)
         answer = {fields[name]: value for name, value in changed.items()}
         return answer | {view: json.dumps(told, ensure_ascii=False)}
 
@@ -173,7 +176,13 @@ def _look(source: PageSource, counted: Sequence[str], prompt: str, *values: Any)
     sampling = replace(SAMPLING, **told)
     args = values[len(counted) : len(counted) + len(PANEL_FIELDS)]
     styles = [name for names in values[len(counted) + len(PANEL_FIELDS) :] for name in names or ()]
-    found = forecast(source, prompt, lambda: request_of(args_to_fields(args)), sampling, styles)
+
+    def foresee(**instead: Any) -> dict[str, Any]:
+        return forecast(source, prompt, lambda: request_of(args_to_fields(args) | instead), sampling, styles)
+
+    found = foresee()
+    if args[-1] and not found["rows"]:  # a mask may be why, and by the rows the script takes it back
+        found["rows"] = foresee(masks="")["rows"]
     return found["line"], json.dumps(found, ensure_ascii=False)
 
 
@@ -182,7 +191,7 @@ def _pasted(name: str, words: Mapping[str, str]) -> Any:
     found = _fields_of(tuple(words.items()))
     if found is None:
         return False if name == "enabled" else None
-    return found[name]
+    return None if name == "masks" else found[name]  # an infotext does not hold them
 
 
 @functools.lru_cache(maxsize=1)

@@ -50,7 +50,7 @@ def all_presets() -> dict[str, Preset]:
 
 def checked_preset(fields: Mapping[str, Any]) -> Preset:
     """What a preset keeps of a request. Raises ``SettingsError``."""
-    given = {name: value for name, value in fields.items() if name not in ("enabled", "bindings")}
+    given = {name: value for name, value in fields.items() if name not in ("enabled", "bindings", "masks")}
     request = read_request(given)
     settings = request.settings
     kept = {"profile": settings.profile, "method": settings.method, **plain_changes(settings)}

@@ -1,0 +1,327 @@
+// Masks of one's own in the panel: for one LoRA at a time a small picture to paint, white where its subject is to be.
+// What is painted counts at once: the panel's hidden field "masks" has the masks of all LoRAs that the prompt gives a
+// subject, as JSON by LoRA. Names are only ever set as text.
+
+(function() {
+    "use strict";
+
+    const SIDE = 256; // pixels of the longer side
+    const BACK = 30; // strokes that can be undone
+    const WAYS = {
+        fixed: "fixed: the white, and nothing else",
+        limited: "limited: attention's, but only in the white",
+        added: "added: attention's, and the white",
+    };
+    const HINT = "White is where it is to be. Paint with the mouse, or with the keys: arrows move the brush, Space paints, " +
+        "Shift and an arrow draws a line, Ctrl+Z undoes.";
+    const NOTHING = "Nothing is white, so there is no mask.";
+    const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
+    const tabs = {};
+
+    function maskField(tab) {
+        return gradioApp().querySelector(`#clora_${tab}_masks textarea`);
+    }
+
+    // -- what counts ---------------------------------------------------------------------------------------------------
+
+    // `kept` outlives a LoRA's absence from the prompt, the field does not. What somebody else has put there is taken.
+
+    function sync(tab, rows) {
+        const now = tabs[tab];
+        const field = maskField(tab);
+        if (field.value !== now.written) {
+            now.kept = JSON.parse(field.value || "{}");
+            now.written = field.value;
+            if (now.lora) fill(now, now.kept[now.lora]?.mask);
+        }
+        now.rows = rows;
+        write(tab);
+        now.box.hidden = !rows.some((row) => row.lora === now.lora && row.role === "subject");
+        if (!now.box.hidden) fit(tab);
+    }
+
+    function write(tab) {
+        const now = tabs[tab];
+        const subjects = new Set(now.rows.filter((row) => row.role === "subject").map((row) => row.lora));
+        const used = Object.entries(now.kept).filter(([lora]) => subjects.has(lora));
+        const text = used.length ? JSON.stringify(Object.fromEntries(used)) : "";
+        if (text === now.written) return;
+        now.written = text;
+        const field = maskField(tab);
+        field.value = text;
+        updateInput(field);
+    }
+
+    // What has been painted, as a mask; black all over is none.
+
+    function keep(tab) {
+        const now = tabs[tab];
+        const {data} = pixels(now);
+        const black = data.every((value, index) => value === 0 || index % 4 === 3);
+        if (black) delete now.kept[now.lora];
+        else now.kept[now.lora] = {mask: now.canvas.toDataURL("image/png"), mask_way: now.way.value};
+        tell(tab, black ? NOTHING : HINT);
+        write(tab);
+        now.panel.draw(tab);
+        return !black;
+    }
+
+    function tell(tab, words, wrong = false) {
+        const {told} = tabs[tab];
+        told.textContent = words;
+        told.classList.toggle("clora-wrong", wrong);
+    }
+
+    // -- the picture ---------------------------------------------------------------------------------------------------
+
+    function pixels({canvas, pen}) {
+        return pen.getImageData(0, 0, canvas.width, canvas.height);
+    }
+
+    function remember(now) {
+        now.before.push(pixels(now));
+        now.before.splice(0, now.before.length - BACK);
+    }
+
+    function blacken({canvas, pen}) {
+        pen.fillStyle = "black";
+        pen.fillRect(0, 0, canvas.width, canvas.height);
+    }
+
+    // Resolves when `source`, an address, is there; is rejected where it is no picture.
+
+    async function fill(now, source) {
+        const picture = new Image();
+        if (source) {
+            picture.src = /^(blob|data):/.test(source) ? source : `data:image/png;base64,${source}`;
+            await picture.decode();
+        }
+        blacken(now);
+        if (!source) return;
+        now.pen.imageSmoothingEnabled = picture.width > now.canvas.width; // masks are enlarged by the nearest pixel
+        now.pen.drawImage(picture, 0, 0, now.canvas.width, now.canvas.height);
+    }
+
+    function load(tab, source, told) {
+        const now = tabs[tab];
+        const {lora} = now;
+        const last = pixels(now);
+        fill(now, source).then(() => {
+            if (now.lora !== lora) return;
+            now.before.push(last);
+            tell(tab, keep(tab) ? told : `${told} ${NOTHING}`);
+        }).catch(() => {
+            tell(tab, "That is no picture that the browser can read; choose a PNG, JPEG or WebP.", true);
+        }).finally(() => URL.revokeObjectURL(source));
+    }
+
+    // A canvas has the shape of the picture that will be drawn, also when that is changed.
+
+    function fit(tab) {
+        const {canvas, pen, before} = tabs[tab];
+        const [width, height] = ["width", "height"].map((side) =>
+            Number(gradioApp().querySelector(`#${tab}_${side} input`)?.value) || SIDE);
+        const scale = SIDE / Math.max(width, height);
+        const size = [width, height].map((side) => Math.max(1, Math.round(side * scale)));
+        if (canvas.width === size[0] && canvas.height === size[1]) return;
+        const copy = canvas.cloneNode();
+        copy.getContext("2d").drawImage(canvas, 0, 0);
+        [canvas.width, canvas.height] = size;
+        before.length = 0;
+        pen.drawImage(copy, 0, 0, canvas.width, canvas.height);
+        shine(tab);
+    }
+
+    // Below the mask shines what the gallery shows, or what img2img begins with, if it has the same shape.
+
+    function shine(tab) {
+        const {canvas, behind} = tabs[tab];
+        const shown = [...gradioApp().querySelectorAll(`#${tab}_img2img_tab img, #${tab}_gallery img`)];
+        const found = shown.find((image) => image.offsetParent && !/grid-[^/]*$/.test(image.src) &&
+            Math.abs(image.naturalWidth / image.naturalHeight - canvas.width / canvas.height) < 0.02);
+        behind.hidden = !found;
+        canvas.classList.toggle("clora-clear", Boolean(found));
+        if (found && behind.src !== found.src) behind.src = found.src;
+    }
+
+    // -- the brush -----------------------------------------------------------------------------------------------------
+
+    function place(now, at) {
+        const {canvas, ring, size} = now;
+        now.at = [Math.min(Math.max(at[0], 0), canvas.width), Math.min(Math.max(at[1], 0), canvas.height)];
+        const share = (pixel, side) => `${100 * pixel / side}%`;
+        Object.assign(ring.style, {
+            left: share(now.at[0], canvas.width), top: share(now.at[1], canvas.height), width: share(Number(size.value), canvas.width),
+        });
+    }
+
+    function paint(now, from) {
+        const {pen, erase, size, at} = now;
+        pen.strokeStyle = erase.checked ? "black" : "white";
+        pen.lineWidth = Number(size.value);
+        pen.lineCap = "round";
+        pen.beginPath();
+        pen.moveTo(...from);
+        pen.lineTo(...at);
+        pen.stroke();
+    }
+
+    function undo(tab) {
+        const now = tabs[tab];
+        const last = now.before.pop();
+        if (!last) return;
+        now.pen.putImageData(last, 0, 0);
+        keep(tab);
+    }
+
+    function clear(tab) {
+        const now = tabs[tab];
+        remember(now);
+        blacken(now);
+        now.erase.checked = false; // there is nothing to erase
+        keep(tab);
+    }
+
+    function handle(tab) {
+        const now = tabs[tab];
+        const {canvas, stage} = now;
+        const under = ({clientX, clientY}) => {
+            const box = canvas.getBoundingClientRect();
+            return [(clientX - box.left) * canvas.width / box.width, (clientY - box.top) * canvas.height / box.height];
+        };
+        let painting = false;
+        const end = () => {
+            if (painting) keep(tab);
+            painting = false;
+        };
+        stage.onpointerenter = () => shine(tab);
+        canvas.onpointerdown = (event) => {
+            if (event.button !== 0) return;
+            canvas.setPointerCapture(event.pointerId);
+            painting = true;
+            remember(now);
+            place(now, under(event));
+            paint(now, now.at);
+        };
+        canvas.onpointermove = (event) => {
+            const from = now.at;
+            place(now, under(event));
+            if (painting) paint(now, from);
+        };
+        canvas.onpointerup = end;
+        canvas.onpointercancel = end;
+        canvas.onkeydown = (event) => keyed(tab, event);
+    }
+
+    function keyed(tab, event) {
+        const now = tabs[tab];
+        const from = now.at;
+        const step = Math.max(1, Number(now.size.value) / 2);
+        const arrow = ARROWS[event.key];
+        if (arrow) place(now, [from[0] + step * arrow[0], from[1] + step * arrow[1]]);
+        const paints = event.key === " " || (arrow && event.shiftKey);
+        const undoes = event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey);
+        if (!arrow && !paints && !undoes) return;
+        event.preventDefault();
+        if (undoes) undo(tab);
+        if (!paints) return;
+        remember(now);
+        paint(now, from);
+        keep(tab);
+    }
+
+    // -- the box -------------------------------------------------------------------------------------------------------
+
+    // It stands beside the rows and not in them, for they are drawn anew while somebody paints.
+
+    function begin(tab, panel) {
+        const {make, labelled} = panel;
+        const canvas = make("canvas", {
+            width: SIDE, height: SIDE, tabIndex: 0, className: "clora-canvas", role: "application",
+        });
+        const ring = make("span", {className: "clora-ring", aria: {hidden: "true"}});
+        const behind = make("img", {alt: "", hidden: true});
+        const now = tabs[tab] = {
+            panel, canvas, ring, behind, pen: canvas.getContext("2d", {willReadFrequently: true}),
+            stage: make("div", {className: "clora-stage"}, [behind, canvas, ring]),
+            way: make("select", {onchange: () => keep(tab)}, Object.entries(WAYS).map(([value, textContent]) => make("option", {value, textContent}))),
+            size: make("input", {type: "range", min: 2, max: 96, value: 24, oninput: () => place(now, now.at)}),
+            erase: make("input", {type: "checkbox"}),
+            told: make("p", {className: "clora-hint", role: "status"}),
+            title: make("bdi"),
+            kept: {}, written: "", rows: [], lora: null, before: [], at: [SIDE / 2, SIDE / 2],
+        };
+        now.box = make("section", {className: "clora-board clora-mask", hidden: true}, [
+            now.stage, make("div", {className: "clora-mask-tools"}, tools(tab, make, labelled)),
+        ]);
+        handle(tab);
+        return now.box;
+    }
+
+    function tools(tab, make, labelled) {
+        const now = tabs[tab];
+        const button = (textContent, onclick) => make("button", {type: "button", className: "clora-chip", textContent, onclick});
+        const file = make("input", {type: "file", accept: "image/png, image/jpeg, image/webp", hidden: true, onchange: () => {
+            if (file.files[0]) load(tab, URL.createObjectURL(file.files[0]), `That is ${file.files[0].name}.`);
+            file.value = "";
+        }});
+        return [
+            make("p", {}, [make("b", {textContent: "Mask of "}), now.title]),
+            labelled("What it draws", now.way), labelled("Brush", now.size),
+            make("label", {className: "clora-erase"}, [now.erase, make("span", {textContent: "Erase"})]),
+            make("div", {className: "clora-mask-buttons"}, [
+                button("Undo", () => undo(tab)), button("Clear", () => clear(tab)),
+                button("Take the last picture's", () => {
+                    now.panel.send(tab, {mask_of: now.lora, image: now.taken});
+                    now.taken += 1;
+                }),
+                button("Choose a file", () => file.click()), file, button("Close", () => open(tab, null)),
+            ]),
+            now.told,
+        ];
+    }
+
+    function open(tab, lora) {
+        const now = tabs[tab];
+        const colour = now.rows.find((row) => row.lora === lora)?.colour ?? "transparent";
+        Object.assign(now, {lora, before: [], taken: 0});
+        now.title.textContent = lora ?? "";
+        now.canvas.setAttribute("aria-label", `Mask of ${lora}`);
+        now.way.value = now.kept[lora]?.mask_way ?? "fixed";
+        tell(tab, HINT);
+        now.erase.checked = false;
+        now.box.style.setProperty("--clora-colour", colour);
+        now.box.hidden = lora === null;
+        if (lora === null) {
+            now.panel.draw(tab);
+            return;
+        }
+        fit(tab);
+        shine(tab);
+        place(now, [now.canvas.width / 2, now.canvas.height / 2]);
+        fill(now, now.kept[lora]?.mask);
+        now.panel.draw(tab);
+        now.box.scrollIntoView({block: "nearest"});
+    }
+
+    function answer(tab, lora, told) {
+        if (tabs[tab].lora !== lora) return; // another one's has been opened since
+        if (told.mask) load(tab, told.mask, told.told);
+        else tell(tab, told.told, true);
+    }
+
+    // A LoRA's button in its row.
+
+    function button(tab, {lora}) {
+        const now = tabs[tab];
+        const own = now.kept[lora];
+        const state = own && (own.mask ? own.mask_way : "not here");
+        return now.panel.make("button", {
+            type: "button", className: "clora-chip", textContent: own ? `Own mask: ${state}` : "Own mask",
+            data: {key: `mask ${lora}`}, aria: {expanded: String(now.lora === lora)},
+            onclick: () => open(tab, now.lora === lora ? null : lora),
+        });
+    }
+
+    window.cloraMasks = {begin, sync, button, answer};
+})();
