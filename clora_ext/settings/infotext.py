@@ -1,11 +1,12 @@
 """A request in an image's infotext: what is written to make the image again, and what is read back."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from clora_ext import __version__
-from clora_ext.prompt import BINDING_FIELDS, MASK_FIELDS, Binding, mask_digest
+from clora_ext.prompt import BINDING_FIELDS, MASK_FIELDS, MASK_WAYS, Binding, mask_digest
 from clora_ext.settings.knobs import KNOB, KNOBS
 from clora_ext.settings.profiles import changed_values, check_profile, profile_value
 from clora_ext.settings.request import KEY, JobRequest
@@ -15,6 +16,8 @@ EMPTY = "none"
 """How an empty list is written, since an empty value can not be."""
 
 NOT_HERE = "the pictures are not in here"
+
+_MASK_WORDS = re.compile(rf"(.+?) ({'|'.join(MASK_WAYS)}) ([0-9a-f]{{12}})(?:, |$)")
 
 
 def infotext_key(name: str) -> str:
@@ -49,6 +52,11 @@ def _says_more_than_mask(binding: Binding) -> bool:
 def _mask_words(binding: Binding, mask: str) -> str:
     """Whose mask it is, its way, and what tells its picture from others."""
     return f"{binding.lora} {binding.mask_way or 'fixed'} {mask_digest(mask)}"
+
+
+def named_masks(words: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """LoRA, way and digest of every own mask that an infotext names."""
+    return _MASK_WORDS.findall(words.get(infotext_key("masks"), ""))
 
 
 def from_infotext(words: Mapping[str, str]) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ import pytest
 
 from clora_ext.errors import BindingError, CLoRAError
 from clora_ext.prompt import Binding, LoraFacts, bind, bind_or_merge, format_bindings, parse_bindings
-from clora_ext.settings.infotext import from_infotext, to_infotext
+from clora_ext.settings.infotext import from_infotext, named_masks, to_infotext
 from clora_ext.settings.request import json_schema, read_request
 
 MASK, OTHER = "aGFsbG8=", "data:image/png;base64,d2VsdA=="
@@ -66,6 +66,7 @@ def test_the_panel_keeps_masks_by_lora_beside_the_bindings():
         ("", {"a": MASK}, "an object with the fields mask and mask_way"),
         ("", {"a": {"mask": MASK, "on": "b"}}, "an object with the fields mask and mask_way"),
         ("a: cat\na: dog", {"a": {"mask": MASK}}, "several subjects"),
+        ("a: cat", {"a": {"mask": "", "mask_way": "fixed"}}, "The mask of “a” is not here: paint it"),
     ],
 )
 def test_masks_of_another_shape_are_refused(bindings: str, masks: object, words: str):
@@ -84,6 +85,7 @@ def test_an_infotext_tells_masks_apart_and_does_not_hold_them():
     )
     assert json.loads(words["CLoRA bindings"]) == [{"lora": "tuxcat", "subject": "cat"}]
     assert not any(MASK in text or "d2VsdA" in text for text in words.values())
+    assert named_masks(words) == [("tuxcat", "fixed", "d3751d33f9cd"), ("browndog", "fixed", "3aab87f4384d")]
     fields = from_infotext(words)
     assert fields is not None
     assert read_request(fields).bindings == (Binding("tuxcat", subject="cat"),)

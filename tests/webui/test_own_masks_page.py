@@ -11,10 +11,10 @@ from PIL import Image
 
 from clora_ext.hosts.pictures import read_mask
 from clora_ext.prompt import mask_digest
-from tests.webui.browser import WebUIPage, find_chromium, open_page
+from tests.webui.browser import JOB_MILLISECONDS, WebUIPage, find_chromium, open_page
 from tests.webui.jobs import last
 from tests.webui.panel import JOB, PROMPT, Panel
-from tests.webui.server import WebUI
+from tests.webui.server import WebUI, pixel_sha1
 from tests.webui.test_panel import SPOKEN
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="No browser: install Debian's package chromium.")
@@ -177,15 +177,15 @@ def test_a_mask_is_taken_from_the_last_picture_or_a_file(world: WebUI):
         assert page.errors_outside_gradio() == []
 
 
-@pytest.mark.row("Own masks", "works", name="sent to img2img")
-def test_masks_go_to_img2img(world: WebUI):
+@pytest.mark.row("Own masks", "works", name="sent to img2img, brought back by an infotext")
+def test_masks_go_to_img2img_and_come_back_by_the_infotext(world: WebUI):
     with open_page(world) as page:
         editor = ready(page)
         editor.open("tuxcat")
         editor.stroke((0.2, 0.1), (0.2, 0.9))
         editor.counts("Own mask: fixed")
         painted = editor.field
-        page.generate()
+        first, file, text = page.generate(), page.shown_file(), page.infotext()
         page.element("txt2img_send_to_img2img").click()
         other = Editor(page, "img2img")
         other.counts("Own mask: fixed")
@@ -195,3 +195,18 @@ def test_masks_go_to_img2img(world: WebUI):
         page.generate(tab="img2img")
         assert drawn_with(world)[0]["digest"] == mask_digest(other.masks["tuxcat"]["mask"])
         assert editor.field == painted != other.field
+    with open_page(world) as page:
+        page.send_to_txt2img(file)
+        editor = Editor(page)
+        editor.counts("Own mask: fixed")
+        assert pixel_sha1(page.generate()) == pixel_sha1(first)
+        page.prompt(text.replace(mask_digest(editor.masks["tuxcat"]["mask"]), "0123456789ab"))
+        page.page.locator("#txt2img_tools #paste").click()
+        editor.line("The mask of “tuxcat” is not here: paint it")
+        page.element("txt2img_generate").click()
+        refused = page.element("html_log_txt2img").get_by_text("The mask of “tuxcat” is not here").first
+        refused.wait_for(timeout=JOB_MILLISECONDS)
+        editor.open("tuxcat", "Own mask: not here")
+        editor.press("Clear")
+        editor.line("tuxcat on “cat”, browndog on “dog”")
+        assert page.errors_outside_gradio() == []

@@ -17,6 +17,7 @@ from clora_ext.hosts.webui.drive.obstacles import adapted, require_no_obstacle
 from clora_ext.hosts.webui.drive.port import WebUIHost
 from clora_ext.hosts.webui.drive.reading import added_by_host, hidden_loras, unread_arguments
 from clora_ext.hosts.webui.drive.sampling_pass import SamplingPass, first_pass, hires_pass, in_hires_pass
+from clora_ext.hosts.webui.page.kept_masks import KEPT
 from clora_ext.hosts.webui.page.last_job import JobRecord, LastJob
 from clora_ext.patching import Replacement
 from clora_ext.prompt import BoundPrompt
@@ -73,6 +74,8 @@ class Job:
     def tell(self) -> None:
         """Keep what the job has come to for whoever asks."""
         LAST_JOB.tell(self.record, devices.device)
+        if self.record.request is not None:
+            KEPT.keep(self.record.request.bindings)
 
     @property
     def current(self) -> BoundPass:

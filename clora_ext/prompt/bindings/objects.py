@@ -62,6 +62,9 @@ def with_masks(bindings: Sequence[Binding], masks: object) -> tuple[Binding, ...
         if not isinstance(entry, Mapping) or "mask" not in entry or not set(entry).issubset(MASK_FIELDS):
             msg = f"“masks” of “{lora}” must be an object with the fields {' and '.join(MASK_FIELDS)}."
             raise BindingError(msg, field="masks")
+        if entry["mask"] == "":
+            msg = f"The mask of “{lora}” is not here: paint it, choose its file, or take it back."
+            raise BindingError(msg, field="masks")
         own = [index for index, binding in enumerate(found) if lora_key(binding.lora) == lora_key(lora)]
         if len(own) > 1:
             msg = f"The LoRA “{lora}” has several subjects; say each one's mask in its binding."

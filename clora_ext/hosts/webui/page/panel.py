@@ -17,8 +17,9 @@ from clora_ext.hosts.webui.options import with_defaults
 from clora_ext.hosts.webui.page.actions import Answers, act
 from clora_ext.hosts.webui.page.fields import MAIN, PANEL_FIELDS, args_to_fields, request_of, request_to_fields
 from clora_ext.hosts.webui.page.forecast import SAMPLING, forecast
+from clora_ext.hosts.webui.page.kept_masks import KEPT
 from clora_ext.hosts.webui.page.source import PageSource
-from clora_ext.settings.infotext import from_infotext
+from clora_ext.settings.infotext import from_infotext, named_masks
 from clora_ext.settings.knobs import KNOB
 from clora_ext.settings.profiles import METHODS, PROFILES, profile_value, settings_schema
 from clora_ext.settings.request import KEY
@@ -191,7 +192,9 @@ def _pasted(name: str, words: Mapping[str, str]) -> Any:
     found = _fields_of(tuple(words.items()))
     if found is None:
         return False if name == "enabled" else None
-    return None if name == "masks" else found[name]  # an infotext does not hold them
+    if name == "masks":
+        return json.dumps(KEPT.of(words)) if named_masks(words) else ""
+    return found[name]
 
 
 @functools.lru_cache(maxsize=1)
