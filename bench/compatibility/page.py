@@ -42,6 +42,7 @@ TESTED: Mapping[str, str] = {
     "reads it by itself. A fault is told before anything is drawn.",
     "LoRA files of full size": "On the layers of whole models: no key is left over.",
     "Other extensions": "The real ones, beside ours.",
+    "Attention and memory": "Two subjects by each of WebUI's ways, in its settings and by its flags.",
     "Own masks": "By API and panel.",
 }
 """The tables that tests of the real WebUI fill (tests/webui/rows.py), with a line on each."""
@@ -53,9 +54,8 @@ def write_page(lines: Lines, outcomes: Outcomes, path: Path) -> bool:
     text = HEAD + EXACT + _exact_table(exact) + _schedules(exact)
     tables = [table for kind in ("sampler", "pass") if (table := _judged_table(lines, kind))]
     text += JUDGED + "\n".join(tables) if tables else ""
-    for title, words in TESTED.items():
-        if title in outcomes:
-            text += f"\n## {title}\n\n{words}\n\n" + _table(["", ""], list(outcomes[title].items()))
+    for title in sorted(outcomes, key=list(TESTED).index):
+        text += f"\n## {title}\n\n{TESTED[title]}\n\n" + _table(["", "outcome"], list(outcomes[title].items()))
     path.write_text(text, encoding="utf-8")
     bad = any("fails" in outcome for rows in outcomes.values() for outcome in rows.values())
     good = not bad and all(line.get("largest", 255) <= 1 for line in exact.values())
