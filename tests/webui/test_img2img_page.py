@@ -53,13 +53,25 @@ def paint(opened: WebUIPage, element_id: str) -> None:
     pause(800)
 
 
+def ready(opened: WebUIPage, tab: str) -> None:
+    """The panel of `tab` open, a prompt and a small job."""
+    opened.prompt(PROMPT, tab=tab)
+    opened.sampling(steps=8, width=128, height=128, seed=2, tab=tab)
+    opened.element(f"clora_{tab}_enabled").locator(".label-wrap").first.click()
+    line(opened, tab, "tuxcat on “cat”, browndog on “dog”")
+
+
 def on_img2img(opened: WebUIPage) -> None:
-    """The tab img2img with the panel open, a prompt and a small job."""
+    """The same in the tab img2img."""
     opened.page.locator("#tabs > .tab-nav button", has_text="img2img").click()
-    opened.prompt(PROMPT, tab="img2img")
-    opened.element("clora_img2img_enabled").locator(".label-wrap").first.click()
-    line(opened, "img2img", "tuxcat on “cat”, browndog on “dog”")
-    opened.sampling(steps=8, width=128, height=128, seed=2, tab="img2img")
+    ready(opened, "img2img")
+
+
+def hires(opened: WebUIPage) -> None:
+    """Ask for hires. fix, from 128 pixels to 192."""
+    opened.element("txt2img_hr").locator(".label-wrap").first.click()
+    opened.number("txt2img_hr_scale", 1.5)
+    opened.number("txt2img_denoising_strength", 0.5)
 
 
 def of_mode(opened: WebUIPage, name: str) -> None:
@@ -69,13 +81,8 @@ def of_mode(opened: WebUIPage, name: str) -> None:
 
 def test_hires_then_img2img_then_inpainting(world: WebUI):
     with open_page(world) as opened:
-        opened.prompt(PROMPT)
-        opened.sampling(steps=8, width=128, height=128, seed=2)
-        opened.element("clora_txt2img_enabled").locator(".label-wrap").first.click()
-        line(opened, "txt2img", "tuxcat on “cat”, browndog on “dog”")
-        opened.element("txt2img_hr").locator(".label-wrap").first.click()
-        opened.number("txt2img_hr_scale", 1.5)
-        opened.number("txt2img_denoising_strength", 0.5)
+        ready(opened, "txt2img")
+        hires(opened)
         assert opened.generate().size == (192, 192)
         assert passes(world) == ["first", "hires"]
         taken(opened, "passes-1-hires")
@@ -100,14 +107,9 @@ def test_hires_then_img2img_then_inpainting(world: WebUI):
 def test_the_button_that_upscales_a_finished_picture_composes(world: WebUI):
     """Masks and LoRAs are found anew, for the picture may be of another time."""
     with open_page(world) as opened:
-        opened.prompt(PROMPT)
-        opened.sampling(steps=8, width=128, height=128, seed=2)
-        opened.element("clora_txt2img_enabled").locator(".label-wrap").first.click()
-        line(opened, "txt2img", "tuxcat on “cat”, browndog on “dog”")
+        ready(opened, "txt2img")
         assert opened.generate().size == (128, 128)
-        opened.element("txt2img_hr").locator(".label-wrap").first.click()
-        opened.number("txt2img_hr_scale", 1.5)
-        opened.number("txt2img_denoising_strength", 0.5)
+        hires(opened)
         assert opened.generate(button="upscale").size == (192, 192)
         assert passes(world) == ["hires"]
         (drawn,) = last(world)["batches"]
