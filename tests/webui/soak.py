@@ -16,9 +16,11 @@ from random import Random
 from statistics import median
 from typing import Any
 
+from PIL import Image
+
 from tests.webui.conftest import CHECKOUT, OVERRIDDEN, PROBE
 from tests.webui.faults import counts, resident
-from tests.webui.jobs import BINDINGS, SMALL, TAGGED, compose, draw
+from tests.webui.jobs import BINDINGS, PROMPT, SMALL, TAGGED, compose, draw, fields
 from tests.webui.parity import random_model
 from tests.webui.server import Setup, WebUI, WebUIError, find_webui
 
@@ -34,6 +36,18 @@ Job = Callable[[WebUI], Drawn]
 
 def _composed(wanted: Mapping[str, Any], payload: Mapping[str, Any]) -> Job:
     return lambda host: compose(host, wanted, **{**SMALL, **payload}).sha1s
+
+
+def _half() -> Image.Image:
+    """White where it is inpainted."""
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (0, 0, 32, 64))
+    return mask
+
+
+def _from_image(mask: Image.Image | None) -> Job:
+    grey, asked = Image.new("RGB", (64, 64), (120, 140, 90)), fields(bindings=list(BINDINGS))
+    return lambda host: host.img2img(grey, mask, **{**SMALL, "prompt": PROMPT, **asked}).sha1s
 
 
 def _plain(prompt: str, seed: int) -> Job:
@@ -67,13 +81,15 @@ def mixed_jobs() -> dict[str, Job]:
             jobs[f"{method} {seed}"] = _composed({"method": method}, {"seed": seed})
         for profile in ("fast", "authors"):
             jobs[f"{profile} {seed}"] = _composed({"profile": profile}, {"seed": seed})
-    for sampler in ("DDIM", "Euler a", "DPM++ 2M", "UniPC", "LMS"):
-        jobs[sampler] = _composed({}, {"sampler_name": sampler})
+    for sampler in ("DDIM", "Euler a", "DPM++ 2M SDE", "DPM2 a", "UniPC", "LMS"):
+        jobs[sampler] = _composed({}, {"sampler_name": sampler, "steps": 4})
     jobs["batch"] = _composed({"show_masks": True}, {"batch_size": 2, "n_iter": 2})
     jobs["wide"] = _composed({}, {"width": 128})
     jobs["hires"] = _composed(
         {}, {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "denoising_strength": 0.7}
     )
+    jobs["img2img"] = _from_image(None)
+    jobs["inpaint"] = _from_image(_half())
     return jobs
 
 

@@ -5,7 +5,7 @@ from tests.webui.jobs import SMALL, draw
 from tests.webui.server import WebUI
 from tests.webui.soak import Soaked, mixed_jobs, soak, told
 
-SOME = ("clora 1", "plain with LoRAs 1", "refused", "DDIM", "broken", "plain 1")
+SOME = ("clora 1", "plain with LoRAs 1", "refused", "UniPC", "broken", "plain 1")
 
 
 def test_jobs_draw_the_same_whatever_was_drawn_before(webui_probed: WebUI):
