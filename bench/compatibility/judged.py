@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,9 @@ PLAIN = "a cat and a dog in the grass"
 """The same scene without LoRAs: what the model itself makes of a pass."""
 WANTED = ("tuxcat", "browndog")
 JOB: Mapping[str, Any] = {"width": 128, "height": 128, "steps": 20, "cfg_scale": 4.0}
-COMPOSED = {"alwayson_scripts": {"CLoRA": {"args": [{}]}}}
+PROFILES = ("fast", "balanced")
+PHRASES = ("a vako cat", "a pleko dog")
+"""Of the subjects, each with its activation text."""
 SEEDS = (1, 2, 3, 4)
 HIRES = {"sampler_name": "DPM++ 2M", "enable_hr": True, "hr_scale": 1.5}
 """From 128 pixels to 192: the second world was trained at both sizes, the first at the smaller alone."""
@@ -67,6 +69,10 @@ def _inpainting(sampler: str) -> Iterator[Case]:
             yield Case(f"inpainting, {sampler}, {fill}, {area}", pay, from_image=True, mask=half)
 
 
+def _composed(profile: str = PROFILES[0]) -> dict[str, Any]:
+    return {"alwayson_scripts": {"CLoRA": {"args": [{"profile": profile}]}}}
+
+
 class Judged:
     """Draws cases of one world and counts the pictures that have both subjects, each once, and no third thing of their
     classes.
@@ -76,15 +82,25 @@ class Judged:
         self.host = host
         self.judge = world.judge(world.weights)
         self.size = world.size
-        endings = tuple(f"<lora:{name}{world.sets[0].ending}:1>" for name in WANTED)
-        self.prompt = f"a vako cat {endings[0]} and a pleko dog {endings[1]} in the grass"
+        tags = (f"<lora:{name}{world.sets[0].ending}:1>" for name in WANTED)
+        self.phrases = [f"{phrase} {tag}" for phrase, tag in zip(PHRASES, tags, strict=True)]
         self._starts: dict[int, Image.Image] = {}
 
-    def right(self, case: Case) -> tuple[int, list[Image.Image]]:
-        """How many of the seeds, and the pictures."""
-        pictures = [self._draw(case, seed, COMPOSED).images[0] for seed in SEEDS]
-        verdicts = [verdict(self.judge.find(self._judged(picture)), list(WANTED)) for picture in pictures]
-        return sum(each.right for each in verdicts), pictures
+    def right(self, case: Case, profile: str) -> tuple[int, list[Image.Image]]:
+        """How many of the seeds by ``profile``, and the pictures."""
+        pictures = [self._draw(case, seed, _composed(profile)).images[0] for seed in SEEDS]
+        return sum(self._has(picture, WANTED) for picture in pictures), pictures
+
+    def alone(self, case: Case) -> list[int]:
+        """How many of the seeds WebUI draws right by itself with one LoRA and its subject, for each of the two."""
+        drawn = [[self._draw(case, seed, {"prompt": f"{p} in the grass"}) for seed in SEEDS] for p in self.phrases]
+        return [
+            sum(self._has(result.images[0], [name]) for result in results)
+            for name, results in zip(WANTED, drawn, strict=True)
+        ]
+
+    def _has(self, picture: Image.Image, names: Sequence[str]) -> bool:
+        return verdict(self.judge.find(self._judged(picture)), list(names)).right
 
     def plain(self, case: Case) -> int:
         """How many of the seeds WebUI draws right by itself, without LoRAs: one thing of each class."""
@@ -98,7 +114,14 @@ class Judged:
         return str(told["batches"][0]["settings"]["method"])
 
     def _draw(self, case: Case, seed: int, more: Mapping[str, Any]) -> Result:
-        job = {**JOB, "prompt": self.prompt, "seed": seed, "scheduler": "Automatic", **case.payload, **more}
+        job = {
+            **JOB,
+            "prompt": f"{' and '.join(self.phrases)} in the grass",
+            "seed": seed,
+            "scheduler": "Automatic",
+            **case.payload,
+            **more,
+        }
         if not case.from_image:
             return self.host.txt2img(**job)
         return self.host.img2img(self._start(seed), case.mask, **job)
@@ -106,7 +129,7 @@ class Judged:
     def _start(self, seed: int) -> Image.Image:
         """A picture that has both subjects, composed; what is made from it is composed again."""
         if seed not in self._starts:
-            self._starts[seed] = self._draw(Case("start", {"sampler_name": "DDIM"}), seed + 100, COMPOSED).images[0]
+            self._starts[seed] = self._draw(Case("start", {"sampler_name": "DDIM"}), seed + 100, _composed()).images[0]
         return self._starts[seed]
 
     def _judged(self, picture: Image.Image) -> Image.Image:

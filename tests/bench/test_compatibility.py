@@ -8,8 +8,12 @@ import pytest
 from bench.compatibility.page import write_page
 from tests.webui.rows import outcomes
 
-EXACT = {"exact|tiny-sd1|Euler|Automatic": {"largest": 1}, "exact|tiny-sdxl|DPM++ 2M|Karras": {"largest": 0}}
-SAMPLER = {"method": "clora", "right": 4, "of": 4, "plain": 4}
+EXACT = {
+    "exact|tiny-sd1|Euler|Automatic": {"largest": 1},
+    "exact|tiny-sdxl|DPM++ 2M|Karras": {"largest": 0},
+    "exact|tiny-sdxl-v|Heun|Automatic": {"largest": 40, "alone": 50},
+}
+SAMPLER = {"method": "clora", "of": 4, "plain": 4, "alone": [4, 3]}
 
 
 def line(test: str, row: str, outcome: str) -> str:
@@ -36,9 +40,16 @@ def test_of_each_test_the_last_run_counts_and_of_a_row_what_failed(tmp_path: Pat
 )
 def test_the_page_has_every_row_and_tells_whether_all_is_good(tmp_path: Path, right: int, outcome: str, good: bool):
     page = tmp_path / "page.md"
-    judged = {"sampler|Euler": SAMPLER | {"right": right}}
+    judged = {"sampler|Euler": SAMPLER | {"right": {"fast": 4, "balanced": right}}}
     assert write_page(EXACT | judged, {"Prompts": {"styles": outcome}}, page) is good
     text = page.read_text(encoding="utf-8")
     assert f"| styles | {outcome} |" in text
     assert "| Euler | 1 |" in text
+    assert "| Heun |  | 40 (50) |" in text
+    assert f"| Euler | clora | 4 of 4 | {right} of 4 | 4 of 4 | 4 and 3 of 4 |" in text
     assert "Karras 0" in text
+
+
+def test_more_than_webui_alone_is_not_good(tmp_path: Path):
+    off = {"exact|tiny-sdxl-v|Heun|Automatic": {"largest": 60, "alone": 50}}
+    assert not write_page(off, {}, tmp_path / "page.md")
