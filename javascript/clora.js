@@ -329,7 +329,7 @@
 
     function profileValue(tab, name) {
         const {values} = state(tab).knobs;
-        return (values[fieldOf(tab, "profile")?.value] ?? values.balanced)[name];
+        return (values[fieldOf(tab, "profile")?.value] ?? values.fast)[name];
     }
 
     function turn(tab, name, value) {

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from clora_ext.hosts.diffusers.checkpoint import Model, load
 from clora_ext.hosts.diffusers.library import Library
 from clora_ext.hosts.diffusers.pipeline import Picture, Result, generate
-from clora_ext.settings.profiles import build_settings
+from clora_ext.settings.profiles import DEFAULT, build_settings
 
 from .check import prompt
 from .judge import Judge, verdict
@@ -94,7 +94,7 @@ def main() -> int:
     report = {
         "prompt": prompt(PAIR, WEIGHT),
         "method": "clora",
-        "profile": "balanced",
+        "profile": DEFAULT,
         "loras": list(PAIR),
         "seeds": [
             {

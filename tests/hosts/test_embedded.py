@@ -67,8 +67,8 @@ def test_methods_differ_and_the_update_matters(model: Model, library: Library):
     still, masks = (
         generate(model, library, Picture(TWO, **SMALL), wanted).images[0]
         for wanted in (
-            build_settings(step_size=0.0, uncond="branches"),
-            build_settings(method="masks", uncond="branches"),
+            build_settings("balanced", step_size=0.0, uncond="branches"),
+            build_settings("balanced", method="masks", uncond="branches"),
         )
     )
     assert _far(still, masks) <= 1, "rows that a gradient pass has predicted were in another batch"

@@ -193,8 +193,8 @@ def test_loras_of_weight_0_and_an_update_of_size_0_change_nothing(model: Model, 
     still, masks = (
         generate(model, library, Picture(TWO.format(1), **small), wanted).images[0]
         for wanted in (
-            build_settings(step_size=0.0, uncond="branches"),
-            build_settings(method="masks", uncond="branches"),
+            build_settings("balanced", step_size=0.0, uncond="branches"),
+            build_settings("balanced", method="masks", uncond="branches"),
         )
     )
     assert _far(still, masks) <= 1

@@ -38,7 +38,7 @@ def bindings(model: str, weight: float = 1.0) -> list[dict[str, Any]]:
 
 def compose(host: WebUI, model: str, wanted: Mapping[str, Any], weight: float = 1.0, **payload: Any) -> Result:
     """Two LoRAs that fit `model`, on cat and dog."""
-    asked = {"bindings": bindings(model, weight), **wanted}
+    asked = {"bindings": bindings(model, weight), "profile": "balanced", **wanted}
     return draw(host, **{**SMALL, **fields(**asked), **with_model(model), **payload})
 
 

@@ -40,8 +40,12 @@ def draw(host: WebUI, **payload: Any) -> Result:
 
 
 def compose(host: WebUI, wanted: Mapping[str, Any] | None = None, **payload: Any) -> Result:
-    """A small job with two LoRAs bound to cat and dog; `wanted` are further fields of the extension."""
-    return draw(host, **fields(**{"bindings": list(BINDINGS), **(wanted or {})}), **payload)
+    """A small job with two LoRAs bound to cat and dog; `wanted` are further fields of the extension.
+
+    By a row per LoRA where `wanted` names no other profile: that one has branches, updates, masks and the lock.
+    """
+    asked = {"bindings": list(BINDINGS), "profile": "balanced", **(wanted or {})}
+    return draw(host, **fields(**asked), **payload)
 
 
 def last(host: WebUI) -> dict[str, Any]:

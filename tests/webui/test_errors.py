@@ -13,7 +13,7 @@ CAT, DOG = BINDINGS
 BAD = (
     # (name, what the extension is given, the rest of the request, HTTP status, words of the answer)
     ("unknown-field", {"step_sise": 3}, {}, 422, ("step_sise", "step_size")),
-    ("bad-profile", {"profile": "default"}, {}, 422, ("profile", "balanced, fast, authors, paper")),
+    ("bad-profile", {"profile": "default"}, {}, 422, ("profile", "fast, balanced, authors, paper")),
     ("bad-method", {"method": "lora"}, {}, 422, ("method", "composite")),
     ("below-range", {"temperature": 0}, {}, 422, ("temperature", "between 0.01 and 5")),
     ("above-range", {"mask_threshold": 1.01}, {}, 422, ("mask_threshold", "between 0 and 1")),

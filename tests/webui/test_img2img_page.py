@@ -134,7 +134,7 @@ def test_a_folder_of_pictures_is_composed_one_after_the_other(world: WebUI, tmp_
         for source in sources:
             answer = world.get(str(source).removeprefix(world.url))
             with Image.open(io.BytesIO(answer.content)) as drawn:
-                assert "CLoRA profile: balanced" in drawn.info["parameters"]
+                assert "CLoRA profile: fast" in drawn.info["parameters"]
 
 
 @pytest.mark.row("Passes and settings", "works", name="sketch, inpaint sketch, inpaint upload")

@@ -27,7 +27,7 @@ def test_the_panel_makes_the_picture_of_the_api_and_off_is_plain(world: WebUI):
         plain = pixel_sha1(page.generate())
         panel.switch()
         composed = pixel_sha1(page.generate())
-        assert "CLoRA profile: balanced" in page.infotext()
+        assert "CLoRA profile: fast" in page.infotext()
         panel.switch()
         assert pixel_sha1(page.generate()) == plain
         assert "CLoRA" not in page.infotext()

@@ -16,7 +16,7 @@ from clora_ext.hosts.diffusers.library import Library
 from clora_ext.hosts.diffusers.pipeline import Picture, generate
 from clora_ext.hosts.diffusers.samplers import SAMPLERS
 from clora_ext.settings.knobs import KNOBS
-from clora_ext.settings.profiles import METHODS, PROFILES
+from clora_ext.settings.profiles import DEFAULT, METHODS, PROFILES
 from clora_ext.settings.request import JobRequest, read_request
 
 WORLD = Path(__file__).resolve().parents[3] / "tiny_world" / "weights"
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--cfg-scale", type=float, default=4.0)
     made.add_argument("--sampler", default="DDIM", choices=SAMPLERS, help="as WebUI calls it")
     made.add_argument("--size", help="width x height; what the model was trained on by default")
-    made.add_argument("--profile", default="balanced", help=", ".join(PROFILES))
+    made.add_argument("--profile", default=DEFAULT, help=", ".join(PROFILES))
     made.add_argument("--method", default="clora", help=", ".join(METHODS))
     made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the method")
     made.add_argument("--bind", action="append", default=[], metavar="'LORA: subject'", help="bind by hand")

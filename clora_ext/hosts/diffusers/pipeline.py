@@ -19,6 +19,7 @@ from clora_ext.hosts.diffusers.library import Library
 from clora_ext.hosts.diffusers.samplers import SAMPLERS, Sampler
 from clora_ext.prompt import Binding
 from clora_ext.settings.knobs import Settings
+from clora_ext.settings.profiles import build_settings
 
 Progress = Callable[[int, int], None]
 """Called with the steps done and the steps in all."""
@@ -83,7 +84,7 @@ def generate(
 
     host = EmbeddedHost(model, library, picture.negative, (picture.height, picture.width), on_step)
     prompts = [picture.prompt] * len(picture.seeds)
-    prepared = prepare(prompts, bindings, settings or Settings(), host)
+    prepared = prepare(prompts, bindings, settings or build_settings(), host)
     with composing(prepared, host, picture.cfg_scale) as run, torch.no_grad():
         latent = _sample(model, run, picture, sampler)
     return Result(_decode(model, latent), run.composition.report, time.perf_counter() - began)

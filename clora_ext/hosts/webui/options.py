@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 from modules import shared
 
-from clora_ext.settings.profiles import BALANCED, PROFILES
+from clora_ext.settings.profiles import BALANCED, DEFAULT, PROFILES
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 SECTION = ("clora", "CLoRA")
@@ -52,7 +52,7 @@ def option(name: str) -> Any:
 
 def with_defaults(fields: Mapping[str, Any]) -> dict[str, Any]:
     """An object of named fields with the settings page's values for what neither it nor its profile says."""
-    profile = fields.get("profile", "balanced")
+    profile = fields.get("profile", DEFAULT)
     known = PROFILES.get(profile) if isinstance(profile, str) else None
     profile_says = known is not None and known.memory != BALANCED.memory
     if "memory" in fields or profile_says:

@@ -11,7 +11,7 @@ from clora_ext.errors import CLoRAError, LoraError, PromptError
 from clora_ext.hosts.webui.page.overlays import STYLE, colour_of
 from clora_ext.hosts.webui.page.source import PageSource
 from clora_ext.prompt import Binding, Inspection, LoraFacts, LoraRow, inspect, remove_tags
-from clora_ext.settings.knobs import Settings
+from clora_ext.settings.profiles import build_settings
 from clora_ext.settings.request import JobRequest
 
 STEPS = 20
@@ -68,7 +68,7 @@ def forecast(
         request = read()
     except CLoRAError as error:
         problems.append(error)
-        request = JobRequest(enabled=True, settings=Settings())
+        request = JobRequest(enabled=True, settings=build_settings())
     text = source.as_job_reads(prompt, styles)
     bindings = [*request.bindings, *source.added_by_host(text, request.bindings)]
     later = source.drawn_later(text)

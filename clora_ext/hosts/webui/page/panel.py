@@ -21,7 +21,7 @@ from clora_ext.hosts.webui.page.kept_masks import KEPT
 from clora_ext.hosts.webui.page.source import PageSource
 from clora_ext.settings.infotext import from_infotext, named_masks
 from clora_ext.settings.knobs import KNOB
-from clora_ext.settings.profiles import METHODS, PROFILES, profile_value, settings_schema
+from clora_ext.settings.profiles import DEFAULT, METHODS, PROFILES, profile_value, settings_schema
 from clora_ext.settings.request import KEY
 
 COUNTED = {
@@ -70,8 +70,8 @@ def _components(tab: str) -> Components:
         made["check"] = gr.Button("Check the prompt", size="sm", elem_id=called("check"))
         with gr.Row():
             made["profile"] = _dropdown(
-                PROFILES, "balanced", "Profile", 1, called("profile"),
-                "balanced: our defaults; fast: one row for all LoRAs; authors, paper: as published",
+                PROFILES, DEFAULT, "Profile", 1, called("profile"),
+                "fast: one row for all LoRAs; balanced: a row for each at first; authors, paper: as published",
             )  # fmt: skip
             made["method"] = _dropdown(METHODS, "clora", "Method", 2, called("method"), _told(METHODS))
         made["show_masks"] = gr.Checkbox(
