@@ -5,7 +5,7 @@ from itertools import accumulate
 
 import pytest
 
-from tests.webui.jobs import compose, difference, draw, require_alike, steps
+from tests.webui.jobs import SILENT, SMALL, compose, difference, draw, fields, last, require_alike, steps
 from tests.webui.server import WebUI
 
 SAMPLERS = (
@@ -102,3 +102,15 @@ def alpha_at(noise: float) -> float:
     high = min(low + 1, 999)
     share = noise * 999 - low
     return math.exp((logarithms[low] * (1 - share) + logarithms[high] * share) / 2)
+
+
+@pytest.mark.row("Passes and settings", "masks only, with a note", name="a sampler of another extension")
+def test_a_sampler_of_another_extension_composes_by_masks(webui_probed: WebUI):
+    other, own = {**SMALL, "sampler_name": "Probe Euler"}, {**SMALL, "sampler_name": "Euler"}
+    found = compose(webui_probed, **other)
+    (batch,) = last(webui_probed)["batches"]
+    assert batch["settings"]["method"] == "masks"
+    assert "the sampler Probe Euler is none of WebUI's own" in " ".join(batch["notes"])
+    require_alike(found.images[0], compose(webui_probed, {"method": "masks"}, **own).images[0])
+    silent = draw(webui_probed, **other, **fields(bindings=list(SILENT), method="masks"))
+    require_alike(silent.images[0], draw(webui_probed, **own).images[0])
