@@ -87,7 +87,7 @@ def judged_lines(host: WebUI, pictures: Path, world: World) -> Iterator[tuple[st
             for seed, picture in enumerate(found, 1):
                 picture.save(pictures / f"{case.name.replace(' ', '-').replace(',', '')}-{profile}-{seed}.png")
         told = {"right": right, "of": len(SEEDS), "method": judged.method(), "plain": judged.plain(case)}
-        return told if case.from_image else {**told, "alone": judged.alone(case)}
+        return {**told, "alone": judged.alone(case)} if "enable_hr" in case.payload else told
 
     for kind, cases in (("sampler", by_sampler(names_of(host, "samplers"))), ("pass", by_pass())):
         for case in (case for case in cases if case.world is world):

@@ -33,9 +33,9 @@ JUDGED = """
 Two personal subjects of the tiny world (Stable Diffusion 1's structure; see its
 [model card](../tiny_world/MODEL_CARD.md)), by the profiles `fast` and `balanced`, seeds 1 to 4. Right is a picture with
 exactly both subjects, as its judge sees it. Beside it what WebUI draws right by itself: one cat and one dog without
-LoRAs, and each LoRA's subject alone. The model was trained at 128 pixels; a strong second pass at 192 draws twins by
-itself; the second world, of [SDXL's structure](../tiny_world/MODEL_CARD_XL.md), was trained at both sizes. Four seeds
-show what is broken, not how good it is; [quality.md](quality.md) has that.
+LoRAs, and in hires. fix each LoRA's subject alone. The model was trained at 128 pixels; a strong second pass at 192
+draws twins by itself; the second world, of [SDXL's structure](../tiny_world/MODEL_CARD_XL.md), was trained at both
+sizes. Four seeds show what is broken, not how good it is; [quality.md](quality.md) has that.
 
 """
 TESTED: Mapping[str, str] = {
