@@ -2,6 +2,7 @@
 
 - `GET /probe/state`: what must be the same before and after any job.
 - `GET /probe/tensors`: how many tensors are alive.
+- `POST /probe/trim`: hand back to the system what the allocator of C keeps of freed memory, on Linux.
 - `POST /probe/unet {"call": 2, "act": "raise" | "interrupt" | "skip"}`: do it when the UNet is called for the 2nd time.
 - `POST /probe/function {"name": "clora_ext.core.loss.info_nce", "call": 1}`: that function raises at its 1st call.
 - `POST /probe/constant {"move_at": 2, "far": 0.1}`: in the next job the model's prediction is the same whatever it is
@@ -11,8 +12,10 @@
 What is asked for happens once and then undoes itself.
 """
 
+import ctypes
 import gc
 import importlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -137,6 +140,12 @@ def add_routes(_demo: Any, app: FastAPI) -> None:
     @app.get("/probe/tensors")
     def tensors() -> int:
         return count_tensors()
+
+    @app.post("/probe/trim")
+    def trim() -> None:
+        gc.collect()
+        if sys.platform == "linux":
+            ctypes.CDLL(None).malloc_trim(0)
 
     @app.post("/probe/unet")
     def unet(call: int = Body(), act: str = Body()) -> None:
