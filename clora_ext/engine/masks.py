@@ -42,6 +42,10 @@ class ImageMasks:
         """What a step's plan wants to know."""
         return MaskState(self.regions is not None, self.locked, bool(self.outside))
 
+    def reopen(self) -> None:
+        """Masks that were locked from the start are the first ones only, and found anew until a lock."""
+        self.locked = self.own.all_fixed
+
     def read(self, plan: TokenPlan, maps: BranchMaps) -> None:
         """Make the masks from the recorded maps [column, height, width] of the branches.
 

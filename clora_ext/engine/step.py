@@ -81,6 +81,14 @@ class Composition:
         """Which LoRAs are active in which branch, and how much of each counts now."""
         return self.context.loras
 
+    def reopen_masks(self, position: float) -> None:
+        """Find masks anew that another pass has locked, if this one begins before they are locked: things may still
+        move. ``position`` is that of the first step, on the scale of the settings.
+        """
+        if position < self.settings.lock_at:
+            for image in self.masks:
+                image.reopen()
+
     def weigh(self, now: Mapping[str, float]) -> None:
         """From the next step on so much of every LoRA's weight counts, by its key; 1 where nothing is said."""
         if now != self.loras.now:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from clora_ext.batch.context import Forward
 from clora_ext.batch.regions import RegionPyramid
 from clora_ext.batch.rows import BranchLoras, Half, Row
-from clora_ext.core.schedule import SamplingPoint
+from clora_ext.core.schedule import SamplingPoint, position_of
 from clora_ext.engine import update
 from clora_ext.engine.gradient import predict_rows
 from clora_ext.errors import HostError
@@ -358,10 +358,11 @@ def test_a_layer_whose_pixels_were_joined_is_refused():
 
 
 def walk(wanted, points: Sequence[SamplingPoint], masks: Sequence[torch.Tensor] = ()):
-    """The reports of steps at any points, of a latent that stays."""
+    """The reports of steps at any points, of a latent that stays; masks of another pass are reopened by the first."""
     unet, conditions, latent = setup(2, (16, 16))
     host, moves = ToyHost(unet, random_loras(unet, 2), conditions), []
     with running(host, wanted, 2, masks=masks) as (composition, denoiser), torch.no_grad():
+        composition.reopen_masks(position_of(points[0], wanted.count_by))
         for point in points:
             move = composition.before(point, latent, denoiser)
             composition.after(predicted(denoiser, composition.open_step().rows, move.predict_from))
@@ -417,3 +418,17 @@ def test_masks_that_are_given_are_locked_and_drawn_by_from_the_start():
     assert [(step.locked, step.routed, step.rows) for step in composition.report.steps] == [(1, 1, 2)] * 3
     assert torch.equal(composition.found_masks[0], given)
     assert composition.report.maps == []
+
+
+@pytest.mark.parametrize("profile", ["balanced", "fast"])
+def test_masks_of_another_pass_are_found_anew_where_things_may_still_move(profile: str):
+    kept = torch.zeros(3, 8, 8)
+    kept[1, :, :4], kept[2, :, 4:] = 1, 1
+    wanted = build_settings(profile, method="masks", lock_steady=0.0)
+    early = [SamplingPoint(index, 4, noise) for index, noise in enumerate([0.7, 0.65, 0.5])]
+    composition, _ = walk(wanted, early, [kept])
+    assert [step.locked for step in composition.report.steps] == [0, 0, 1]
+    assert not torch.equal(composition.masks[0].regions, kept)
+    late, _ = walk(wanted, early[2:], [kept])
+    assert [step.locked for step in late.report.steps] == [1]
+    assert torch.equal(late.masks[0].regions, kept)

@@ -35,6 +35,15 @@ def test_hires_is_exact_and_draws_by_one_row(webui_models: WebUI, model: str, up
     assert passes(webui_models) == [("first", [0, 1, 1], [1, 4, 2]), ("hires", [1, 1, 1], [2, 2, 2])]
 
 
+@pytest.mark.parametrize(("strength", "locked"), [(0.5, [1, 1, 1]), (0.9, [0, 1, 1])])
+def test_a_strong_second_pass_finds_its_masks_anew(webui_models: WebUI, strength: float, locked: list[int]):
+    """Before the position of the lock things may still move; behind it the first pass's masks hold."""
+    job = {**HIRES, "denoising_strength": strength, "seed": SEED, "sampler_name": "Euler"}
+    compose(webui_models, "tiny-sd1", {"profile": "fast"}, **job)
+    (_, second) = passes(webui_models)
+    assert second == ("hires", locked, [2, 2, 2])
+
+
 @pytest.mark.row("Passes and settings", "works", name="hires. fix with another shape, sampler and prompt")
 def test_hires_with_another_shape_sampler_and_prompt(webui_models: WebUI):
     job = {**HIRES, **STRETCHED, "hr_sampler_name": "DDIM", "seed": SEED, "steps": 5, "sampler_name": "Euler"}

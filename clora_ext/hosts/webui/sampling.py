@@ -7,6 +7,7 @@ from typing import Any
 from modules import shared
 from modules.processing import Processed
 
+from clora_ext.core.schedule import position_of
 from clora_ext.core.shapes import RegionMasks
 from clora_ext.engine.run import Run, composing
 from clora_ext.engine.step import Composition
@@ -96,7 +97,8 @@ def _pass_running(p: Any, job: Job, steps: int) -> Generator[None, None, None]:
     def open_run(known: Sequence[RegionMasks]) -> AbstractContextManager[Run[Schedules]]:
         return composing(prepared, own.host, p.cfg_scale, known, painted)
 
-    def look_outside_first(composition: Composition, call: DenoiserCall) -> None:
+    def begin(composition: Composition, call: DenoiserCall) -> None:
+        composition.reopen_masks(position_of(call.point, settings.count_by))
         for concept in sorted(look_outside(p, composition, call)):
             notes.append(OUTSIDE.format(lora=prepared.subject_loras[concept]))
 
@@ -105,7 +107,7 @@ def _pass_running(p: Any, job: Job, steps: int) -> Generator[None, None, None]:
         if settings.routes:
             notes += stack.enter_context(shortcuts_off())
         strengths = LiveStrengths(prepared.unet_loras, own.host.nets, own.host.written)
-        hook = DenoiserHook(open_run, p.sampler, traits, steps, strengths, look_outside_first)
+        hook = DenoiserHook(open_run, p.sampler, traits, steps, strengths, begin)
         stack.callback(_tell_pass, p, job, own, hook, notes)
         stack.enter_context(
             masks_in_preview(lambda: hook.runs[-1].composition.report.region_masks if hook.runs else [])
