@@ -58,6 +58,10 @@ class BatchError(HostError, RuntimeError):
     """A layer was given other samples than the rows that were planned: somebody has changed the batch."""
 
 
+class CLoRA(CLoRAError):  # noqa: N818 - WebUI's page puts the name of an error's class before what it says
+    """Any of these as WebUI's page is to show it."""
+
+
 def causes(error: BaseException) -> Iterator[BaseException]:
     """``error`` and what it came of, the last first."""
     seen: list[BaseException] = []

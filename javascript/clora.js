@@ -377,7 +377,7 @@
             };
             now.controls[name] = control;
             return make("div", {className: "clora-knob"}, [
-                make("label", {htmlFor: id, textContent: knob.title}), control,
+                make("label", {htmlFor: id, textContent: knob.title, title: knob.$comment}), control,
                 make("p", {id: `${id}_help`, className: "clora-hint", textContent: knob.description}),
             ]);
         });

@@ -34,6 +34,8 @@ class Knob:
     """One value that a user can set."""
 
     name: str
+    term: str
+    """What the field calls it: in tooltips and on the axes of plots, which pictures name."""
     label: str
     help: str
     default: Any
@@ -49,13 +51,13 @@ class Knob:
 
     def schema(self) -> dict[str, Any]:
         """JSON schema of the value."""
-        words = {"title": self.label, "description": self.help, "default": self.kind.plain(self.default)}
-        return self.kind.schema() | words
+        words = {"title": self.label, "description": self.help, "$comment": self.term}
+        return self.kind.schema() | words | {"default": self.kind.plain(self.default)}
 
 
-def knob(default: T, kind: Kind, label: str, words: str) -> T:
+def knob(default: T, kind: Kind, term: str, label: str, words: str) -> T:
     """A field of ``Settings`` that users can set; ``words`` is the help that the panel and the schema show."""
-    return field(default=default, metadata={"kind": kind, "label": label, "help": words})
+    return field(default=default, metadata={"kind": kind, "term": term, "label": label, "help": words})
 
 
 @dataclass(frozen=True)
@@ -68,120 +70,117 @@ class Settings:
     profile: str = "balanced"
     method: Method = "clora"
     count_by: CountBy = knob(
-        "noise", Choice(get_args(CountBy)), "Count steps by",
-        "The unit of the positions below. noise: percent of the noise schedule that is behind; step: steps done; "
-        "step50: steps done, as if there were 50.",
+        "noise", Choice(get_args(CountBy)), "Count steps by", "Count in",
+        "What the fields with … % count in. noise: percent of the noise that is gone; step: steps; step50: steps, as "
+        "if there were 50.",
     )  # fmt: skip
     compose_by: ComposeBy = knob(
-        "branches", Choice(get_args(ComposeBy)), "Compose by",
-        "branches: one row per LoRA until the masks are locked; row: a single row, which finds the masks and applies "
-        "each LoRA inside its own mask.",
+        "branches", Choice(get_args(ComposeBy)), "Compose by", "Draw by",
+        "branches: every LoRA draws a picture of its own until the masks are frozen; row: all LoRAs draw one "
+        "picture, each inside its own mask. Faster.",
     )  # fmt: skip
     route: bool = knob(
-        default=True, kind=Flag(), label="Route when locked",
-        words="Once the masks are locked, draw by a single row that applies each LoRA inside its own mask.",
+        default=True, kind=Flag(), term="Route when locked", label="One picture once frozen",
+        words="Once the masks are frozen, all LoRAs draw one picture, each inside its own mask. Faster.",
     )  # fmt: skip
     update_until: float = knob(
-        40.0, POSITION, "Update until",
-        "The latent is updated before this position (percent of the noise schedule).",
+        40.0, POSITION, "Update until", "Push subjects apart during the first … %",
+        "Higher: better separation, slower. 0: never. Steps with authors and paper.",
     )  # fmt: skip
     rounds_at: tuple[float, ...] = knob(
-        (), NumberList(), "Extra rounds at",
-        "Positions (percent of the noise schedule) at which the latent is updated several times.",
+        (), NumberList(), "Extra rounds at", "Extra pushes at … %",
+        "Places, such as 0, 10, 20, at which subjects are pushed apart several times; empty for none.",
     )  # fmt: skip
     rounds: int = knob(
-        20, WholeNumber(0, 100), "Extra rounds", "How many more updates at each of those positions.",
+        20, WholeNumber(0, 100), "Extra rounds", "Extra pushes", "How many more pushes at each of those places.",
     )  # fmt: skip
     step_size: float = knob(
-        12.0, Number(0.0, 200.0), "Step size (alpha)", "How far an update moves the latent along its gradient.",
+        12.0, Number(0.0, 200.0), "Step size (alpha)", "How hard to push",
+        "Higher: better separation. Too high: a torn picture.",
     )  # fmt: skip
     step_decay: Decay = knob(
-        "sqrt", Choice(get_args(Decay)), "Step size decay",
-        "constant, or sqrt: falling to 0.71 of the step size at the last step.",
+        "sqrt", Choice(get_args(Decay)), "Step size decay", "Push over time",
+        "constant: as hard at every step; sqrt: less and less, down to 71 % at the last step.",
     )  # fmt: skip
     step_clip: float = knob(
-        0.15, Number(0.0, 10.0), "Step bound",
-        "Largest root mean square of one update, in latent units; 0 for no bound.",
+        0.15, Number(0.0, 10.0), "Step bound", "Hardest push",
+        "No push changes the picture by more than this; 1 is as much as all its noise, 0 no limit.",
     )  # fmt: skip
     temperature: float = knob(
-        0.5, Number(0.01, 5.0), "Temperature (tau)", "InfoNCE temperature: lower contrasts harder.",
+        0.5, Number(0.01, 5.0), "Temperature (tau)", "Contrast of a push",
+        "Lower: pushes care most about where subjects mix.",
     )  # fmt: skip
     presence: float = knob(
-        0.0, Number(0.0, 10.0), "Presence",
-        "How hard an update brings back a subject that is weak or swallowed by another; 0 for contrast only.",
+        0.0, Number(0.0, 10.0), "Presence", "Bring back weak subjects",
+        "How hard a push brings back a subject that is weak or swallowed by another; 0: not at all.",
     )  # fmt: skip
     maps_from: Halves = knob(
-        "cond", Choice(get_args(Halves)), "Maps from",
-        "Read cross-attention in the conditional half, or average both halves of guidance.",
+        "cond", Choice(get_args(Halves)), "Maps from", "Read attention from",
+        "cond: the half of guidance with the prompt; both: the mean with the half of the negative prompt.",
     )  # fmt: skip
     map_level: MapLevel = knob(
-        "auto", Choice(get_args(MapLevel)), "Map level",
-        "auto: the coarsest level with a short side of at least 12 cells; quarter: a quarter of the latent's size.",
+        "auto", Choice(get_args(MapLevel)), "Map level", "Detail of the masks",
+        "auto: at least 12 cells along the picture's short side; quarter: a cell for every 32 pixels.",
     )  # fmt: skip
     word_maps: WordMaps = knob(
-        "mean", Choice(get_args(WordMaps)), "Words of several tokens",
-        "In the loss, average a word's tokens (mean) or count each as a map of its own (each).",
+        "mean", Choice(get_args(WordMaps)), "Words of several tokens", "Words of several tokens",
+        "mean: a word counts once, however many tokens it has; each: every token counts.",
     )  # fmt: skip
     mask_threshold: float = knob(
-        0.35, Number(0.0, 1.0), "Mask threshold (lambda)",
-        "A pixel belongs to a subject where a token's map is above this share of its peak. Higher: smaller masks.",
+        0.35, Number(0.0, 1.0), "Mask threshold (lambda)", "Mask threshold",
+        "Higher: smaller masks. Lower it where masks are in pieces.",
     )  # fmt: skip
     mask_tokens: MaskTokens = knob(
-        "subject", Choice(get_args(MaskTokens)), "Mask from",
-        "The subject's words, or the trigger's as well (both).",
+        "subject", Choice(get_args(MaskTokens)), "Mask from", "Masks come from",
+        "subject: the words that a LoRA draws; both: its trigger words as well.",
     )  # fmt: skip
     lock_at: float = knob(
-        40.0, POSITION, "Lock masks at",
-        "The masks are locked, as the mean of their last three, at this position (percent of the noise schedule) at "
-        "the latest; 0 for never by position.",
+        40.0, POSITION, "Lock masks at", "Freeze the masks after … %",
+        "At the latest; lower: faster. 0: not because of this. Steps with authors and paper.",
     )  # fmt: skip
     lock_steady: float = knob(
-        0.02, Number(0.0, 1.0), "Lock steady masks",
-        "Lock the masks as soon as less than this share of the picture changed hands in each of the last two steps; "
-        "0 for never.",
+        0.02, Number(0.0, 1.0), "Lock steady masks", "Freeze steady masks",
+        "Freeze earlier, once less than this share of the picture changes hands in each of two steps: 0.02 is 2 %, 0 "
+        "never.",
     )  # fmt: skip
     lock_after: float = knob(
-        20.0, POSITION, "Lock not before",
-        "Steady masks are not locked before this position (percent of the noise schedule).",
+        20.0, POSITION, "Lock not before", "Freeze not before … %", "Steady masks are not frozen before this.",
     )  # fmt: skip
     morphology: tuple[str, ...] = knob(
-        (), WordList(MORPHOLOGY), "Mask morphology",
-        "3x3 operations on the masks, in this order: dilate, erode, open, close.",
+        (), WordList(MORPHOLOGY), "Mask morphology", "Tidy the masks",
+        "In this order, with commas: dilate (grow), erode (shrink), open (drop specks), close (fill holes).",
     )  # fmt: skip
     hires_updates: bool = knob(
-        default=False, kind=Flag(), label="Update in hires. fix",
-        words="Find masks and update the latent anew in the second pass, instead of keeping the first pass's masks.",
+        default=False, kind=Flag(), term="Update in hires. fix", label="Push in hires. fix too",
+        words="Find masks and push subjects apart anew in the second pass. Slower.",
     )  # fmt: skip
     overlap: Overlap = knob(
-        "strongest", Choice(get_args(Overlap)), "Where masks overlap",
-        "average: share equally; strongest: give the pixel to the strongest map; soft: share by strength.",
+        "strongest", Choice(get_args(Overlap)), "Where masks overlap", "Where masks overlap",
+        "strongest: the LoRA with most attention draws; average: all share equally; soft: all share by attention.",
     )  # fmt: skip
     uncond: Uncond = knob(
-        "routed", Choice(get_args(Uncond)), "Unconditional",
-        "branches: one row per LoRA, fused by the masks; routed: one that applies each LoRA inside its mask; shared: "
-        "one without any LoRA.",
+        "routed", Choice(get_args(Uncond)), "Unconditional", "Half of the negative prompt",
+        "routed: drawn once, with each LoRA inside its mask; branches: once for each LoRA; shared: without any LoRA.",
     )  # fmt: skip
     emphasis: float = knob(
-        2.0, Number(1.0, 30.0), "LoRA emphasis",
-        "How many times guidance counts a LoRA. 1: as WebUI does, whose unconditional half has it in full; more: that "
-        "half has less of it, which makes a subject clearer than more weight does.",
+        2.0, Number(1.0, 30.0), "LoRA emphasis", "LoRA emphasis",
+        "Higher: subjects come out clearer, and more so than by weight. 1: as WebUI does it.",
     )  # fmt: skip
     beside_style: float = knob(
-        0.25, Number(0.0, 1.0), "Subject beside a style",
-        "How much of its weight a subject's LoRA keeps where a style is active on the same pixels: two LoRAs in full "
-        "break each other there.",
+        0.25, Number(0.0, 1.0), "Subject beside a style", "Subject beside a style",
+        "How much of its weight a subject's LoRA keeps where a style draws too: 0.25 is 25 %.",
     )  # fmt: skip
     text_encoder: bool = knob(
-        default=True, kind=Flag(), label="LoRAs' text encoders",
-        words="Apply the text-encoder part of a LoRA to its own branch's texts, where it has one.",
+        default=True, kind=Flag(), term="LoRAs' text encoders", label="LoRAs' text encoders",
+        words="A LoRA also changes how the words of its own subject are read, if it was trained to.",
     )  # fmt: skip
     memory: float = knob(
-        1.0, Number(0.0, 1000.0), "Extra memory (GiB)",
-        "What composing may take beyond a plain picture's peak: rows are then predicted, and differentiated, a few at "
-        "a time; 0 for as much as is free.",
+        1.0, Number(0.0, 1000.0), "Extra memory (GiB)", "Extra memory (GiB)",
+        "What CLoRA may take beyond a plain picture's memory. Lower: slower. 0: all that is free.",
     )  # fmt: skip
     switch_every: int = knob(
-        5, WholeNumber(1, 100), "Switch every", "Steps that each LoRA is active for in the method switch.",
+        5, WholeNumber(1, 100), "Switch every", "Switch every … steps", "With the method switch: when the next LoRA "
+        "has its turn.",
     )  # fmt: skip
 
     @property
@@ -197,9 +196,7 @@ class Settings:
 
 
 KNOBS: tuple[Knob, ...] = tuple(
-    Knob(known.name, known.metadata["label"], known.metadata["help"], known.default, known.metadata["kind"])
-    for known in fields(Settings)
-    if "kind" in known.metadata
+    Knob(known.name, default=known.default, **known.metadata) for known in fields(Settings) if known.metadata
 )
 KNOB: Mapping[str, Knob] = {known.name: known for known in KNOBS}
 

@@ -8,10 +8,10 @@ from clora_ext.errors import SettingsError, shown
 from clora_ext.settings.knobs import KNOB, KNOBS, Method, Settings, find_knob
 
 METHODS: Mapping[str, str] = {
-    "clora": "one branch per LoRA, latent updates, masks",
-    "masks": "one branch per LoRA and masks, no latent update",
-    "merge": "WebUI's own image: all LoRAs everywhere",
-    "composite": "the average of the LoRAs' predictions at every step",
+    "clora": "masks, and subjects are pushed apart: best separation, slower",
+    "masks": "each LoRA inside its own mask: faster",
+    "merge": "WebUI's own picture, to compare: all LoRAs everywhere",
+    "composite": "the mean of what each LoRA alone would draw",
     "switch": "one LoRA at a time, in turn",
 }
 

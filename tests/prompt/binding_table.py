@@ -173,7 +173,7 @@ CASES = (
         error=("tuxcat", "tabby_cat", "x7", "same “cat”"),
     ),
     Case("a cat, a cat, a [cat|dog] <lora:tuxcat:1>", error=("tuxcat", "occurrence=1 or occurrence=2.")),
-    Case("cat and dog <lora:rex cat:1:occurrence=1>", error=("rex cat", "“cat” or “dog”")),
+    Case("cat and dog <lora:rex cat:1:occurrence=1>", error=("rex cat", "“cat” or the “dog”")),
     # several LoRAs on one subject, and styles
     Case("<lora:lineart:0.7:role=style> a <lora:aaa:1> cat", (("aaa", "cat"),), (("lineart", None),)),
     Case("a <lora:aaa:1><lora:lineart:0.5:on=cat> cat and a <lora:bbb:1> dog", PLACED, (("lineart", "cat"),)),
@@ -200,7 +200,7 @@ CASES = (
     # in doubt or wrong
     Case("<lora:aaa:1> <lora:bbb:1> a dog and a cat", error=("aaa", "dog, cat", "bind=")),
     Case("a cat and a dog <lora:aaa:1>", error=("aaa", "words to choose from: cat, dog")),
-    Case("<lora:tuxcat:1> a dog and a cat", error=("tuxcat", "“dog” or “cat”")),
+    Case("<lora:tuxcat:1> a dog and a cat", error=("tuxcat", "“dog” or the “cat”")),
     Case("<lora:aaa:1> masterpiece, best quality, cat", error=("aaa", "words to choose from: cat")),
     Case("<lora:aaa:1> a woman holding a bowl, holds the, <lora:aaa:0.5>", (("aaa", "woman"),)),
     Case("a cat <lora:tuxcat:1>", error=("tuxcat", "bound twice"), bindings="tuxcat: cat\ntuxcat: cat"),

@@ -65,7 +65,7 @@ def test_clothes_go_to_who_wears_them_or_ask():
     assert (bound.subjects[robe.on].lora, robe.trigger) == ("browndog", "zk robe")
     assert "zk robe" in bound.branches[1]
     assert "zk robe" not in bound.base + bound.branches[0]
-    with pytest.raises(BindingError, match=r"“robe” draws clothes.*on=.*role=style.*bind="):
+    with pytest.raises(BindingError, match=r"clothes does “robe” draw.*on=.*role=style.*bind="):
         bind(f"{TWO}, zk robe <lora:robe:1>", LORAS)
     (robe,) = bind("a vako cat in a zk robe <lora:tuxcat:1> <lora:robe:1>", LORAS).styles
     assert robe.on is None

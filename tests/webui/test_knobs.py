@@ -44,7 +44,7 @@ def test_four_lists_are_one(webui: WebUI):
         assert knob.help.endswith("."), f"{knob.name} has no help sentence"
         assert panel.count(knob.label) == (knob.name in MAIN)
         assert (knob.name in advanced) == (knob.name not in MAIN)
-        assert axes.count(f"[CLoRA] {knob.label}") == 1
+        assert axes.count(f"[CLoRA] {knob.term}") == 1
         assert schema[knob.name]["description"] == knob.help
         assert infotext_key(knob.name) in written
     assert list(advanced) == [knob.name for knob in KNOBS if knob.name not in MAIN]

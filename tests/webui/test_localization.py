@@ -19,7 +19,7 @@ WORDS = {
     "Weight": "Gewicht",
     "Where masks overlap": "Wo Masken sich überdecken",
     "soft": "weich",
-    "One LoRA per line; empty to read them from the prompt.": "Ein LoRA je Zeile.",
+    "LoRA: word, one on each line. Empty: read from the prompt.": "Ein LoRA je Zeile.",
     "Choose a LoRA, then click the word that it draws; again to take it back. "
     "Shift and a click take in all words up to there.": "Wähle erst ein LoRA, dann sein Wort.",
 }

@@ -95,7 +95,7 @@ def test_advanced_knobs_are_controls_and_text_in_step(world: WebUI):
     [
         ("temperature = 900", "“temperature” is '900'; it must be between 0.01 and 5."),
         ("step_sise = 4", "There is no setting “step_sise”"),
-        ("mask_threshold = 0.3", "“Mask threshold (lambda)” has a field of its own"),
+        ("mask_threshold = 0.3", "“Mask threshold” has a field of its own"),
         ("soft", "“soft” is no setting with its value"),
     ],
 )
@@ -109,7 +109,7 @@ def test_a_wrong_advanced_setting_is_told_and_refused(world: WebUI, text: str, w
         panel.element("advanced").locator("textarea").fill(text)
         panel.says(words)
         page.element("txt2img_generate").click()
-        page.element("html_log_txt2img").get_by_text(words).first.wait_for()
+        page.element("html_log_txt2img").get_by_text(f"CLoRA: {words}").first.wait_for()
         assert panel.pictures() == 0
         panel.switch()
         page.generate()  # off is off, whatever stands there

@@ -117,6 +117,7 @@ class Slider(FormComponent, IOComponent):
         visible: bool = True,
         elem_id: str | None = None,
         elem_classes: list[str] | str | None = None,
+        tooltip: str | None = None,
     ) -> None: ...
 
 class Number(FormComponent, IOComponent):

@@ -11,7 +11,7 @@ from clora_ext.core.schedule import position_of
 from clora_ext.core.shapes import RegionMasks
 from clora_ext.engine.run import Run, composing
 from clora_ext.engine.step import Composition
-from clora_ext.errors import HostError, let_go
+from clora_ext.errors import CLoRA, CLoRAError, HostError, let_go
 from clora_ext.hosts.webui.drive import neighbours, networks
 from clora_ext.hosts.webui.drive.call import DenoiserCall
 from clora_ext.hosts.webui.drive.conditions import Schedules
@@ -55,6 +55,8 @@ def sampling_with(p: Any, job: Job, original: Function) -> Function:
             job.tell()
             _end_others(p)
             let_go(error)
+            if isinstance(error, CLoRAError) and not getattr(p, "is_api", False):
+                raise CLoRA(error.message, error.field) from error
             raise
 
     return sample

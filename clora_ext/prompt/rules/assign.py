@@ -61,19 +61,19 @@ def _list_spans(found: Iterable[Candidate]) -> tuple[WordSpan, ...]:
 
 def _require_one_word(text: PromptText, intent: LoraIntent, found: Collection[Candidate]) -> None:
     how = (
-        f"say which with bind= in its tag or with a line “{intent.name}: word” in the bindings; or, where it is none, "
-        f"role=style for all of the picture, or on= with a subject's words for that subject's style"
+        "click its word, or write it into the tag as bind=word; a style on everything is role=style, a style on one "
+        "subject on=word"
     )
     if not found:
-        msg = f"Nothing in the prompt tells the subject of LoRA “{intent.name}”; {how}; {list_choices(text)}."
+        msg = f"What does “{intent.name}” draw? Nothing in the prompt tells: {how}; {list_choices(text)}."
         raise intent.make_error(msg, "subject")
     words: dict[str, str] = {}
     for candidate in found:
         written = text.join(candidate.subject)
         words[written.casefold()] = written
     if len(words) > 1:
-        either = " or ".join(f"“{word}”" for word in words.values())
-        msg = f"The subject of LoRA “{intent.name}” may be {either}; {how}."
+        either = " or the ".join(f"“{word}”" for word in words.values())
+        msg = f"Is “{intent.name}” the {either}? Say so: {how}."
         raise intent.make_error(msg, "subject")
 
 
@@ -91,8 +91,8 @@ def _refuse_shared(text: PromptText, sharing: Sequence[LoraIntent], place: Candi
     names = " and ".join(f"“{intent.name}”" for intent in sharing)
     word = text.join(place.subject)
     msg = (
-        f"The LoRAs {names} are all bound to the same “{word}”; give each a word of its own with bind= in its tag, "
-        f"or occurrence= if the word stands there several times; {list_choices(text)}."
+        f"{names} want to draw the same “{word}”; click a word for each, or write bind=word into their tags, with "
+        f"occurrence= if the word stands there several times; {list_choices(text)}."
     )
     raise sharing[-1].make_error(msg, "subject")
 
@@ -112,8 +112,8 @@ def _refuse(
         _refuse_shared(text, sharing, wanted[index][0])
     word = text.join(places[0].subject)
     numbers = _list_occurrences(text, places)
-    stands = f"stands in {len(places)} places; choose one with {numbers}"
-    msg = f"“{word}”, the subject of LoRA “{intents[index].name}”, {stands}."
+    stands = f"stands in {len(places)} places; click one, or write into its tag {numbers}"
+    msg = f"“{word}”, which “{intents[index].name}” draws, {stands}."
     raise intents[index].make_error(msg, "occurrence")
 
 

@@ -66,15 +66,15 @@ def _find_explicit(text: PromptText, evidence: LoraEvidence, subject: str) -> li
     intent = evidence.intent
     spans = text.find(split_words(subject))
     if not spans:
-        msg = f"“{subject}”, the subject of LoRA “{intent.name}”, is not in the prompt; {list_choices(text)}."
+        msg = f"“{subject}”, which “{intent.name}” is to draw, is not in the prompt; {list_choices(text)}."
         raise intent.make_error(msg, "subject")
     if intent.occurrence is not None:
         spans = (_pick(text, evidence, spans, intent.occurrence),)
     free = [span for span in spans if text.in_every_step(span)]
     if not free:
         msg = (
-            f"“{text.join(spans[0])}”, the subject of LoRA “{intent.name}”, stands in a schedule such as [a:b:0.5] or "
-            f"[a|b]; move it out, or bind another word."
+            f"“{text.join(spans[0])}”, which “{intent.name}” is to draw, stands in a schedule such as [a:b:0.5] or "
+            f"[a|b]; move it out, or choose another word."
         )
         raise intent.make_error(msg, "subject")
     found = [_add_trigger(text, evidence, span) for span in free]
@@ -123,7 +123,7 @@ def _choose_occurrence(
     if not text.in_every_step(span):
         intent = evidence.intent
         msg = (
-            f"Place {occurrence} of “{text.join(span)}”, the subject of LoRA “{intent.name}”, is in a schedule such as "
+            f"Place {occurrence} of “{text.join(span)}”, which “{intent.name}” is to draw, is in a schedule such as "
             f"[a:b:0.5]; move it out."
         )
         raise intent.make_error(msg, "occurrence")
@@ -141,7 +141,7 @@ def _pick(text: PromptText, evidence: LoraEvidence, spans: Sequence[WordSpan], o
         intent = evidence.intent
         times = "once" if len(spans) == 1 else f"{len(spans)} times"
         msg = (
-            f"“{text.join(spans[0])}”, the subject of LoRA “{intent.name}”, stands {times} in the prompt, so there is "
+            f"“{text.join(spans[0])}”, which “{intent.name}” is to draw, stands {times} in the prompt, so there is "
             f"no occurrence {occurrence}; choose 1 to {len(spans)}."
         )
         raise intent.make_error(msg, "occurrence")

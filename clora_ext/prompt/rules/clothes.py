@@ -23,8 +23,8 @@ def dress(
     if len(wearers) != 1:
         name = clothes.intent.name
         msg = (
-            f"The LoRA “{name}” draws clothes, and the prompt does not tell whose; say on= with that subject's words "
-            f"in its tag, role=style for everybody's, or bind= with a word where it is a subject of its own."
+            f"Whose clothes does “{name}” draw? The prompt does not tell: write on= with that subject's words into its "
+            f"tag, role=style for everybody's, or bind= with a word where it is a subject of its own."
         )
         raise clothes.intent.make_error(msg, "on")
     (wearer,) = wearers

@@ -76,7 +76,7 @@ def adapted(settings: Settings, sampling: SamplingPass) -> tuple[Settings, list[
     why = _why_no_updates(sampling.sampler, traits)
     if why is None:
         return settings, notes
-    notes.append(f"{why}, so it composes by masks only, without updates of the latent")
+    notes.append(f"{why}, so masks alone keep the subjects apart: they are not pushed")
     return replace(settings, method="masks"), notes
 
 

@@ -93,9 +93,17 @@ class WebUIHost:
     def show_progress(self, step: StepReport) -> None:
         """A line beside the progress bar, where the settings page wants it."""
         if option("progress"):
-            apart = "" if step.separation is None else f", separation {step.separation:.2f}"
-            shared.state.textinfo = f"CLoRA: step {step.index + 1}{apart}"
+            shared.state.textinfo = f"CLoRA: step {step.index + 1} of {shared.state.sampling_steps}, {_doing(step)}"
 
     def free_bytes(self) -> float | None:
         """What torch tells of the device."""
         return device.free_bytes(self.device)
+
+
+def _doing(step: StepReport) -> str:
+    """What a step was for, in words."""
+    if step.losses:
+        return "separating subjects"
+    if step.locked:
+        return "drawing inside frozen masks"
+    return "finding masks" if step.areas else "composing"

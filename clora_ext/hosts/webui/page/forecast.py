@@ -165,12 +165,12 @@ def _line(
     if problems or prepared is None or cost is None:
         return " ".join(problem.message for problem in problems)
     if not seen.rows:
-        return "There is no LoRA in the prompt: WebUI draws it by itself."
+        return "No LoRA yet: add two from the Lora tab."
     who = ", ".join(_who(row) for row in seen.rows)
     if request.settings.method == "merge":
-        return f"{who}, all merged: WebUI's own image."
+        return f"{who}, all mixed: WebUI's own picture."
     if not prepared.composes:
-        return f"{who}: nothing to keep apart, WebUI draws it by itself."
+        return f"{who}: nothing to keep apart, so WebUI draws it as always."
     more = "" if cost.extra_memory is None else f", {_amount(cost.extra_memory)} more"
     return f"{who}: about {cost.estimate.ratio:.1f} × the work of a plain image{more}."
 

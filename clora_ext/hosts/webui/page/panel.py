@@ -20,7 +20,7 @@ from clora_ext.hosts.webui.page.forecast import SAMPLING, forecast
 from clora_ext.hosts.webui.page.kept_masks import KEPT
 from clora_ext.hosts.webui.page.source import PageSource
 from clora_ext.settings.infotext import from_infotext, named_masks
-from clora_ext.settings.knobs import KNOB
+from clora_ext.settings.knobs import KNOB, POSITION
 from clora_ext.settings.profiles import DEFAULT, METHODS, PROFILES, profile_value, settings_schema
 from clora_ext.settings.request import KEY
 
@@ -71,17 +71,18 @@ def _components(tab: str) -> Components:
         with gr.Row():
             made["profile"] = _dropdown(
                 PROFILES, DEFAULT, "Profile", 1, called("profile"),
-                "fast: one row for all LoRAs; balanced: a row for each at first; authors, paper: as published",
+                "fast: one picture for all LoRAs from the start; balanced: one for each until the masks are found; "
+                "authors, paper: as published",
             )  # fmt: skip
             made["method"] = _dropdown(METHODS, "clora", "Method", 2, called("method"), _told(METHODS))
         made["show_masks"] = gr.Checkbox(
             value=False, label="Show masks", elem_id=called("show_masks"),
-            info="Add a picture of who draws what, with each subject's attention.",
+            info="Add a picture of which LoRA draws where.",
         )  # fmt: skip
         made["bindings"] = gr.Textbox(
             value="", label="Bindings", lines=2, elem_id=called("bindings"),
             placeholder="tuxcat: cat\nbrowndog: dog #1, trigger=zorv\nwatercolor: style",
-            info="One LoRA per line; empty to read them from the prompt.",
+            info="LoRA: word, one on each line. Empty: read from the prompt.",
         )  # fmt: skip
         with gr.Row():
             for name in MAIN:
@@ -89,7 +90,7 @@ def _components(tab: str) -> Components:
         with gr.Accordion("Advanced", open=False, elem_id=called("advanced_box")):
             made["advanced"] = gr.Textbox(
                 value="", label="Advanced settings", lines=2, placeholder="temperature = 0.4\nuncond = shared",
-                info="name = value, one on each line; empty for the profile's.", elem_id=called("advanced"),
+                info="name = value, one on each line. Empty: as the profile has them.", elem_id=called("advanced"),
             )  # fmt: skip
         made["masks"] = gr.Textbox(value="", label="Own masks", visible=False, elem_id=called("masks"))
         made["view"] = gr.Textbox(value=_knobs(), visible=False, elem_id=called("view"))
@@ -110,9 +111,10 @@ def _told(words: Mapping[str, str]) -> str:
 def _slider(name: str, elem_id: str) -> Any:
     knob = KNOB[name]
     ends = knob.schema()
+    step, most = (1, 100) if knob.kind is POSITION else (0.01, ends["maximum"])  # percent, but for counted steps
     return gr.Slider(
-        ends["minimum"], ends["maximum"], step=0.01, value=knob.default, label=knob.label, info=knob.help,
-        min_width=240, elem_id=elem_id,
+        ends["minimum"], most, step=step, value=knob.default, label=knob.label, info=knob.help,
+        tooltip=knob.term, min_width=240, elem_id=elem_id,
     )  # fmt: skip
 
 

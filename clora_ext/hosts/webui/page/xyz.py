@@ -91,7 +91,7 @@ def _choice(make: MakeAxis, name: str, text: str, known: tuple[str, ...]) -> Any
 def _knob(make: MakeAxis, knob: Knob) -> Any:
     choices = {"choices": lambda: list(knob.kind.options)} if knob.kind.options else {}
     apply = _apply(knob.name, knob.parse)
-    return make(_label(knob.label), _cell_type(knob), apply, confirm=_check_all(knob.parse), **choices)
+    return make(_label(knob.term), _cell_type(knob), apply, confirm=_check_all(knob.parse), **choices)
 
 
 def _cell_type(knob: Knob) -> type:
