@@ -102,7 +102,7 @@
             `${inside} input, ${inside} textarea`
         )].filter((field) => !field.closest(`.clora-board, #clora_${tab}_line, #clora_${tab}_view`));
         const styles = [...gradioApp().querySelectorAll(`#${tab}_styles .token`)].map((token) => token.textContent);
-        return [...fields.map((field) => field.type === "checkbox" ? field.checked : field.value), ...styles].join("\n");
+        return [...fields.map((field) => ["checkbox", "radio"].includes(field.type) ? field.checked : field.value), ...styles].join("\n");
     }
 
     function notice(tab) {
@@ -142,7 +142,7 @@
         const kept = keep(board);
         const active = activeRow(tab);
         const line = make("p", {className: "clora-line", textContent: wrong ?? view.line, role: "status"});
-        line.classList.toggle("clora-wrong", wrong !== null || view.problems.length > 0 || view.notes.length > 0);
+        line.classList.add(lookOf(view, wrong));
         const parts = [line];
         if (view.rows.length) {
             parts.push(make("div", {className: "clora-rows"}, view.rows.map((row) => drawRow(tab, row, row === active))));
@@ -153,6 +153,24 @@
         }
         board.replaceChildren(...parts);
         restore(board, kept);
+    }
+
+    // Each look has a sign and a tint of its own, for eyes that do not tell its colour.
+
+    function lookOf(view, wrong) {
+        if (wrong !== null || view.problems.length) return "clora-wrong";
+        if (view.notes.length) return "clora-note";
+        return view.rows.length ? "clora-fine" : "clora-empty";
+    }
+
+    // What a LoRA without words may be asked for: the words that the question names, else all that are free.
+
+    function candidates(view, active) {
+        if (!active || active.role !== "subject" || active.subject) return new Set();
+        const told = [...view.problems.map((problem) => problem.message), active.problem ?? ""].join(" ");
+        const choosable = view.words.filter((word) => word.choosable && word.row === null);
+        const named = choosable.filter((word) => told.includes(`“${word.text}”`));
+        return new Set(named.length ? named : choosable);
     }
 
     function activeRow(tab) {
@@ -204,6 +222,7 @@
         if (row.problem) parts.push(make("p", {className: "clora-wrong", textContent: row.problem}));
         const box = make("fieldset", {className: "clora-row", style: {"--clora-colour": row.colour}, aria: {label: row.lora}}, parts);
         box.classList.toggle("clora-active", active);
+        box.classList.toggle("clora-asks", row.role === "subject" && !row.subject);
         return box;
     }
 
@@ -266,6 +285,7 @@
     }
 
     function drawChips(tab, view, active) {
+        const asked = candidates(view, active);
         const chips = view.words.map((word, index) => {
             const owner = view.rows[word.row];
             const parts = [make("bdi", {textContent: word.text})];
@@ -273,6 +293,7 @@
             const chip = make(word.choosable ? "button" : "span", {className: "clora-chip"}, parts);
             if (owner) chip.style.setProperty("--clora-colour", owner.colour);
             chip.classList.toggle("clora-owned", Boolean(owner));
+            chip.classList.toggle("clora-candidate", asked.has(word));
             if (!word.choosable) return chip;
             chip.type = "button";
             chip.dataset.key = `word ${index}`;
@@ -329,7 +350,7 @@
 
     function profileValue(tab, name) {
         const {values} = state(tab).knobs;
-        return (values[fieldOf(tab, "profile")?.value] ?? values.fast)[name];
+        return (values[element(tab, "profile").querySelector("input:checked")?.value] ?? values.fast)[name];
     }
 
     function turn(tab, name, value) {
@@ -415,17 +436,27 @@
         const told = make("p", {id: `${id}_told`, className: "clora-line", role: "status"});
         const button = (preset, label) => make("button", {
             type: "button", id: `${id}_${preset}`, textContent: label,
-            onclick: () => send(tab, {preset, name: name.value, text: text.value}),
+            onclick: () => sure(tab, preset) && send(tab, {preset, name: name.value, text: text.value}),
         });
         state(tab).presets = {name, names, text, told};
         box.append(
             make("div", {className: "clora-presets-row"}, [
                 labelled("Preset: choose one, or type a name to save under", name), names, button("load", "Load"),
-                button("save", "Save"), button("delete", "Delete"), button("reset", "Reset all"),
+                button("save", "Save"), button("delete", "Delete"),
             ]),
             labelled("Preset as JSON: what was loaded or saved, to copy; or paste one here and apply it", text),
             button("apply", "Apply the JSON"), told,
         );
+    }
+
+    // A preset that is there is not lost by one click.
+
+    function sure(tab, preset) {
+        const {name, names} = state(tab).presets;
+        const mine = name.value.trim();
+        const question = {save: "Save over this preset?", delete: "Delete this preset?"}[preset];
+        const there = [...names.options].some((option) => option.value === mine);
+        return !question || !there || confirm(`${question} ${mine}`);
     }
 
     function drawPresets(tab, answer) {
@@ -474,6 +505,7 @@
         line.classList.add("clora-replaced");
         gradioApp().getElementById(`clora_${tab}_enabled-visible-checkbox`)?.setAttribute("aria-label", "CLoRA");
         element(tab, "check").classList.add("clora-replaced");
+        element(tab, "turned").setAttribute("role", "status");
         const box = element(tab, "advanced_box");
         box.after(beginPresets(tab), beginReport(tab));
         box.querySelector(".label-wrap").addEventListener("click", () => drawKnobs(tab));

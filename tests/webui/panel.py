@@ -36,10 +36,19 @@ class Panel:
         """Click the accordion's title, which opens and enables it, or closes and disables it."""
         self.element("enabled").locator(".label-wrap").first.click()
 
-    def choose(self, name: str, value: str) -> None:
-        """Choose from a dropdown with the mouse."""
-        self.element(name).locator("input").first.click()
-        self.element(name).locator("ul.options li", has_text=value).first.click()
+    def choose_profile(self, value: str) -> None:
+        """Choose a profile with the mouse; those as published are there when *More settings* is open."""
+        self.element("profile").get_by_label(value, exact=True).click()
+
+    @property
+    def profile(self) -> str:
+        return self.element("profile").locator("input:checked").input_value()
+
+    def unfold(self) -> None:
+        """Have *More settings* open."""
+        title = self.element("more_box").locator(".label-wrap").first
+        if "open" not in (title.get_attribute("class") or "").split():
+            title.click()
 
     def field(self, name: str) -> str:
         """What a text or number field holds."""
@@ -53,8 +62,13 @@ class Panel:
         """Wait until the presets' own line has these words."""
         self.page.locator("#clora_txt2img_preset_told", has_text=words).wait_for()
 
+    def turned(self, words: str) -> None:
+        """Wait until the line below the profiles has these words."""
+        self.element("turned").get_by_text(words).wait_for()
+
     def open(self, name: str) -> None:
-        """Click the title of an accordion in the panel."""
+        """Click the title of an accordion in *More settings*."""
+        self.unfold()
         self.element(name).locator(".label-wrap, summary").first.click()
 
     def holds(self, name: str, value: str) -> None:

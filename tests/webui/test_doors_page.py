@@ -37,6 +37,7 @@ def test_one_click_writes_the_report_and_a_box_adds_what_is_private(world: WebUI
         page.prompt(PROMPT)
         page.generate()
         text = page.page.locator("#clora_txt2img_report_text")
+        panel.unfold()
         assert not text.is_visible()
         page.page.locator("#clora_txt2img_report").click()
         text.wait_for(state="visible")

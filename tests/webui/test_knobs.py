@@ -55,9 +55,9 @@ def test_four_lists_are_one(webui: WebUI):
 
 def test_the_panel_explains_every_profile_method_and_knob(webui: WebUI):
     there = components(webui)
-    told = {name: there[f"clora_txt2img_{name}"]["info"] for name in ("profile", "method")}
-    assert all(f"{profile}:" in told["profile"] or f"{profile}," in told["profile"] for profile in PROFILES)
-    assert all(f"{method}: {text}" in told["method"] for method, text in METHODS.items())
+    profiles, methods = there["clora_txt2img_profiles"]["value"], there["clora_txt2img_method"]["info"]
+    assert all(f"{profile}:" in profiles or f"{profile}," in profiles for profile in PROFILES)
+    assert all(f"{method}: {text}" in methods for method, text in METHODS.items())
     advanced = json.loads(there["clora_txt2img_view"]["value"])
     assert set(advanced["values"]) == set(PROFILES)
     for knob in KNOBS:

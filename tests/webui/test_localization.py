@@ -7,6 +7,7 @@ import pytest
 
 from tests.webui.browser import find_chromium, open_page
 from tests.webui.conftest import CHECKOUT
+from tests.webui.panel import Panel
 from tests.webui.server import Setup, WebUI
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="No browser: install Debian's package chromium.")
@@ -36,8 +37,8 @@ def test_labels_are_translated_and_values_are_not(webui: WebUI, tmp_path: Path):
         page.prompt("a cat <lora:tinyA:1:bind=cat> and a dog <lora:tinyB:1:bind=dog>")
         page.element("clora_txt2img_enabled").locator(".label-wrap").first.click()
         page.page.locator(".clora-row").first.wait_for()
-        page.element("clora_txt2img_advanced_box").locator(".label-wrap").click()
-        page.element("clora_txt2img_presets").locator("summary").click()
+        Panel(page).open("advanced_box")
+        Panel(page).open("presets")
         panel = page.element("clora_txt2img_enabled")
         for word in WORDS.values():
             if word != "weich":

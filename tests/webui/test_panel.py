@@ -146,6 +146,7 @@ def test_without_our_script_the_text_fields_remain(world: WebUI):
         page.page.wait_for_function("() => window.opts && Object.keys(window.opts).length > 0")
         page.prompt(UNBOUND)
         panel.switch()
+        panel.unfold()
         panel.element("bindings").locator("textarea").fill("tuxcat: cat #2")
         page.sampling(**JOB)
         panel.open("advanced_box")
@@ -172,6 +173,7 @@ def test_hostile_text_is_only_text(world: WebUI):
         panel = Panel(page)
         title = page.page.title()
         panel.switch()
+        panel.unfold()
         for text in HOSTILE:
             name = text.replace("\x00", "")
             page.prompt(f"a cat {name} <lora:{name.replace('>', '')}:1> <lora:tuxcat:1:bind=cat:trigger={name[:40]}>")

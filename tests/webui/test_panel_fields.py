@@ -20,7 +20,8 @@ def test_a_picture_sent_back_restores_every_field(world: WebUI):
         page.prompt(PROMPT)
         page.sampling(**JOB)
         panel.switch()
-        panel.choose("profile", "authors")
+        panel.unfold()
+        panel.choose_profile("authors")
         panel.holds("mask_threshold", "0.3")
         panel.open("advanced_box")
         panel.knob("temperature").fill("0.4")
@@ -35,8 +36,8 @@ def test_a_picture_sent_back_restores_every_field(world: WebUI):
         panel = Panel(page)
         page.send_to_txt2img(picture)
         panel.screenshot("4-sent-back")
-        assert panel.element("bindings").locator("textarea").is_visible()
-        assert (panel.field("profile"), panel.field("mask_threshold")) == ("authors", "0.41")
+        assert panel.element("profile").is_visible()
+        assert (panel.profile, panel.field("mask_threshold")) == ("authors", "0.41")
         assert panel.field("advanced") == "temperature = 0.4"
         assert panel.field("bindings") == "tuxcat: cat\nbrowndog: dog, weight=1.1"
         assert pixel_sha1(page.generate()) == pixel_sha1(first)
@@ -53,7 +54,7 @@ def test_a_picture_made_without_us_switches_the_panel_off(world: WebUI):
         picture = page.shown_file()
         panel.switch()
         page.send_to_txt2img(picture)
-        assert not panel.element("bindings").locator("textarea").is_visible()
+        assert not panel.element("profile").is_visible()
         assert pixel_sha1(page.generate()) == pixel_sha1(plain)
 
 
@@ -83,7 +84,7 @@ def test_advanced_knobs_are_controls_and_text_in_step(world: WebUI):
         panel.holds("advanced", "rounds_at = 0, 10")
         panel.screenshot("8-advanced", whole=False)
         composed = pixel_sha1(page.generate())
-        panel.choose("profile", "paper")
+        panel.choose_profile("paper")
         panel.holds("advanced", "")
         panel.shows("rounds_at", "0, 10, 20")
         assert page.errors_outside_gradio() == []
@@ -120,6 +121,7 @@ def test_presets_are_saved_loaded_and_reset(world: WebUI):
     with open_page(world) as page:
         panel = Panel(page)
         panel.switch()
+        panel.unfold()
         page.number("clora_txt2img_mask_threshold", 0.5)
         panel.open("advanced_box")
         panel.element("advanced").locator("textarea").fill("uncond = shared")
@@ -129,7 +131,8 @@ def test_presets_are_saved_loaded_and_reset(world: WebUI):
         panel.told("Saved “mine”")
         assert '"mask_threshold": 0.5' in panel.element("preset_text").input_value()
         panel.screenshot("5-presets", whole=False)
-        panel.element("preset_reset").click()
+        panel.element("reset").click()
+        panel.turned("All settings are as at first.")
         panel.holds("mask_threshold", "0.35")
         panel.holds("advanced", "")
         panel.element("preset_load").click()
@@ -141,11 +144,17 @@ def test_presets_are_saved_loaded_and_reset(world: WebUI):
         panel.element("preset_text").fill('{"profile": "authors", "overlap": "soft"}')
         panel.element("preset_apply").click()
         panel.told("Applied")
-        panel.holds("profile", "authors")
+        assert panel.profile == "authors"
         panel.holds("advanced", "overlap = soft")
         assert page.page.locator("#clora_txt2img_preset_names option").count() == 1
+        answers = iter((False, False, True))
+        page.page.on("dialog", lambda asked: asked.accept() if next(answers) else asked.dismiss())
+        panel.element("preset_save").click()
+        panel.element("preset_delete").click()
+        assert page.page.locator("#clora_txt2img_preset_names option").count() == 1, "it was asked, and not confirmed"
         panel.element("preset_delete").click()
         panel.told("Deleted")
+        assert list(answers) == []
         assert page.errors_outside_gradio() == []
     assert world.get("/clora/v1/presets").json() == {}
 

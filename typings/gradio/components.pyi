@@ -71,6 +71,7 @@ class Checkbox(FormComponent, IOComponent):
         visible: bool = True,
         elem_id: str | None = None,
         elem_classes: list[str] | str | None = None,
+        tooltip: str | None = None,
     ) -> None: ...
 
 class Dropdown(FormComponent, IOComponent):

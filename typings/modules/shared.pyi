@@ -26,6 +26,7 @@ class _CommandLine:
     clora_log_level: str  # set in preload.py
 
 cmd_opts: _CommandLine
+config_filename: str
 opts: Options
 state: State
 prompt_styles: StyleDatabase

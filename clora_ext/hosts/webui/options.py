@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import gradio as gr
@@ -48,6 +49,14 @@ def option(name: str) -> Any:
         "log_level": shared.cmd_opts.clora_log_level,
     }
     return getattr(shared.opts, f"clora_{name}", defaults[name])
+
+
+def keep_option(name: str, value: Any) -> Any:
+    """Set and keep ``clora_<name>`` as the settings page does; gives what it is now, which frozen settings decide."""
+    with suppress(AssertionError):  # --freeze-settings and the like
+        if shared.opts.set(f"clora_{name}", value):
+            shared.opts.save(shared.config_filename)
+    return option(name)
 
 
 def with_defaults(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def act(action: str, fields: Mapping[str, Any], answers: Answers) -> tuple[NewVa
     """Do one action on ``fields``, the prompt among them; gives their new values and what the script is told.
 
     ``{"lora": name, "changes": {field: value}}`` is written into prompt or bindings. ``{"preset": what, "name": ...,
-    "text": ...}`` lists, loads, saves, deletes, applies (a JSON text) or resets. An action with a name of
+    "text": ...}`` lists, loads, saves, deletes or applies (a JSON text). An action with a name of
     ``answers`` asks that one. What goes wrong is ``told``.
     """
     wanted = json.loads(action)
@@ -55,8 +55,6 @@ def _use_preset(wanted: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[N
             return _filled(stored, f"Loaded “{name}”.")
         case "apply":
             return _filled(_object(wanted["text"]), "Applied.")
-        case "reset":
-            return _filled({}, "All settings are as at first.")
         case "save":
             kept = presets.save_preset(name, expand_advanced({field: fields[field] for field in PRESET_FIELDS}))
             return {}, _told(f"Saved “{name}”.", kept)
@@ -72,8 +70,7 @@ def _filled(preset: Mapping[str, Any], told: str) -> tuple[NewValues, Told]:
     kept = presets.checked_preset(preset)
     values = request_to_fields(kept)
     notes = [retired_note(name) for name in presets.retired_in(preset)]
-    shown = kept if preset else {}
-    return {field: values[field] for field in PRESET_FIELDS}, _told(" ".join([told, *notes]), shown)
+    return {field: values[field] for field in PRESET_FIELDS}, _told(" ".join([told, *notes]), kept)
 
 
 def _told(words: str, preset: Mapping[str, Any] | None = None) -> Told:

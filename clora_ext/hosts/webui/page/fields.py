@@ -1,5 +1,6 @@
 """The panel's fields as the host hands their values over, and the request that they make."""
 
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from clora_ext.prompt import format_bindings
 from clora_ext.settings.knobs import KNOB
 from clora_ext.settings.profiles import changed_values
 from clora_ext.settings.request import JobRequest, read_request
-from clora_ext.settings.text import format_text, parse_text
+from clora_ext.settings.text import BETWEEN, format_text, parse_text
 
 MAIN = ("step_size", "update_until", "mask_threshold", "lock_at")
 """The knobs that stand in sight; the others are entries of the text field “Advanced settings”."""
@@ -82,3 +83,24 @@ def request_to_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
         "advanced": format_text(advanced),
     }
     return values | {name: getattr(settings, name) for name in MAIN}
+
+
+def told_turns(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """The knobs that stand in other places ``after`` than ``before``, both by field, as HTML; empty for none.
+
+    What can be translated is an element of its own, as the host's localization wants it.
+    """
+    turned = [_turn(name, before[name], after[name]) for name in MAIN if before[name] != after[name]]
+    dropped = [entry.strip() for entry in BETWEEN.split(before["advanced"]) if entry.strip()]
+    told = [f"{_element('Turned by the profile:')} {', '.join(turned)}."] if turned else []
+    if dropped:
+        told.append(f"{_element('Dropped:')} {_element(', '.join(dropped))}.")
+    return " ".join(told)
+
+
+def _turn(name: str, before: float, after: float) -> str:
+    return f"{_element(KNOB[name].label)} {before:g} → {after:g}"
+
+
+def _element(text: str) -> str:
+    return f"<span>{html.escape(text)}</span>"

@@ -10,19 +10,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import gradio as gr
-from modules.ui_components import InputAccordion
-
-from clora_ext.hosts.webui.options import with_defaults
+from clora_ext.hosts.webui.options import keep_option
 from clora_ext.hosts.webui.page.actions import Answers, act
-from clora_ext.hosts.webui.page.fields import MAIN, PANEL_FIELDS, args_to_fields, request_of, request_to_fields
+from clora_ext.hosts.webui.page.components import Components, make_components
+from clora_ext.hosts.webui.page.fields import (
+    MAIN,
+    PANEL_FIELDS,
+    PRESET_FIELDS,
+    args_to_fields,
+    request_of,
+    request_to_fields,
+    told_turns,
+)
 from clora_ext.hosts.webui.page.forecast import SAMPLING, forecast
 from clora_ext.hosts.webui.page.kept_masks import KEPT
 from clora_ext.hosts.webui.page.source import PageSource
 from clora_ext.settings.infotext import from_infotext, named_masks
-from clora_ext.settings.knobs import KNOB, POSITION
-from clora_ext.settings.profiles import DEFAULT, METHODS, PROFILES, profile_value, settings_schema
-from clora_ext.settings.request import KEY
 
 COUNTED = {
     "txt2img": {"steps": "steps", "width": "width", "height": "height"},
@@ -30,8 +33,6 @@ COUNTED = {
 }
 """The host's own fields of each tab that an estimate counts with, and what they are there."""
 
-Components = dict[str, Any]
-"""Gradio's components by what they are for."""
 ACTED = tuple(name for name in PANEL_FIELDS if name not in ("enabled", "masks"))
 """The fields that an action may change."""
 QUIET = {"show_progress": False, "queue": False}
@@ -46,87 +47,13 @@ def build_panel(
     they are there; ``answers`` are given to what the script asks. Pure: the host builds the panel several times, also
     outside of a page.
     """
-    made = _components(tab)
+    made = make_components(tab)
     _follow_profile(made)
+    _follow_switches(made)
     if "prompt" in page:
         _look_at_prompt(tab, page, made, source)
         _do_actions(tab, page, made, answers)
     return [made[name] for name in PANEL_FIELDS], [(made[name], read) for name, read in PASTED.items()]
-
-
-# -- components --------------------------------------------------------------------------------------------------------
-
-
-def _components(tab: str) -> Components:
-    made: Components = {}
-
-    def called(name: str) -> str:
-        return f"clora_{tab}_{name}"
-
-    with InputAccordion(value=False, label=KEY, elem_id=called("enabled")) as made["enabled"]:
-        made["line"] = gr.Textbox(
-            value="", label="What will happen", interactive=False, lines=1, elem_id=called("line")
-        )
-        made["check"] = gr.Button("Check the prompt", size="sm", elem_id=called("check"))
-        with gr.Row():
-            made["profile"] = _dropdown(
-                PROFILES, DEFAULT, "Profile", 1, called("profile"),
-                "fast: one picture for all LoRAs from the start; balanced: one for each until the masks are found; "
-                "authors, paper: as published",
-            )  # fmt: skip
-            made["method"] = _dropdown(METHODS, "clora", "Method", 2, called("method"), _told(METHODS))
-        made["show_masks"] = gr.Checkbox(
-            value=False, label="Show masks", elem_id=called("show_masks"),
-            info="Add a picture of which LoRA draws where.",
-        )  # fmt: skip
-        made["bindings"] = gr.Textbox(
-            value="", label="Bindings", lines=2, elem_id=called("bindings"),
-            placeholder="tuxcat: cat\nbrowndog: dog #1, trigger=zorv\nwatercolor: style",
-            info="LoRA: word, one on each line. Empty: read from the prompt.",
-        )  # fmt: skip
-        with gr.Row():
-            for name in MAIN:
-                made[name] = _slider(name, called(name))
-        with gr.Accordion("Advanced", open=False, elem_id=called("advanced_box")):
-            made["advanced"] = gr.Textbox(
-                value="", label="Advanced settings", lines=2, placeholder="temperature = 0.4\nuncond = shared",
-                info="name = value, one on each line. Empty: as the profile has them.", elem_id=called("advanced"),
-            )  # fmt: skip
-        made["masks"] = gr.Textbox(value="", label="Own masks", visible=False, elem_id=called("masks"))
-        made["view"] = gr.Textbox(value=_knobs(), visible=False, elem_id=called("view"))
-        made["edit"] = gr.Button(visible=False, elem_id=called("edit"))
-    for name in ("line", "view", "masks"):
-        made[name].do_not_save_to_config = True
-    return made
-
-
-def _dropdown(choices: Mapping[str, object], value: str, label: str, scale: int, elem_id: str, info: str) -> Any:
-    return gr.Dropdown(list(choices), value=value, label=label, scale=scale, info=info, elem_id=elem_id)
-
-
-def _told(words: Mapping[str, str]) -> str:
-    return "; ".join(f"{name}: {text}" for name, text in words.items())
-
-
-def _slider(name: str, elem_id: str) -> Any:
-    knob = KNOB[name]
-    ends = knob.schema()
-    step, most = (1, 100) if knob.kind is POSITION else (0.01, ends["maximum"])  # percent, but for counted steps
-    return gr.Slider(
-        ends["minimum"], most, step=step, value=knob.default, label=knob.label, info=knob.help,
-        tooltip=knob.term, min_width=240, elem_id=elem_id,
-    )  # fmt: skip
-
-
-def _knobs() -> str:
-    """For the script: the schema of every advanced knob, and what each profile says of it."""
-    schema = settings_schema()
-    advanced = {name: schema[name] for name in KNOB if name not in MAIN}
-    values: dict[str, dict[str, Any]] = {}
-    for profile in PROFILES:
-        page = with_defaults({"profile": profile})
-        values[profile] = {name: page.get(name, profile_value(profile, name)) for name in advanced}
-    return json.dumps({"knobs": advanced, "values": values}, ensure_ascii=False)
 
 
 # -- events ------------------------------------------------------------------------------------------------------------
@@ -134,13 +61,30 @@ def _knobs() -> str:
 
 def _follow_profile(made: Components) -> None:
     """Another profile fills the knobs. Not at ``change``: that also follows a paste, and would undo what was pasted."""
-    turned = [*MAIN, "advanced"]
+    knobs = [*MAIN, "advanced"]
 
-    def fill(profile: str) -> list[Any]:
+    def fill(profile: str, *before: Any) -> list[Any]:
         values = request_to_fields({"profile": profile})
-        return [values[name] for name in turned]
+        turned = told_turns(dict(zip(knobs, before, strict=True)), values)
+        return [*(values[name] for name in knobs), turned]
 
-    made["profile"].input(fill, inputs=[made["profile"]], outputs=[made[name] for name in turned], show_progress=False)
+    fields = [made[name] for name in knobs]
+    made["profile"].input(
+        fill, inputs=[made["profile"], *fields], outputs=[*fields, made["turned"]], show_progress=False
+    )
+
+
+def _follow_switches(made: Components) -> None:
+    """*Reset* and the switch that is also one of the settings page."""
+
+    def reset() -> list[Any]:
+        values = request_to_fields({})
+        return [*(values[name] for name in PRESET_FIELDS), "All settings are as at first."]
+
+    made["reset"].click(reset, outputs=[*(made[name] for name in PRESET_FIELDS), made["turned"]], **QUIET)
+    made["preview"].input(
+        functools.partial(keep_option, "preview_masks"), inputs=[made["preview"]], outputs=[made["preview"]], **QUIET
+    )
 
 
 def _look_at_prompt(tab: str, page: Mapping[str, Any], made: Components, source: PageSource) -> None:
