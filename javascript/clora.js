@@ -141,7 +141,7 @@
         window.cloraMasks.sync(tab, view.rows);
         const kept = keep(board);
         const active = activeRow(tab);
-        const line = make("p", {className: "clora-line", textContent: wrong ?? view.line, role: "status"});
+        const line = make("p", {className: "clora-line", textContent: wrong ?? view.line, title: view.cost, role: "status"});
         line.classList.add(lookOf(view, wrong));
         const parts = [line];
         if (view.rows.length) {

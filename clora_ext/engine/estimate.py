@@ -26,10 +26,14 @@ class Estimate:
     """The most that an update differentiates."""
 
     @property
+    def work(self) -> float:
+        """In plain rows."""
+        return self.rows + DIFFERENTIATED * self.gradient_rows
+
+    @property
     def ratio(self) -> float:
         """Cost in UNet time, 1 for a plain image."""
-        work = self.rows + DIFFERENTIATED * self.gradient_rows
-        return work / max(self.plain_rows, 1)
+        return self.work / max(self.plain_rows, 1)
 
     def with_step(self, image: ImagePlan, predicted: int) -> "Estimate":
         """The same and one more step, which predicts ``predicted`` rows."""
@@ -43,6 +47,11 @@ class Estimate:
         )
 
 
+def made_steps(steps: int, strength: float = 1.0) -> int:
+    """How many of ``steps`` are made, of which ``strength`` is the share."""
+    return max(1, round(steps * strength))
+
+
 def estimate(
     settings: Settings, branches: Sequence[int], steps: int, strength: float = 1.0, *, fixed: bool = False
 ) -> Estimate:
@@ -51,7 +60,7 @@ def estimate(
     Of ``steps`` the share ``strength`` is made, the last ones: 1 from pure noise, less from another image. Masks are
     taken to be locked at the last moment, ``lock_at``; steady ones are locked earlier, and ``fixed`` ones at once.
     """
-    made = max(1, round(steps * strength))
+    made = made_steps(steps, strength)
     found, state, before = Estimate(2 * made), MaskState(fixed, fixed), _NOT_BEGUN
     for index in range(made):
         point = SamplingPoint(index, made, strength * (1.0 - index / made), index)

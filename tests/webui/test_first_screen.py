@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.webui.browser import find_chromium, open_page
-from tests.webui.panel import PROMPT, UNBOUND, Panel
+from tests.webui.jobs import last
+from tests.webui.panel import JOB, PROMPT, UNBOUND, Panel
 from tests.webui.server import WebUI
 
 TALLEST = 400
@@ -13,6 +14,7 @@ TALLEST = 400
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="No browser: install Debian's package chromium.")
 
+SIZES = ("steps", "width", "height")
 IN_SIGHT = ("profile", "show_masks", "preview", "reset", "more_box")
 FOLDED = ("method", "bindings", "step_size", "mask_threshold", "advanced", "presets", "report")
 
@@ -110,3 +112,23 @@ def test_the_switch_for_the_live_preview_is_that_of_the_settings_page(world: Web
         panel.element("preview").locator("input").uncheck()
         page.page.wait_for_timeout(500)
     assert world.get("/sdapi/v1/options").json()["clora_preview_masks"] is False
+
+
+def test_the_line_says_how_long_a_picture_takes_once_some_were_drawn(world: WebUI):
+    with open_page(world) as page:
+        panel = Panel(page)
+        page.prompt(PROMPT)
+        page.sampling(**JOB)
+        page.generate()
+        panel.switch()
+        panel.says("× as long as without CLoRA")
+        page.generate()
+        page.prompt(f"{PROMPT} ")
+        panel.says(" a picture, ")
+        found = world.post("/clora/v1/estimate", {"prompt": PROMPT, **{name: JOB[name] for name in SIZES}}).json()
+        took = last(world)["job_seconds"]
+        tooltip = panel.board.locator(".clora-line").get_attribute("title") or ""
+    assert "UNet rows" in tooltip
+    assert tooltip.endswith("× the FLOPs")
+    assert found["estimate"]["seconds"] == pytest.approx(took, rel=0.2, abs=0.2)
+    assert 0 < found["estimate"]["plain_seconds"] != found["estimate"]["seconds"]

@@ -9,16 +9,20 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from modules import errors
+from modules import errors, shared
 
+from clora_ext.engine.estimate import made_steps
 from clora_ext.errors import CLoRAError, HostError
 from clora_ext.hosts.webui.drive.host_rows import take_loras
 from clora_ext.hosts.webui.drive.loaded_model import LoadedModel
 from clora_ext.hosts.webui.drive.sampling_pass import in_hires_pass
 from clora_ext.hosts.webui.drive.source import WebUISource
 from clora_ext.hosts.webui.job import LAST_JOB, Job, bound_passes
+from clora_ext.hosts.webui.page.chosen import Sampling
+from clora_ext.hosts.webui.page.cost import count_rows
 from clora_ext.hosts.webui.page.fields import args_to_fields, is_off, request_of
 from clora_ext.hosts.webui.page.overlays import add_sheets
+from clora_ext.hosts.webui.page.pace import PACE, Load
 from clora_ext.hosts.webui.page.xyz import with_cell
 from clora_ext.hosts.webui.sampling import composing_launch, sampling_with
 from clora_ext.patching import Replacement, replaced
@@ -63,10 +67,12 @@ def process(p: Any, script: Any, args: Sequence[Any]) -> None:
         del p.extra_generation_params[key]  # X/Y/Z cells share this dictionary
     cell = getattr(p, "clora_cell", {})
     if is_off(args) and not cell:
+        PACE.begin(p)
         return
     _come_last(p, script)
     job = Job(p)
     with _deferring_errors(job):
+        PACE.begin(p)
         request = request_of(with_cell(args_to_fields(args), cell))
         job.record.request = request
         if not request.enabled:
@@ -120,11 +126,25 @@ def attach(p: Any) -> None:
 
 def finished(p: Any, processed: Any) -> None:
     """The job is over: leave nothing of ours on it, keep the report, add the pictures that were asked for."""
-    job = _job_of(p)
-    if job is None:
+    job, seconds = _job_of(p), PACE.seconds_of(p)
+    if job is not None:
+        job.step_aside(p)
+        if job.record.request is not None:
+            job.tell()
+            if job.request.show_masks:
+                add_sheets(p, processed, job.record.passes)
+    if seconds is not None and processed.images:
+        _keep_pace(p, job, seconds)
+
+
+def _keep_pace(p: Any, job: Job | None, seconds: float) -> None:
+    """Learn how long a picture took, where all were drawn to their end in one pass."""
+    stopped = shared.state.interrupted or shared.state.skipped or shared.state.stopping_generation
+    if stopped or getattr(p, "enable_hr", False):
         return
-    job.step_aside(p)
-    if job.record.request is not None:
-        job.tell()
-        if job.request.show_masks:
-            add_sheets(p, processed, job.record.passes)
+    strength = p.denoising_strength if getattr(p, "init_images", None) else 1.0
+    sampling = Sampling(p.steps, p.width, p.height, strength)
+    bound = [] if job is None else job.passes
+    work = count_rows(bound[0].prepared, sampling).work if bound else 2.0 * made_steps(p.steps, strength)
+    load = Load(SOURCE.model_kind(), p.width * p.height, work, composed=bool(bound))
+    PACE.keep(load, seconds / (p.n_iter * p.batch_size))

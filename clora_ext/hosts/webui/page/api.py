@@ -10,8 +10,9 @@ from clora_ext import __version__
 from clora_ext.errors import CLoRAError
 from clora_ext.hosts.webui.page import presets
 from clora_ext.hosts.webui.page.access import LimitedRoute, guards
+from clora_ext.hosts.webui.page.chosen import SIZE, STEPS, Sampling
 from clora_ext.hosts.webui.page.fields import request_of
-from clora_ext.hosts.webui.page.forecast import SIZE, STEPS, Sampling, forecast, with_tokens
+from clora_ext.hosts.webui.page.forecast import forecast, with_tokens
 from clora_ext.hosts.webui.page.last_job import LastJob
 from clora_ext.hosts.webui.page.problem import problem_report
 from clora_ext.hosts.webui.page.source import PageSource
@@ -104,7 +105,7 @@ def _forecast_routes(source: PageSource) -> APIRouter:
         clora: dict[str, Any] = REQUEST,
         styles: list[str] = STYLES,
     ) -> dict[str, Any]:
-        """UNet rows of one image, their cost to a plain image's and the memory beyond its; None with a problem."""
+        """UNet rows of one image, their cost to a plain image's, memory beyond its, seconds; None with a problem."""
         sampling = Sampling(steps, width, height, denoising_strength)
         told = forecast(source, prompt, lambda: request_of(clora), sampling, styles)
         return {name: told[name] for name in ("estimate", "problems", "notes", "line")}

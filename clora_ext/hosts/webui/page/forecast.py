@@ -1,64 +1,26 @@
 """What a job will do, told before it is drawn: for the panel's line, rows and words, and for the REST routes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from clora_ext.engine.estimate import Estimate, estimate
-from clora_ext.engine.memory import GIB, extra_bytes, row_bytes
 from clora_ext.engine.prepare import Prepared, assemble, lora_names
 from clora_ext.errors import CLoRAError, LoraError, PromptError
+from clora_ext.hosts.webui.page.chosen import SAMPLING, Sampling
+from clora_ext.hosts.webui.page.cost import Cost, cost_of
 from clora_ext.hosts.webui.page.overlays import STYLE, colour_of
 from clora_ext.hosts.webui.page.source import PageSource
 from clora_ext.prompt import Binding, Inspection, LoraFacts, LoraRow, inspect, remove_tags
 from clora_ext.settings.profiles import build_settings
 from clora_ext.settings.request import JobRequest
 
-STEPS = 20
-"""Steps that are counted where nobody says how many: WebUI's default."""
-
-SIZE = (512, 512)
-"""Width and height in pixels where nobody says them: WebUI's default."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """The numbers of the host that a forecast counts with; sizes in pixels."""
-
-    steps: int = STEPS
-    width: int = SIZE[0]
-    height: int = SIZE[1]
-    strength: float = 1.0
-    """Denoising strength: the share of the steps that is made, from another image; 1 from pure noise."""
-
-
-SAMPLING = Sampling()
 _Read = Callable[[], JobRequest]
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """An estimate, and the memory in bytes beyond a plain image's, LoRAs left out; None where nobody can tell."""
-
-    estimate: Estimate
-    extra_memory: int | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        counted = self.estimate
-        return {
-            "plain_rows": counted.plain_rows,
-            "rows": counted.rows,
-            "gradient_rows": counted.gradient_rows,
-            "ratio": round(counted.ratio, 2),
-            "extra_memory_bytes": self.extra_memory,
-        }
 
 
 def forecast(
     source: PageSource, prompt: str, read: _Read, sampling: Sampling = SAMPLING, styles: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Plain data: ``line`` in words, ``problems``, one of ``rows`` per LoRA, ``words`` of the prompt, ``estimate``.
+    """Plain data: ``line`` in words, and in ``parts`` that can be translated, ``problems``, one of ``rows`` per LoRA,
+    ``words`` of the prompt, ``estimate``.
 
     ``read`` gives the request, ``styles`` are names of WebUI's styles. ``text`` is the prompt as the job reads it.
     Never raises for what somebody typed: that is a problem with ``message`` and ``field``.
@@ -78,18 +40,20 @@ def forecast(
         problems += missing
         problems += [seen.problem] if seen.problem is not None and not missing else []
     prepared = None if seen.bound is None or missing else assemble([text], (seen.bound,), request.settings)
-    cost = None if prepared is None else _cost(source, prepared, sampling)
+    cost = None if prepared is None else cost_of(source, prepared, sampling)
     notes = _notes(source.hidden_loras(prompt, text), later)
-    line = _line(seen, request, problems, prepared, cost)
+    parts = [*_spaced(notes), *_line(seen, request, problems, prepared, cost)]
     return {
         "prompt": prompt,
         "text": text,
-        "line": " ".join(filter(None, [*notes, line])),
+        "line": "".join(parts).strip(),
+        "parts": parts,
         "notes": notes,
         "problems": [{"message": problem.message, "field": problem.field} for problem in problems],
         "rows": _rows(seen, facts, problems, missing),
         "words": _words(seen),
         "estimate": None if cost is None else cost.as_dict(),
+        "cost": "" if cost is None else cost.as_terms(),
     }
 
 
@@ -102,19 +66,6 @@ def _notes(hidden: Sequence[str], later: str | None) -> list[str]:
     if later is not None:
         notes.append(f"{later} draws parts of the prompt when the job starts: what they will be is not known yet.")
     return notes
-
-
-def _cost(source: PageSource, prepared: Prepared, sampling: Sampling) -> Cost:
-    """What the prepared job costs; a plain image where there is nothing to compose."""
-    settings = prepared.settings
-    branches = sorted(prepared.branches[0].texts)
-    counted = estimate(settings, branches, sampling.steps, sampling.strength, fixed=prepared.all_fixed)
-    unet = source.unet()
-    if unet is None:
-        return Cost(counted, None)
-    row = row_bytes(unet, (sampling.height // 8, sampling.width // 8))
-    extra = extra_bytes(row, counted.most_rows, counted.most_gradient_rows, settings.memory)
-    return Cost(counted, round(extra))
 
 
 def with_tokens(source: PageSource, told: dict[str, Any]) -> dict[str, Any]:
@@ -160,23 +111,27 @@ def _names(prompt: str, bindings: Sequence[Binding]) -> tuple[str, ...]:
 
 def _line(
     seen: Inspection, request: JobRequest, problems: Sequence[CLoRAError], prepared: Prepared | None, cost: Cost | None
-) -> str:
-    """One sentence: what is wrong, or who draws what and what that costs."""
+) -> list[str]:
+    """One sentence in its parts: what is wrong, or who draws what and what that costs."""
     if problems or prepared is None or cost is None:
-        return " ".join(problem.message for problem in problems)
+        return _spaced([problem.message for problem in problems])
     if not seen.rows:
-        return "No LoRA yet: add two from the Lora tab."
-    who = ", ".join(_who(row) for row in seen.rows)
+        return ["No LoRA yet: add two from the Lora tab."]
+    who = _joined([_who(row) for row in seen.rows])
     if request.settings.method == "merge":
-        return f"{who}, all mixed: WebUI's own picture."
+        return [*who, ": ", "all mixed: WebUI's own picture", "."]
     if not prepared.composes:
-        return f"{who}: nothing to keep apart, so WebUI draws it as always."
-    more = "" if cost.extra_memory is None else f", {_amount(cost.extra_memory)} more"
-    return f"{who}: about {cost.estimate.ratio:.1f} × the work of a plain image{more}."
+        return [*who, ": ", "nothing to keep apart, so WebUI draws it as always", "."]
+    return [*who, ": ", *_joined(cost.in_words()), "."]
 
 
-def _amount(memory: int) -> str:
-    return f"{memory / GIB:.1f} GB" if memory >= 0.1 * GIB else f"{memory / 2**20:.0f} MB"
+def _joined(parts: Sequence[str]) -> list[str]:
+    """The parts with commas between them."""
+    return [text for part in parts for text in (", ", part)][1:]
+
+
+def _spaced(sentences: Sequence[str]) -> list[str]:
+    return [text for sentence in sentences for text in (sentence, " ")]
 
 
 def _who(row: LoraRow) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from clora_ext.hosts.webui.options import keep_option
 from clora_ext.hosts.webui.page.actions import Answers, act
+from clora_ext.hosts.webui.page.chosen import SAMPLING
 from clora_ext.hosts.webui.page.components import Components, make_components
 from clora_ext.hosts.webui.page.fields import (
     MAIN,
@@ -22,7 +23,7 @@ from clora_ext.hosts.webui.page.fields import (
     request_to_fields,
     told_turns,
 )
-from clora_ext.hosts.webui.page.forecast import SAMPLING, forecast
+from clora_ext.hosts.webui.page.forecast import forecast
 from clora_ext.hosts.webui.page.kept_masks import KEPT
 from clora_ext.hosts.webui.page.source import PageSource
 from clora_ext.settings.infotext import from_infotext, named_masks
