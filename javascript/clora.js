@@ -117,6 +117,28 @@
         else if (!document.hidden && !now.busy && contents(tab) !== now.seen) touched(tab);
     }
 
+    // -- in the page's language: WebUI's localization has a text as it is, or with {1}, {2} for what changes in it -------
+
+    let patterns = null;
+
+    function patternsOf(words) {
+        patterns = patterns ?? Object.keys(words).filter((key) => key.includes("{1}")).map((key) => {
+            const literal = key.split(/\{\d\}/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+            return [new RegExp(`^${literal.join("([^]*?)")}$`), words[key]];
+        });
+        return patterns;
+    }
+
+    function say(text) {
+        const words = window.localization ?? {};
+        if (!text || Object.hasOwn(words, text)) return words[text] ?? text;
+        for (const [pattern, translated] of patternsOf(words)) {
+            const found = pattern.exec(text);
+            if (found) return translated.replace(/\{(\d)\}/g, (_, number) => say(found[number]));
+        }
+        return text;
+    }
+
     // -- drawing -----------------------------------------------------------------------------------------------
 
     function make(tag, properties = {}, children = []) {
@@ -141,7 +163,8 @@
         window.cloraMasks.sync(tab, view.rows);
         const kept = keep(board);
         const active = activeRow(tab);
-        const line = make("p", {className: "clora-line", textContent: wrong ?? view.line, title: view.cost, role: "status"});
+        const words = wrong ? say(wrong) : view.parts.map(say).join("");
+        const line = make("p", {className: "clora-line", textContent: words, title: say(view.cost), role: "status"});
         line.classList.add(lookOf(view, wrong));
         const parts = [line];
         if (view.rows.length) {
@@ -219,7 +242,7 @@
         if (row.role === "subject") parts.push(...drawSubject(row, changed));
         if (row.role === "subject" && numberOf(tab, row) === 0) parts.push(window.cloraMasks.button(tab, row));
         if (row.role === "subject" && !row.subject) parts.push(drawAnswers(tab, row, changed));
-        if (row.problem) parts.push(make("p", {className: "clora-wrong", textContent: row.problem}));
+        if (row.problem) parts.push(make("p", {className: "clora-wrong", textContent: say(row.problem)}));
         const box = make("fieldset", {className: "clora-row", style: {"--clora-colour": row.colour}, aria: {label: row.lora}}, parts);
         box.classList.toggle("clora-active", active);
         box.classList.toggle("clora-asks", row.role === "subject" && !row.subject);
@@ -236,7 +259,7 @@
         ];
         for (const other of state(tab).view.rows) {
             if (other.lora !== row.lora && other.role === "subject") {
-                roles.push([`on ${other.lora}`, `style on ${other.lora}`, {...nothing, on: other.lora}]);
+                roles.push([`on ${other.lora}`, say(`style on ${other.lora}`), {...nothing, on: other.lora}]);
             }
         }
         return roles;
@@ -256,7 +279,7 @@
             type: "button", className: "clora-chip", textContent: text, onclick: () => changed(changes),
             data: {key: `answer ${row.lora} ${text}`},
         }));
-        return make("div", {className: "clora-chips", role: "group", aria: {label: `What does ${row.lora} draw?`}}, [
+        return make("div", {className: "clora-chips", role: "group", aria: {label: say(`What does ${row.lora} draw?`)}}, [
             make("span", {textContent: "What does it draw?"}), ...buttons,
         ]);
     }
@@ -302,7 +325,7 @@
             chip.onclick = (event) => send(tab, {...addressOf(tab, active), changes: pointed(view, active, index, event.shiftKey)});
             return chip;
         });
-        return make("div", {className: "clora-chips", role: "group", aria: {label: "Words of the prompt"}}, chips);
+        return make("div", {className: "clora-chips", role: "group", aria: {label: say("Words of the prompt")}}, chips);
     }
 
     // What pointing at a word asks for: this word, no more if it was the LoRA's already, or the phrase between its words
@@ -402,7 +425,7 @@
                 make("p", {id: `${id}_help`, className: "clora-hint", textContent: knob.description}),
             ]);
         });
-        const box = make("div", {className: "clora-board clora-knobs", role: "group", aria: {label: "Advanced settings"}}, boxes);
+        const box = make("div", {className: "clora-board clora-knobs", role: "group", aria: {label: say("Advanced settings")}}, boxes);
         element(tab, "advanced").after(box);
         fillKnobs(tab);
     }
@@ -456,12 +479,12 @@
         const mine = name.value.trim();
         const question = {save: "Save over this preset?", delete: "Delete this preset?"}[preset];
         const there = [...names.options].some((option) => option.value === mine);
-        return !question || !there || confirm(`${question} ${mine}`);
+        return !question || !there || confirm(`${say(question)} ${mine}`);
     }
 
     function drawPresets(tab, answer) {
         const {name, names, text, told} = state(tab).presets;
-        told.textContent = answer.told;
+        told.textContent = say(answer.told);
         told.classList.toggle("clora-wrong", Boolean(answer.wrong));
         if (answer.wrong) return;
         names.replaceChildren(...answer.presets.map((each) => make("option", {value: each})));
@@ -475,7 +498,7 @@
         const id = `clora_${tab}_report`;
         const whole = make("input", {type: "checkbox", id: `${id}_private`});
         const text = make("textarea", {id: `${id}_text`, rows: 6, readOnly: true, hidden: true, spellcheck: false});
-        text.setAttribute("aria-label", "Report");
+        text.setAttribute("aria-label", say("Report"));
         const button = make("button", {
             type: "button", id, textContent: "Copy a report of the last job for an issue",
             onclick: () => send(tab, {report: whole.checked}),
@@ -501,11 +524,12 @@
     function begin(tab) {
         const board = make("div", {id: `clora_${tab}_board`, className: "clora-board"});
         const line = element(tab, "line");
-        line.after(board, window.cloraMasks.begin(tab, {make, labelled, send, draw}));
+        line.after(board, window.cloraMasks.begin(tab, {make, labelled, send, draw, say}));
         line.classList.add("clora-replaced");
         gradioApp().getElementById(`clora_${tab}_enabled-visible-checkbox`)?.setAttribute("aria-label", "CLoRA");
         element(tab, "check").classList.add("clora-replaced");
         element(tab, "turned").setAttribute("role", "status");
+        for (const each of element(tab, "enabled").querySelectorAll("[title]")) each.title = say(each.title); // WebUI does not
         const box = element(tab, "advanced_box");
         box.after(beginPresets(tab), beginReport(tab));
         box.querySelector(".label-wrap").addEventListener("click", () => drawKnobs(tab));

@@ -68,7 +68,7 @@
 
     function tell(tab, words, wrong = false) {
         const {told} = tabs[tab];
-        told.textContent = words;
+        told.textContent = tabs[tab].panel.say(words);
         told.classList.toggle("clora-wrong", wrong);
     }
 
@@ -109,7 +109,7 @@
         fill(now, source).then(() => {
             if (now.lora !== lora) return;
             now.before.push(last);
-            tell(tab, keep(tab) ? told : `${told} ${NOTHING}`);
+            tell(tab, keep(tab) ? told : `${told} ${now.panel.say(NOTHING)}`);
         }).catch(() => {
             tell(tab, "That is no picture that the browser can read; choose a PNG, JPEG or WebP.", true);
         }).finally(() => URL.revokeObjectURL(source));
@@ -262,11 +262,11 @@
         const now = tabs[tab];
         const button = (textContent, onclick) => make("button", {type: "button", className: "clora-chip", textContent, onclick});
         const file = make("input", {type: "file", accept: "image/png, image/jpeg, image/webp", hidden: true, onchange: () => {
-            if (file.files[0]) load(tab, URL.createObjectURL(file.files[0]), `That is ${file.files[0].name}.`);
+            if (file.files[0]) load(tab, URL.createObjectURL(file.files[0]), now.panel.say(`That is ${file.files[0].name}.`));
             file.value = "";
         }});
         return [
-            make("p", {}, [make("b", {textContent: "Mask of "}), now.title]),
+            make("p", {}, [make("b", {textContent: "Mask of"}), " ", now.title]),
             labelled("What it draws", now.way), labelled("Brush", now.size),
             make("label", {className: "clora-erase"}, [now.erase, make("span", {textContent: "Erase"})]),
             make("div", {className: "clora-mask-buttons"}, [
@@ -286,7 +286,7 @@
         const colour = now.rows.find((row) => row.lora === lora)?.colour ?? "transparent";
         Object.assign(now, {lora, before: [], taken: 0});
         now.title.textContent = lora ?? "";
-        now.canvas.setAttribute("aria-label", `Mask of ${lora}`);
+        now.canvas.setAttribute("aria-label", now.panel.say(`Mask of ${lora}`));
         now.way.value = now.kept[lora]?.mask_way ?? "fixed";
         tell(tab, HINT);
         now.erase.checked = false;
