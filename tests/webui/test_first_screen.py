@@ -132,3 +132,19 @@ def test_the_line_says_how_long_a_picture_takes_once_some_were_drawn(world: WebU
     assert tooltip.endswith("× the FLOPs")
     assert found["estimate"]["seconds"] == pytest.approx(took, rel=0.2, abs=0.2)
     assert 0 < found["estimate"]["plain_seconds"] != found["estimate"]["seconds"]
+
+
+def test_the_first_screen_fits_a_narrow_and_dark_window(world: WebUI):
+    with open_page(world) as page:
+        page.page.set_viewport_size({"width": 420, "height": 1000})
+        page.page.goto(f"{world.url}/?__theme=dark")
+        page.element("txt2img_generate").wait_for()
+        page.page.wait_for_function("() => window.opts && Object.keys(window.opts).length > 0")
+        panel = Panel(page)
+        panel.switch()
+        page.prompt("a cat and a dog <lora:tuxcat:1> <lora:nobody:1>")
+        panel.says("There is no LoRA “nobody”")
+        panel.screenshot("first-5-narrow-dark-error", whole=False)
+        wider = "panel => [...panel.querySelectorAll('*')].filter((each) => each.getBoundingClientRect().right > 420)"
+        assert panel.element("enabled").evaluate(f"panel => ({wider})(panel).length") == 0
+        assert page.errors_outside_gradio() == []
