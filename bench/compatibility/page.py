@@ -110,7 +110,7 @@ def _judged_table(lines: Lines, kind: str) -> str:
 
 def _judged_cells(line: Mapping[str, Any]) -> list[str]:
     alone = " and ".join(map(str, line.get("alone", ())))
-    counts = [*(str(line["right"][profile]) for profile in PROFILES), str(line["plain"]), alone]
+    counts = [*(str(line["right"].get(profile, "")) for profile in PROFILES), str(line["plain"]), alone]
     return [f"{count} of {line['of']}" if count else "" for count in counts]
 
 
