@@ -57,6 +57,9 @@ else:
         def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
             lifecycle.attach(p)
 
+        def postprocess_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
+            lifecycle.drawn(p, kwargs["images"])
+
         def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
             lifecycle.finished(p, processed)
 
@@ -67,4 +70,5 @@ else:
     options.set_log_level()
     script_callbacks.on_app_started(add_routes, name="clora")
     script_callbacks.on_before_ui(xyz.add_axes, name="clora")
+    script_callbacks.on_before_ui(lifecycle.meet_parts, name="clora")
     script_callbacks.on_ui_settings(options.add_options, name="clora")

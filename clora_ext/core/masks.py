@@ -82,6 +82,19 @@ def region_masks(masks: Masks, strengths: Maps, overlap: str) -> RegionMasks:
     return claims / claims.sum(dim=0, keepdim=True)
 
 
+LEAST_OWNED, AHEAD = 0.25, 2.0
+"""How much of a part of the picture its owner has, and how many times as much as all other concepts together."""
+
+
+def owner(regions: RegionMasks, part: Tensor) -> int | None:
+    """The concept that draws ``part`` [height, width], from 0 to 1, of the picture; None for the base, or in doubt."""
+    covered = on_grid(part[None], (regions.shape[-2], regions.shape[-1])).to(regions)
+    found = (regions[1:] * covered).sum(dim=(1, 2)) / covered.sum().clamp_min(1e-6)
+    best = int(found.argmax())
+    others = found.sum() - found[best]
+    return best if found[best] >= max(LEAST_OWNED, AHEAD * float(others)) else None
+
+
 def changed_share(before: RegionMasks, now: RegionMasks) -> float:
     """How much of the picture passed from one branch to another: 0 for equal region masks, at most 1."""
     moved = (now - before).abs().sum(dim=0)

@@ -102,3 +102,20 @@ def test_fusing_equal_predictions_changes_nothing_and_masks_choose():
     two = torch.stack([torch.zeros(4, 6, 6), torch.ones(4, 6, 6)])
     assert masks.fuse(two, left)[:, :, :3].sum() == 0
     assert (masks.fuse(two, left)[:, :, 3:] == 1).all()
+
+
+def test_a_part_is_owned_by_who_draws_most_of_it():
+    regions = torch.zeros(3, 4, 4)
+    regions[1, :, :2] = regions[2, :3, 3] = 1.0
+    regions[0] = 1.0 - regions[1:].sum(dim=0)
+
+    def part(columns: slice) -> torch.Tensor:
+        found = torch.zeros(16, 16)
+        found[:, columns] = 1.0
+        return found
+
+    assert masks.owner(regions, part(slice(0, 10))) == 0
+    assert masks.owner(regions, part(slice(9, 16))) == 1  # the base has more, but no other concept
+    assert masks.owner(regions, part(slice(8, 12))) is None  # the base's
+    assert masks.owner(regions, part(slice(4, 16))) is None  # both have much
+    assert masks.owner(regions, torch.zeros(16, 16)) is None

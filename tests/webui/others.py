@@ -20,6 +20,7 @@ NAMES: Mapping[str, str] = {
     "a1111-sd-webui-lycoris": "LyCORIS",
     "multidiffusion-upscaler-for-automatic1111": "Tiled Diffusion",
     "sd-dynamic-prompts": "Dynamic Prompts",
+    "adetailer": "ADetailer",
 }
 """Repositories, and what the docs call them."""
 DRAWING = {
@@ -61,6 +62,11 @@ def regions(mode: str) -> dict[str, Any]:
 def tiles(method: str) -> dict[str, Any]:
     """Tiled Diffusion with tiles of 128 pixels."""
     return {"tiled diffusion": {"args": [True, method, False, True, 256, 128, 16, 16, 4, 4]}}
+
+
+def details(**values: Any) -> dict[str, Any]:
+    """ADetailer with the detector of ``data/make_detector.py``, which finds the left and the right of every picture."""
+    return {"adetailer": {"args": [True, False, {"ad_model": "halves.pt", **values}]}}
 
 
 def control(**values: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modules import devices
+from torch import Tensor
 
 from clora_ext.core.shapes import RegionMasks
 from clora_ext.engine.branches import why_plain
@@ -51,6 +52,8 @@ class Job:
         """That of the model which the passes are bound for."""
         self.masks: list[RegionMasks] = []
         """What the batch's first pass has found."""
+        self.pictures: list[Tensor] = []
+        """Of the batch, once it is composed: small, to be known again when somebody redraws a part."""
         self.watch = ExitStack()
         """The wrapper around the host's sampler."""
         self.guard: Replacement | None = None

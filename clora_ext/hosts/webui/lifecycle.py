@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from modules import errors, shared
+from torch import Tensor
 
 from clora_ext.engine.estimate import made_steps
 from clora_ext.errors import CLoRAError, HostError
@@ -24,6 +25,7 @@ from clora_ext.hosts.webui.page.fields import args_to_fields, is_off, request_of
 from clora_ext.hosts.webui.page.overlays import add_sheets
 from clora_ext.hosts.webui.page.pace import PACE, Load
 from clora_ext.hosts.webui.page.xyz import with_cell
+from clora_ext.hosts.webui.redrawing import is_part, meet_parts, remember_pictures
 from clora_ext.hosts.webui.sampling import composing_launch, sampling_with
 from clora_ext.patching import Replacement, replaced
 from clora_ext.settings.infotext import to_infotext
@@ -33,7 +35,7 @@ from clora_ext.settings.retired import retired_note
 log = logging.getLogger("clora")
 SOURCE = WebUISource()
 """What the page asks of the drive."""
-__all__ = ["LAST_JOB", "SOURCE", "activated", "attach", "finished", "process"]
+__all__ = ["LAST_JOB", "SOURCE", "activated", "attach", "drawn", "finished", "meet_parts", "process"]
 
 
 def _job_of(p: Any) -> Job | None:
@@ -63,8 +65,11 @@ def process(p: Any, script: Any, args: Sequence[Any]) -> None:
     before = _job_of(p)
     if before is not None:
         before.step_aside(p)
-    for key in [key for key in p.extra_generation_params if key.startswith(f"{KEY} ")]:
-        del p.extra_generation_params[key]  # X/Y/Z cells share this dictionary
+    if is_part(p):
+        return
+    if before is None or before.p is p:  # a copy of a job that runs shares its dictionary
+        for key in [key for key in p.extra_generation_params if key.startswith(f"{KEY} ")]:
+            del p.extra_generation_params[key]  # X/Y/Z cells share this dictionary
     cell = getattr(p, "clora_cell", {})
     if is_off(args) and not cell:
         PACE.begin(p)
@@ -122,6 +127,13 @@ def attach(p: Any) -> None:
     job.watch.close()
     watched = replaced(p.sampler, "launch_sampling", lambda launch: composing_launch(p, job, launch))
     job.watch.enter_context(watched)
+
+
+def drawn(p: Any, pictures: Tensor) -> None:
+    """The host has the pictures of a batch [image, 3, height, width], from 0 to 1; others may redraw parts of them."""
+    job = _job_of(p)
+    if job is not None:
+        remember_pictures(job, pictures)
 
 
 def finished(p: Any, processed: Any) -> None:

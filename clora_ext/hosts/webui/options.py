@@ -24,6 +24,9 @@ def add_options() -> None:
     options = {
         "save_masks": _switch("Save the pictures of masks that are shown, beside the image", default=False),
         "preview_masks": _switch("Show the masks beside the live preview, as they form", default=False),
+        "redraw": _switch(
+            "Redraw a part of a composed picture (ADetailer and the like) with its subject's LoRA alone", default=True
+        ),
         "progress": _switch("Say in the progress text what composing does", default=True),
         "memory": memory,
         "log_level": shared.OptionInfo(
@@ -44,6 +47,7 @@ def option(name: str) -> Any:
     defaults = {
         "save_masks": False,
         "preview_masks": False,
+        "redraw": True,
         "progress": True,
         "memory": BALANCED.memory,
         "log_level": shared.cmd_opts.clora_log_level,

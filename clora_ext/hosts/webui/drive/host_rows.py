@@ -13,18 +13,22 @@ from clora_ext.prompt import BoundPrompt, Style, Subject
 from clora_ext.settings.request import KEY
 
 
-def let_host_draw(p: Any, bound: Sequence[BoundPrompt]) -> None:
-    """All LoRAs on everything. Only what a binding adds to the prompt's tags is seen to."""
+def let_host_draw(p: Any, bound: Sequence[BoundPrompt], only: int | None = None) -> None:
+    """All LoRAs on everything, or those of the subject ``only`` and the styles on it. Only what a binding adds to the
+    prompt's tags, and the text of a single subject, is seen to.
+    """
     first = bound[0]
-    worn: list[Subject | Style] = [*first.subjects, *first.styles]
+    subjects = first.subjects if only is None else (first.subjects[only],)
+    styles = first.styles if only is None else tuple(style for style in first.styles if style.on in (None, only))
+    worn: list[Subject | Style] = [*subjects, *styles]
     loras = [ActiveLora(part.lora, part.te, part.unet, part.dyn) for part in worn]
     nets = networks.load_networks([lora.name for lora in loras], lambda note: p.comment(f"{KEY}: {note}"))
     wanted = networks.add_strengths((lora.name, lora.te, lora.unet) for lora in loras)
     if networks.applied_by_host() != wanted:
         networks.let_host_apply(loras, nets)
         _mark_conditions(p.extra_network_data, repr(loras))
-    if len(first.subjects) == 1:
-        p.prompts = [each.branches[0] for each in bound]  # as typed, but for an explicit trigger that is put in
+    if len(subjects) == 1:
+        p.prompts = [each.branches[only or 0] for each in bound]  # an explicit trigger is put in, those of others out
 
 
 def take_over(p: Any, host: WebUIHost, prepared: Prepared) -> None:

@@ -21,9 +21,12 @@ def extension_of(function: Callable[..., Any]) -> str | None:
     while isinstance(function, partial):
         function = function.func
     code = getattr(unwrap(function), "__code__", None)
-    if code is None:
-        return None
-    file = Path(code.co_filename)
+    return None if code is None else extension_at(code.co_filename)
+
+
+def extension_at(name: str) -> str | None:
+    """The name of the extension that a file of code belongs to; None as ``extension_of``."""
+    file = Path(name)
     return next((each.name for each in extensions.active() if _is_other(each) and _holds(each.path, file)), None)
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -35,6 +35,16 @@ class Asked:
     """As typed, the negative one too."""
 
 
+class Redrawn(NamedTuple):
+    """A part of a picture that another extension has drawn again."""
+
+    image: int
+    """Of the job, from 0."""
+    lora: str | None
+    """The only one that is on it; None for all of them."""
+    note: str
+
+
 @dataclass
 class JobRecord:
     """What is known of a job so far."""
@@ -44,6 +54,7 @@ class JobRecord:
     request: JobRequest | None = None
     """None when it could not be read, which ``error`` then explains."""
     passes: list[PassRecord] = field(default_factory=list)
+    redrawn: list[Redrawn] = field(default_factory=list)
     error: Exception | None = None
     began: float = field(default_factory=time.time)
 
@@ -103,6 +114,7 @@ def _summary(job: JobRecord, device: torch.device) -> dict[str, Any]:
         "settings": {} if settings is None else plain_values(settings),
         "composed": bool(job.passes) and job.error is None,
         "batches": [each.as_dict() for each in job.passes],
+        "redrawn": [each._asdict() for each in job.redrawn],
         "unet_rows": sum(each.report.rows for each in job.passes),
         "seconds": sum(each.report.seconds for each in job.passes),
         "job_seconds": time.time() - job.began,

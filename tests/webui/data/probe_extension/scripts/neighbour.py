@@ -2,6 +2,8 @@
 
 - `POST /probe/neighbour {"does": ["mark"]}`: each text gets a token in front, which the UNet's `forward` takes off.
 - `"words"`: each text gets a token behind that is no mark. `"attention"`: cross-attention gets another `forward`.
+- `"part"`: the left half of every picture is redrawn by a job of its own, as ADetailer does; with `"whole"` all of it,
+  without a mask, and with `"other"` another picture.
 - `"call"`: the model is called once more when it has answered, as Self Attention Guidance does.
 - `GET /probe/neighbour`: how often its `forward` was called and how often it has called the model, and whether it has
   been told of the end of the last job.
@@ -11,7 +13,8 @@ from typing import Any
 
 import torch
 from fastapi import Body, FastAPI
-from modules import prompt_parser, script_callbacks, scripts, shared
+from modules import processing, prompt_parser, script_callbacks, scripts, shared
+from PIL import Image
 
 MARK = 1024.0
 does: list[str] = []
@@ -52,6 +55,29 @@ def call_model(params: Any) -> None:
         seen["calls"] += 1
 
 
+def redrawn(p: Any, picture: Image.Image) -> Image.Image:
+    """The picture of job ``p`` after a job without scripts has drawn on it."""
+    mask = Image.new("L", picture.size)
+    mask.paste(255, (0, 0, picture.width // 2, picture.height))
+    given = picture.rotate(180) if "other" in does else picture
+    inner = processing.StableDiffusionProcessingImg2Img(
+        init_images=[given],
+        mask=None if "whole" in does else mask,
+        prompt=p.all_prompts[p.batch_index],
+        seed=p.seed,
+        sampler_name=p.sampler_name,
+        steps=p.steps,
+        width=p.width,
+        height=p.height,
+        denoising_strength=0.5,
+        inpainting_fill=1,
+        inpaint_full_res=False,
+        do_not_save_samples=True,
+        do_not_save_grid=True,
+    )
+    return processing.process_images(inner).images[0]
+
+
 class Neighbour(scripts.Script):
     """Does to a job what is asked for, and undoes it when it is told of its end."""
 
@@ -72,6 +98,10 @@ class Neighbour(scripts.Script):
         if "attention" in does:
             for layer in cross_attention():
                 layer.forward = lambda *args, layer=layer, **kwargs: type(layer).forward(layer, *args, **kwargs)
+
+    def postprocess_image(self, p: Any, pp: Any, *_: Any) -> None:
+        if "part" in does:
+            pp.image = redrawn(p, pp.image)
 
     def take_sample(self, p: Any) -> None:
         original = p.sample
