@@ -20,6 +20,7 @@ NAMES: Mapping[str, str] = {
     "a1111-sd-webui-lycoris": "LyCORIS",
     "multidiffusion-upscaler-for-automatic1111": "Tiled Diffusion",
     "sd-dynamic-prompts": "Dynamic Prompts",
+    "sd-webui-prompt-postprocessor": "Prompt PostProcessor",
     "adetailer": "ADetailer",
 }
 """Repositories, and what the docs call them."""

@@ -198,6 +198,16 @@ def test_drawn_words_are_bound(real: WebUI, alone: dict[str, str]):
     assert compose(real, prompt=drawn).sha1 == compose(real, prompt=drawn.replace("{cat|cat}", "cat")).sha1
 
 
+@pytest.mark.row("Other extensions", "works", name="Prompt PostProcessor")
+def test_a_processed_prompt_is_bound(real: WebUI, alone: dict[str, str]):
+    """It sends words to the negative prompt, and takes what is not for this kind of model out."""
+    loras = "<lora:tinyA:1> <lora:tinyB:1>"
+    sent = "a cat <ppp:stn>blurry<ppp:/stn> and a dog<ppp:if _is_sdxl> in space<ppp:/if> " + loras
+    found = compose(real, prompt=sent)
+    assert found.sha1 == compose(real, prompt=f"{PROMPT} {loras}", negative_prompt="blurry").sha1
+    assert found.info["prompt"] == f"{PROMPT} {loras}"
+
+
 @pytest.mark.row("Other extensions", "does nothing, with CLoRA or without", name="Composable LoRA")
 def test_composable_lora_does_nothing_in_this_webui(real: WebUI, alone: dict[str, str]):
     assert plain(real, COMPOSABLE).sha1 == alone["plain"]
