@@ -136,9 +136,14 @@ TASKS = {
         (Command("-m bench.quality.sweep", options=WORLD, variables=ONE_THREAD),),
     ),
     "bench-speed": Task(
-        "what does it cost? FLOPs, rows, memory, seconds: out/bench/speed.json (DEVICE=cuda, TIME_LIMIT=seconds)",
+        "what does it cost? FLOPs, rows, memory, seconds: out/bench/speed.json (DEVICE=cuda, TIME_LIMIT=seconds, "
+        "HOLLOW=turns)",
         ("tools", "plots"),
-        (Command("-m bench.speed", options={"--device": "DEVICE", "--time-limit": "TIME_LIMIT"}),),
+        (
+            Command(
+                "-m bench.speed", options={"--device": "DEVICE", "--time-limit": "TIME_LIMIT", "--hollow": "HOLLOW"}
+            ),
+        ),
     ),
     "bench-page": Task(
         "what does the panel cost the page? out/bench/page.json", TESTS, (Command("-m bench.page_speed"),)

@@ -1,4 +1,7 @@
-"""``make bench-speed``: what composing costs, into out/bench/speed.json and a table beside it."""
+"""``make bench-speed``: what composing costs, into out/bench/speed.json and a table beside it.
+
+``HOLLOW=12`` behind it measures what steps ask of Python instead, in so many turns, into out/bench/hollow.json.
+"""
 
 import argparse
 import sys
@@ -12,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from bench.speed import clock, count, growth, overhead, page
+from bench.speed import clock, count, growth, hollow, overhead, page
 from bench.speed.cases import COUNTS, LITTLE, RANK, STEPS, Case, Results, machine, order
 from clora_ext.settings.knobs import Settings
 
@@ -24,6 +27,9 @@ TIMED = (2, 4)
 def main() -> int:
     """Measure and write; gives the exit status."""
     options = _parser().parse_args()
+    if options.hollow is not None:
+        hollow.write(options.models.split(","), options.hollow)
+        return 0
     if options.device == "cpu":
         torch.set_num_threads(1)  # as many as take the seconds, in a process of their own
     results = Results(options.out, machine(options.device))
@@ -111,6 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--images", type=int, default=1, help="on a GPU so many pictures at once")
     made.add_argument(
         "--size", type=_size, help="width x height in pixels of what is counted; the models' own if not said"
+    )
+    made.add_argument(
+        "--hollow", type=int, nargs="?", const=hollow.TURNS, help="only what steps ask of Python, in so many turns"
     )
     made.add_argument("--out", type=Path, default=OUT)
     return made

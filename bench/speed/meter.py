@@ -62,6 +62,29 @@ class Meter(TorchDispatchMode):
         self.live -= size
 
 
+class Operations(TorchDispatchMode):
+    """How many of torch's operations are called while active, those of a gradient among them.
+
+    ``views`` of them compute nothing: they show a tensor in another shape.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all = 0
+        self.views = 0
+
+    @property
+    def without_views(self) -> int:
+        """Those that compute."""
+        return self.all - self.views
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        """Run ``func`` and count it."""
+        self.all += 1
+        self.views += any(given.alias_info and not given.alias_info.is_write for given in func._schema.returns)
+        return func(*args, **(kwargs or {}))
+
+
 def _register_cpu_attention() -> None:
     """The CPU's fused attention, which torch's counter knows nothing of."""
     forward = ATEN._scaled_dot_product_flash_attention_for_cpu

@@ -93,6 +93,22 @@ MODELS: dict[str, Shape] = {
     "sdxl": Shape(1024, SDXL),
     "tiny": Shape(128, unet_config()),
 }
+_NARROW = {"sample_size": 16, "norm_num_groups": 4, "cross_attention_dim": 8}
+HOLLOW: dict[str, Shape] = {
+    "sd15": Shape(128, {**SD15, **_NARROW, "block_out_channels": (8, 16, 32, 32), "attention_head_dim": 1}),
+    "sdxl": Shape(
+        128,
+        {
+            **SDXL,
+            **_NARROW,
+            "block_out_channels": (8, 16, 32),
+            "attention_head_dim": 1,
+            "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 56,
+        },
+    ),
+}
+"""All modules of SD1.5 and SDXL, so narrow that next to nothing is computed: what is left is what Python does."""
 
 
 def unet(config: dict[str, Any], device: str, dtype: torch.dtype, seed: int = 0) -> UNet2DConditionModel:
@@ -118,18 +134,26 @@ def _fill(tensor: Tensor, generator: torch.Generator, *, ones: bool) -> None:
         tensor.normal_(0.0, tensor[0].numel() ** -0.5, generator=generator)
 
 
-def loras(network: nn.Module, count: int, rank: int) -> dict[str, dict[nn.Module, LowRank]]:
-    """``count`` LoRAs of ``rank`` on all linear layers of the transformer blocks, called ``L1`` and so on."""
-    layers = [
-        layer
-        for name, layer in network.named_modules()
-        if isinstance(layer, nn.Linear) and "transformer_blocks" in name
-    ]
+def loras(network: nn.Module, count: int, rank: int, *, as_kohya: bool = False) -> dict[str, dict[nn.Module, LowRank]]:
+    """``count`` LoRAs of ``rank`` on all linear layers of the transformer blocks, called ``L1`` and so on.
+
+    ``as_kohya``: on what stands before and behind these blocks too, as kohya's trainer writes LoRAs; in SD1.5 these
+    are convolutions of one pixel.
+    """
+    layers = [layer for name, layer in network.named_modules() if _is_adapted(name, layer, as_kohya)]
     return {f"L{number}": {layer: _low_rank(layer, rank) for layer in layers} for number in range(1, count + 1)}
 
 
-def _low_rank(layer: nn.Linear, rank: int) -> LowRank:
-    like = {"device": layer.weight.device, "dtype": layer.weight.dtype}
-    down = torch.randn(rank, layer.in_features, **like) * layer.in_features**-0.5
-    up = torch.randn(layer.out_features, rank, **like) * rank**-0.5
+def _is_adapted(name: str, layer: nn.Module, as_kohya: bool) -> bool:
+    inside = isinstance(layer, nn.Linear) and "transformer_blocks" in name
+    return inside or (as_kohya and name.endswith(("proj_in", "proj_out")))
+
+
+def _low_rank(layer: nn.Module, rank: int) -> LowRank:
+    weight = layer.weight
+    like = {"device": weight.device, "dtype": weight.dtype}
+    ones = [1] * (weight.dim() - 2)
+    out, inputs = weight.shape[:2]
+    down = torch.randn(rank, inputs, *ones, **like) * inputs**-0.5
+    up = torch.randn(out, rank, *ones, **like) * rank**-0.5
     return LowRank(down, up, 0.05)

@@ -94,8 +94,10 @@ class Gate(nn.Module):
         like = self.unet.conv_in.weight
         extra = {}
         if self.unet.config.addition_embed_type == "text_time":
+            config = self.unet.config
             size = like.new_zeros(len(latent), 6)
-            pooled = like.new_zeros(len(latent), self.unet.config.projection_class_embeddings_input_dim - 6 * 256)
+            width = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+            pooled = like.new_zeros(len(latent), width)
             extra = {"added_cond_kwargs": {"text_embeds": pooled, "time_ids": size}}
         sample = _Enter.apply(latent, like)
         out = self.unet(sample, time, encoder_hidden_states=context.to(like.dtype), **extra).sample
@@ -287,12 +289,8 @@ class SettledMemory(Memory):
 
 
 @contextmanager
-def composed(
-    network: nn.Module,
-    wanted: Settings,
-    loras: Mapping[str, Mapping[nn.Module, LowRank]],
-    images: int = 1,
-    bounds: Bounds | None = None,
+def on_stage(
+    network: nn.Module, wanted: Settings, loras: Mapping[str, Mapping[nn.Module, LowRank]], images: int = 1
 ) -> Generator[tuple[Composition, Gate], None, None]:
     """A composition with a subject for each of ``loras``, on ``network`` behind its gate."""
     numbers = [name.removeprefix("L") for name in loras]
@@ -300,12 +298,24 @@ def composed(
     bindings = [Binding(f"L{number}", subject=f"subject{number}", trigger=f"trigger{number}") for number in numbers]
     host = StageHost(Gate(network), loras)
     prepared = prepare([prompt] * images, bindings, wanted, host)
-    with composing(prepared, host, 1.0) as run, regions(len(loras), network):
-        composition = run.composition
+    with composing(prepared, host, 1.0) as run:
+        yield run.composition, host.unet
+
+
+@contextmanager
+def composed(
+    network: nn.Module,
+    wanted: Settings,
+    loras: Mapping[str, Mapping[nn.Module, LowRank]],
+    images: int = 1,
+    bounds: Bounds | None = None,
+) -> Generator[tuple[Composition, Gate], None, None]:
+    """The same where every subject has a stripe of the picture for its region, and the network may have no weights."""
+    with on_stage(network, wanted, loras, images) as (composition, gate), regions(len(loras), network):
         if bounds is not None:
             memory = SettledMemory(composition.tools.memory, bounds)
             composition.tools = replace(composition.tools, memory=memory)
-        yield composition, host.unet
+        yield composition, gate
 
 
 def compose(
