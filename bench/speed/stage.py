@@ -138,19 +138,19 @@ def regions(concepts: int, network: nn.Module) -> Generator[None, None, None]:
         device = torch.device("cpu") if found.device.type == "meta" else found.device
         return _Show.apply(found, stripes(tuple(map(tuple, columns)), found.shape[-1], device, found.dtype))
 
-    placed_factors = Stack._factors_of
+    placed_factors = Stack._moved
 
-    def kept_factors(self: Stack, product: Any, output: Tensor) -> tuple[Tensor, Tensor]:
-        factors, views = self._factors, self._views
-        found = placed_factors(self, product, output)
+    def kept_factors(self: Stack, output: Tensor) -> tuple[Tensor, ...]:
+        factors = self._factors
+        found = placed_factors(self, output)
         if output.device.type == "meta":  # they are still needed where their values are
-            self._factors, self._views = factors, views
+            self._factors = factors
         return found
 
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(capture, "token_maps", shown))
         if place(network).type != "cuda":
-            stack.enter_context(mock.patch.object(Stack, "_factors_of", kept_factors))
+            stack.enter_context(mock.patch.object(Stack, "_moved", kept_factors))
             stack.enter_context(mock.patch.object(RegionPyramid, "lora_shares", placed_shares))
             stack.enter_context(mock.patch.object(RegionPyramid, "pixel_groups", placed_groups))
         yield

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from clora_ext.batch.conditions import StepConditions
 from clora_ext.batch.plan import Columns
@@ -27,6 +28,23 @@ class Forward:
 NOTHING = Forward(())
 
 
+class Window:
+    """The rows that layers look at now, and what hooks have worked out for them.
+
+    The same rows come again at every step, and then their window does, with all that is ``kept``.
+    """
+
+    __slots__ = ("in_region", "kept", "regions", "rows")
+
+    def __init__(self, rows: tuple[Row, ...], regions: RegionPyramid | None, *, in_region: bool) -> None:
+        self.rows = rows
+        self.regions = regions
+        """Who draws which pixel, where a row is routed."""
+        self.in_region = in_region
+        """Whether a layer runs on pixels of regions, each group standing for a row."""
+        self.kept: dict[Any, Any] = {}
+
+
 class ForwardContext:
     """What hooks read; they are inert unless it is ``active``.
 
@@ -41,12 +59,32 @@ class ForwardContext:
     """
 
     def __init__(self, loras: BranchLoras) -> None:
-        self.loras = loras
+        self._loras = loras
+        self._windows: dict[tuple[tuple[Row, ...], bool], Window] = {}
         self.forward = NOTHING
-        self.rows_now: tuple[Row, ...] = ()
+        self.window: Window | None = None
+        """What hooks read; None outside of a forward of ours."""
         self.rows_seen = 0
-        self.in_region = False
-        """Whether a layer runs on pixels of regions, each group standing for a row (``as_rows``)."""
+
+    @property
+    def loras(self) -> BranchLoras:
+        """Which LoRAs are active in which branch."""
+        return self._loras
+
+    @loras.setter
+    def loras(self, loras: BranchLoras) -> None:
+        self._loras = loras
+        self._windows.clear()
+
+    @property
+    def rows_now(self) -> tuple[Row, ...]:
+        """The rows that layers look at; none outside of a forward of ours."""
+        return self.window.rows if self.window else ()
+
+    @property
+    def in_region(self) -> bool:
+        """Whether a layer runs on pixels of regions (``as_rows``)."""
+        return self.window is not None and self.window.in_region
 
     @property
     def active(self) -> bool:
@@ -69,11 +107,11 @@ class ForwardContext:
 
     def begin(self, forward: Forward) -> None:
         """Start a forward; one that was left half-way is forgotten."""
-        self.forward, self.rows_now, self.rows_seen = forward, (), 0
+        self.forward, self.window, self.rows_seen = forward, None, 0
 
     def end(self) -> None:
         """The forward is over; hooks are inert again."""
-        self.forward, self.rows_now = NOTHING, ()
+        self.forward, self.window = NOTHING, None
 
     def advance(self, batch: int) -> None:
         """The UNet is called with ``batch`` samples. Raises ``BatchError`` when that is more rows than are left."""
@@ -81,26 +119,35 @@ class ForwardContext:
         if seen > len(rows):
             msg = f"the UNet was given {seen} rows where {len(rows)} were planned"
             raise BatchError(msg)
-        self.rows_now = rows[self.rows_seen : seen]
+        self.window = self.window_of(rows[self.rows_seen : seen])
         self.rows_seen = seen
+
+    def window_of(self, rows: tuple[Row, ...], *, in_region: bool = False) -> Window:
+        """The window on ``rows`` of this forward: the one that was there before unless other regions draw now."""
+        regions = self.forward.regions if any(row.routed for row in rows) else None
+        found = self._windows.get((rows, in_region))
+        if found is None or found.regions is not regions:
+            found = self._windows[rows, in_region] = Window(rows, regions, in_region=in_region)
+        return found
 
     @contextmanager
     def as_rows(self, rows: Sequence[Row]) -> Generator[None, None, None]:
         """While inside, a single layer of the forward is called on samples that stand for ``rows``."""
-        before, self.rows_now, self.in_region = self.rows_now, tuple(rows), True
+        before, self.window = self.window, self.window_of(tuple(rows), in_region=True)
         try:
             yield
         finally:
-            self.rows_now, self.in_region = before, False
+            self.window = before
 
     @contextmanager
     def replaying(self, forward: Forward, rows: tuple[Row, ...]) -> Generator[None, None, None]:
         """While inside, a layer runs once more on the ``rows`` of ``forward`` that it ran on before, whatever is under
         way by now.
         """
-        before = self.forward, self.rows_now
-        self.forward, self.rows_now = forward, rows
+        before = self.forward, self.window
+        self.forward = forward
+        self.window = self.window_of(rows) if rows else None
         try:
             yield
         finally:
-            self.forward, self.rows_now = before
+            self.forward, self.window = before

@@ -47,6 +47,12 @@ class RegionPyramid:
         msg = f"A layer has {pixels} pixels, as no level of this picture has; turn token merging and tiling off."
         raise HostError(msg)
 
+    def grid_of(self, output: Tensor) -> Grid | None:
+        """The (height, width) of a layer's output; None for one without pixels."""
+        if output.dim() == 4:
+            return output.shape[-2], output.shape[-1]
+        return self.grid(output.shape[1]) if output.dim() == 3 else None
+
     def at(self, image: int, size: Grid) -> RegionMasks:
         """The image's masks on a grid: enlarged by the nearest cell, made smaller by the mean of the area."""
         masks = self.masks[image]
@@ -59,9 +65,10 @@ class RegionPyramid:
     def lora_shares(self, rows: Sequence[Row], size: Grid | None, blocks: Blocks, like: Tensor) -> Shares:
         """How much each LoRA counts in every pixel of ``rows``: [row, pixel, column], or [row, column] without pixels.
 
-        ``blocks`` says for each LoRA how many columns it has. A LoRA counts by the sum over the branches in which it is
-        active: 1 everywhere for one that all have. Without a ``size`` the layer has no pixels (the time embedding's),
-        and each LoRA counts by its share of the picture.
+        ``blocks`` says for each LoRA how many columns it has. In a routed row a LoRA counts by the sum over the
+        branches in which it is active: 1 everywhere for one that all have. Without a ``size`` the layer has no pixels
+        (the time embedding's), and each LoRA counts by its share of the picture. In any other row it counts alike in
+        all pixels.
         """
         key = (tuple(rows), size, tuple(blocks), like.dtype)
         found: Tensor = self._once(key, lambda: self._lora_shares(rows, size, blocks).to(like))
@@ -73,16 +80,15 @@ class RegionPyramid:
 
     def _row_shares(self, row: Row, size: Grid | None, blocks: Blocks) -> Tensor:
         masks = self.masks[row.image] if size is None else self.at(row.image, size)
-        columns = [self._columns_of(branch, blocks) for branch in range(len(masks))]
         pixels = masks.flatten(1).T  # pixel, branch
+        if not row.routed:
+            return masks.new_tensor(by_column(self.loras.of(row), blocks)).expand(len(pixels), -1)
+        columns = [self._columns_of(branch, blocks) for branch in range(len(masks))]
         return self.loras.share_in(row.half) * pixels @ masks.new_tensor(columns)
 
     def _columns_of(self, branch: int, blocks: Blocks) -> list[float]:
         """How much counts of every column: all of a LoRA that is active in ``branch``, nothing of the others."""
-        active: list[float] = []
-        for name, columns in blocks:
-            active.extend([self.loras.share_of(name, branch)] * columns)
-        return active
+        return by_column({name: self.loras.share_of(name, branch) for name, _ in blocks}, blocks)
 
     def pixel_groups(self, rows: Sequence[Row], size: Grid, like: Tensor) -> PixelGroups | None:
         """The pixels of ``rows`` that other branches than the base draw; None where there are none."""
@@ -97,3 +103,11 @@ class RegionPyramid:
         if key not in self._found:
             self._found[key] = make()
         return self._found[key]
+
+
+def by_column(shares: Mapping[str, float], blocks: Blocks) -> list[float]:
+    """How much counts of every column of ``blocks``, from how much counts of each LoRA."""
+    found: list[float] = []
+    for name, columns in blocks:
+        found.extend([shares.get(name, 0.0)] * columns)
+    return found

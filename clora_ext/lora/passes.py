@@ -10,9 +10,6 @@ a graph's pass          [0     A    B]   ...                  from the LoRA of z
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
-import torch
-from torch import Tensor
-
 RowLoras = Sequence[Mapping[str, float]]
 """For each row the LoRAs that are active in it by name, and how much of each: 1 for its whole weight."""
 Pick = tuple[int, float]
@@ -31,21 +28,9 @@ class BatchedProduct:
         self.each = each
         self.loras = slice(first, first + len(scales) // each)
         self.scale: float | Sequence[float] = scales[0] if len(set(scales)) == 1 else scales
-        self._scales: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     def __len__(self) -> int:
         return self.rows.stop - self.rows.start
-
-    def samples(self, parts: int) -> slice:
-        """The rows' samples, where every row has ``parts`` of them."""
-        return slice(self.rows.start * parts, self.rows.stop * parts)
-
-    def scales(self, like: Tensor) -> Tensor:
-        """The scale of every row, [group, row of the group, 1, 1]."""
-        key = like.device, like.dtype
-        if key not in self._scales:
-            self._scales[key] = torch.tensor(self.scale, device=like.device, dtype=like.dtype)
-        return self._scales[key].view(-1, self.each, 1, 1)
 
 
 Pass = Sequence[BatchedProduct]
@@ -62,14 +47,6 @@ def passes_of_one_rank(names: Sequence[str], loras: RowLoras, *, trim: bool) -> 
         picks = [queue[number] if number < len(queue) else (0, 0.0) for queue in queues]
         start, stop = _taken(picks) if trim else (0, len(picks))
         yield list(_ascending_products(start, picks[start:stop]))
-
-
-def passes_of_any_rank(names: Sequence[str], loras: RowLoras) -> Iterator[Pass]:
-    """A pass for each LoRA and run of rows that have as much of it; places from 0, as there is no LoRA of zeros."""
-    for place, name in enumerate(names):
-        for run, share in equal_runs([row.get(name, 0.0) for row in loras]):
-            count = run.stop - run.start
-            yield [BatchedProduct(run.start, count, place, [share] * count)]
 
 
 def _picks(names: Sequence[str], row: Mapping[str, float]) -> list[Pick]:

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from clora_ext.batch.rows import Row
+from clora_ext.lora.assignment import RowAssignment
 from clora_ext.lora.deltas import LowRank
 from clora_ext.lora.kinds import MisfitError, PartsError, delta_of_parts, fitting_kind
-from clora_ext.lora.routing import LayerDeltas, RowAssignment
+from clora_ext.lora.routing import LayerDeltas
 from tests.lora.obvious_kinds import IN, OUT, cases
-from tests.lora.shares import RowShares
+from tests.lora.shares import RowShares, added
 
 torch.manual_seed(0)
 CASES = cases()
@@ -44,7 +45,7 @@ def _check(name: str, layer: nn.Module, x: Tensor) -> None:
         assignment = RowAssignment(rows, RowShares([{}, {"A": 1.0}, {}, {"A": 1.0}]), by_pixel=False)
         plain = layer(x)
         found = LayerDeltas(layer, {"A": delta}, torch.device("cpu"), torch.float32)
-        out = found.add(plain.clone(), x, assignment, None)
+        out = added(found, x, assignment)
     assert isinstance(delta, LowRank) == (name in FACTORS)
     torch.testing.assert_close(out[[1, 3]], merged(x)[[1, 3]], rtol=1e-4, atol=1e-4)
     assert torch.equal(out[[0, 2]], plain[[0, 2]])

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from clora_ext.batch.context import Forward, ForwardContext
 from clora_ext.batch.rows import BranchLoras, Half, Row
+from clora_ext.lora.assignment import RowAssignment
 from clora_ext.lora.deltas import DenseDelta, LowRank
-from clora_ext.lora.routing import LayerDeltas, RowAssignment, counting_calls, layer_deltas, loras_on_rows
-from tests.lora.shares import RowShares
+from clora_ext.lora.routing import LayerDeltas, counting_calls, layer_deltas, loras_on_rows
+from tests.lora.shares import RowShares, added
 
 torch.manual_seed(0)
 CPU = torch.device("cpu")
@@ -38,7 +39,7 @@ def _added(layer: nn.Module, x: Tensor, delta: object, shares: list[float]) -> T
     """The layer's output for rows that have so much of one LoRA."""
     rows = [Row(0, branch) for branch in range(len(shares))]
     assignment = RowAssignment(rows, RowShares([{"A": share} for share in shares]), by_pixel=False)
-    return LayerDeltas(layer, {"A": delta}, CPU, torch.float32).add(layer(x), x, assignment, None)
+    return added(LayerDeltas(layer, {"A": delta}, CPU, torch.float32), x, assignment)
 
 
 def _called(
