@@ -36,8 +36,8 @@ RANK = 4
 STEPS = 50
 EARLY, LATE = 5, 40
 """Steps of 50: one at which the latent is updated and masks are open, and one behind the lock."""
-WARM = 3
-"""Steps that are run first, so that what is worked out once is there."""
+WARM = 5
+"""Steps that are run first, so that masks are locked and what is worked out once is there."""
 TURNS = 12
 Step = Callable[[], object]
 

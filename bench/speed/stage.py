@@ -116,10 +116,8 @@ def regions(concepts: int, network: nn.Module) -> Generator[None, None, None]:
     def placed_shares(self: RegionPyramid, *args: Any) -> Tensor:
         return shares(self, *args).to(place(network))
 
-    def placed_groups(self: RegionPyramid, *args: Any) -> PixelGroups | None:
-        found, device = groups(self, *args), place(network)
-        places = tuple((at.to(device), share.to(device)) for at, share in found.places) if found else ()
-        return found and replace(found, index=found.index.to(device), places=places, base=found.base.to(device))
+    def placed_groups(self: RegionPyramid, *args: Any, **kwargs: Any) -> PixelGroups | None:
+        return _moved(groups(self, *args, **kwargs), place(network))
 
     @cache
     def stripes(columns: tuple[tuple[int, ...], ...], pixels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -154,6 +152,14 @@ def regions(concepts: int, network: nn.Module) -> Generator[None, None, None]:
             stack.enter_context(mock.patch.object(RegionPyramid, "lora_shares", placed_shares))
             stack.enter_context(mock.patch.object(RegionPyramid, "pixel_groups", placed_groups))
         yield
+
+
+def _moved(groups: PixelGroups | None, device: torch.device) -> PixelGroups | None:
+    if groups is None:
+        return None
+    places = tuple((at.to(device), share.to(device)) for at, share in groups.places)
+    base = None if groups.base is None else groups.base.to(device)
+    return replace(groups, index=groups.index.to(device), places=places, base=base)
 
 
 @dataclass(frozen=True, slots=True)

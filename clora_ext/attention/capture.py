@@ -53,6 +53,11 @@ class Recorder:
         """Whether what layers compute now is a row's own; not outside a forward, nor for the pixels of a region."""
         return bool(self.context.rows_now) and not self.context.in_region
 
+    def wants(self, pixels: int) -> bool:
+        """Whether maps of layers with so many pixels are recorded now."""
+        height, width = self._grid
+        return self._on and pixels == height * width
+
     def knows(self, grid: Grid) -> bool:
         """Whether the layer with the last map of ``grid`` is known, from a recorded forward that was not cut short."""
         return grid in self._last_layers
@@ -95,8 +100,7 @@ class Recorder:
 
     def see(self, layer: nn.Module, query: LayerPixels, key: LayerTokens) -> None:
         """A layer has computed its queries [row, pixel, width] and keys [row, token, width]."""
-        height, width = self._grid
-        if not self._on or query.shape[1] != height * width:
+        if not self.wants(query.shape[1]):
             return
         rows = self.context.rows_now
         if len(query) != len(rows):

@@ -1,4 +1,17 @@
-"""Cross-attention of routed rows: every pixel attends to the text of the branch that draws it."""
+"""Cross-attention of routed rows: every pixel attends to the text of the branch that draws it.
+
+```
+a routed row's pixels     . a a b       the layer runs on them with the base's text: the background
+packed by branch          a a | b       it runs again on these, as a batch of two with the texts of a and b
+put back over             . A A B
+```
+
+So attention is computed by whatever the host has put there, and where one branch draws by itself the result is that
+branch's own, exactly. Where several share a pixel their results are averaged by share.
+
+Where all rows are routed and nobody looks at the layer's maps, once is enough (``_Joined``): the background is one more
+branch, cut into groups as long as the others.
+"""
 
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
@@ -7,9 +20,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from clora_ext.batch.context import ForwardContext
+from clora_ext.attention.capture import Recorder
+from clora_ext.batch.conditions import StepConditions
+from clora_ext.batch.context import ForwardContext, Window
+from clora_ext.batch.packing import PixelGroups
 from clora_ext.batch.rows import Row, true_runs
-from clora_ext.core.shapes import GroupPixels, LayerPixels
+from clora_ext.core.shapes import GroupPixels, LayerPixels, LayerTokens
 
 CONTEXT = ("context", "encoder_hidden_states")
 """What ldm and diffusers call the text that a cross-attention layer is given."""
@@ -28,41 +44,118 @@ class LayerCall(NamedTuple):
         found: Tensor = self.args[0] if self.args else next(iter(self.kwargs.values()))
         return found
 
-    def repeat(self, pixels: LayerPixels, tokens: Tensor) -> Tensor:
-        """Call it once more, on other pixels with another text."""
+    @property
+    def tokens(self) -> LayerTokens:
+        """The text, [row, token, width]."""
+        found: Tensor = next((self.kwargs[name] for name in CONTEXT if name in self.kwargs), self.args[-1])
+        return found
+
+    def instead(self, pixels: GroupPixels, tokens: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Its arguments with other pixels and another text."""
         name = next((name for name in CONTEXT if name in self.kwargs), None)
-        found: Tensor
-        if name is not None:
-            found = self.layer(pixels, **{name: tokens.to(self.kwargs[name])})
-        else:
-            found = self.layer(pixels, tokens.to(self.args[1]))
+        return ((pixels, tokens), {}) if name is None else ((pixels,), {name: tokens})
+
+    def repeat(self, pixels: GroupPixels, tokens: Tensor) -> GroupPixels:
+        """Call it once more, on other pixels with another text."""
+        args, kwargs = self.instead(pixels, tokens.to(self.tokens))
+        found: Tensor = self.layer(*args, **kwargs)
         return found
 
 
-@contextmanager
-def regional_attention(layers: Iterable[nn.Module], context: ForwardContext) -> Generator[None, None, None]:
-    """While inside, routed rows of the context's forward attend by region in the cross-attention ``layers``.
+class _Joined:
+    """A layer's pixels of routed rows, those of the background among them, as one batch in the rows' place."""
 
-    ```
-    a routed row's pixels     . a a b       the layer ran on them with the base's text: the background
-    packed by branch          a a | b       it runs again on these, as a batch of two with the texts of a and b
-    put back over             . A A B
-    ```
+    def __init__(self, groups: PixelGroups, window: Window, rows: Sequence[Row], like: Tensor) -> None:
+        self.groups = groups
+        self.window = window
+        """What hooks see inside of the layer."""
+        place = {(row.image, row.half): number for number, row in enumerate(rows)}
+        base = [place[row.image, row.half] for row in groups.groups if row.branch == 0]
+        self._base = torch.tensor(base, dtype=torch.int64, device=like.device)
+        self._others = groups.groups[len(base) :]
+        self._given: Tensor | None = None
+        self._tokens: Tensor | None = None
 
-    So attention is computed by whatever the host has put there, and where one branch draws by itself the result is that
-    branch's own, exactly. Where several share a pixel their results are averaged by share.
-    """
+    def tokens(self, given: LayerTokens, context: ForwardContext) -> Tensor | None:
+        """Every group's text [group, token, width], the background's as it is ``given``; None where lengths differ."""
+        if self._given is not given:
+            self._given, self._tokens = given, self._stack(given, context)
+        return self._tokens
 
-    def attend(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor | None:
-        if context.in_region or not any(row.routed for row in context.rows_now):
+    def _stack(self, given: LayerTokens, context: ForwardContext) -> Tensor | None:
+        (_, first), *more = _conditions(context).groups(self._others)
+        if more or first.tokens.shape[1] != given.shape[1]:
             return None
-        return _attend_by_region(LayerCall(layer, args, kwargs), output, context)
+        return torch.cat([given.index_select(0, self._base), first.tokens.to(given)])
 
+
+@contextmanager
+def regional_attention(layers: Iterable[nn.Module], recorder: Recorder) -> Generator[None, None, None]:
+    """While inside, routed rows attend by region in the cross-attention ``layers`` that ``recorder`` looks at."""
+    hooks = _Hooks(recorder)
     with ExitStack() as stack:
         for layer in layers:
-            handle = layer.register_forward_hook(attend, with_kwargs=True)
-            stack.callback(handle.remove)
+            for handle in (
+                layer.register_forward_pre_hook(hooks.gather, with_kwargs=True),
+                layer.register_forward_hook(hooks.attend, with_kwargs=True),
+            ):
+                stack.callback(handle.remove)
         yield
+
+
+class _Hooks:
+    """Before and after a layer."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.context = recorder.context
+        self._open: _Joined | None = None
+        self._outside: Window | None = None
+
+    def gather(
+        self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Put the packed pixels of all branches in the place of the rows', where that can be done."""
+        window = self.context.window
+        if window is None or window.regions is None:
+            return None
+        call = LayerCall(layer, args, kwargs)
+        joined = self._joined(call.pixels, window)
+        tokens = joined.tokens(call.tokens, self.context) if joined else None
+        if joined is None or tokens is None:
+            return None
+        self._open, self._outside, self.context.window = joined, window, joined.window
+        return call.instead(joined.groups.gather(call.pixels), tokens)
+
+    def attend(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor | None:
+        """The rows' own, from one batch of all branches or by another call for those that are not the base."""
+        window, joined = self.context.window, self._open
+        if window is None:
+            return None
+        if joined is not None and window is joined.window:
+            self._open, self.context.window = None, self._outside
+            return joined.groups.collect(output)
+        return (
+            None if window.regions is None else _attend_by_region(LayerCall(layer, args, kwargs), output, self.context)
+        )
+
+    def _joined(self, pixels: LayerPixels, window: Window) -> _Joined | None:
+        if self.recorder.wants(pixels.shape[1]):
+            return None
+        key = "joined", pixels.shape[1], pixels.dtype, pixels.device
+        if key not in window.kept:
+            window.kept[key] = self._join(pixels, window)
+        found: _Joined | None = window.kept[key]
+        return found
+
+    def _join(self, pixels: LayerPixels, window: Window) -> _Joined | None:
+        regions, rows = window.regions, window.rows
+        if regions is None or not all(row.routed for row in rows):
+            return None
+        groups = regions.pixel_groups(rows, regions.grid(pixels.shape[1]), pixels, with_base=True)
+        if groups is None:
+            return None
+        return _Joined(groups, self.context.window_of(groups.groups, in_region=True), rows, pixels)
 
 
 def _attend_by_region(call: LayerCall, output: LayerPixels, context: ForwardContext) -> LayerPixels:
@@ -95,10 +188,7 @@ def _routed(
 
 def _attend_groups(call: LayerCall, pixels: GroupPixels, rows: Sequence[Row], context: ForwardContext) -> GroupPixels:
     """What the layer finds for the packed ``pixels`` [group, pixel, width], every group as a row of its branch."""
-    conditions = context.forward.conditions
-    if conditions is None:
-        raise RuntimeError("a routed row is drawn without its branches' texts")
-    parts = conditions.groups(rows)
+    parts = _conditions(context).groups(rows)
     if len(parts) == 1:
         with context.as_rows(rows):
             return call.repeat(pixels, parts[0][1].tokens)
@@ -108,3 +198,10 @@ def _attend_groups(call: LayerCall, pixels: GroupPixels, rows: Sequence[Row], co
             found = call.repeat(pixels[places], condition.tokens)
         inner[places] = found.to(inner.dtype)
     return inner
+
+
+def _conditions(context: ForwardContext) -> StepConditions:
+    conditions = context.forward.conditions
+    if conditions is None:
+        raise RuntimeError("a routed row is drawn without its branches' texts")
+    return conditions

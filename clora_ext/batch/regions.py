@@ -90,10 +90,13 @@ class RegionPyramid:
         """How much counts of every column: all of a LoRA that is active in ``branch``, nothing of the others."""
         return by_column({name: self.loras.share_of(name, branch) for name, _ in blocks}, blocks)
 
-    def pixel_groups(self, rows: Sequence[Row], size: Grid, like: Tensor) -> PixelGroups | None:
-        """The pixels of ``rows`` that other branches than the base draw; None where there are none."""
-        key = ("groups", tuple(rows), size, like.dtype)
-        found: PixelGroups | None = self._once(key, lambda: pack(rows, self._row_masks(rows, size), like))
+    def pixel_groups(
+        self, rows: Sequence[Row], size: Grid, like: Tensor, *, with_base: bool = False
+    ) -> PixelGroups | None:
+        """The pixels of ``rows`` by who draws them; None where that is the base alone. See ``batch.packing``."""
+        key = ("groups", tuple(rows), size, like.dtype, with_base)
+        make = lambda: pack(rows, self._row_masks(rows, size), like, with_base=with_base)  # noqa: E731
+        found: PixelGroups | None = self._once(key, make)
         return found
 
     def _row_masks(self, rows: Sequence[Row], size: Grid) -> PixelMasks:

@@ -131,7 +131,7 @@ def installed(composition: Composition, unet: nn.Module, layers: Sequence[LayerD
         stack.enter_context(counting_calls(unet, context))
         stack.enter_context(loras_on_rows(layers, context, within))
         stack.enter_context(observed(attention, composition.tools.recorder))  # after the deltas: hooks run in order
-        stack.enter_context(regional_attention(attention, context))
+        stack.enter_context(regional_attention(attention, composition.tools.recorder))
         stack.callback(composition.abandon)
         yield
 

@@ -163,6 +163,38 @@ def test_pixels_attend_to_texts_as_they_are_however_the_host_pads_its_rows():
         torch.testing.assert_close(prediction, own, rtol=1e-6, atol=1e-6)
 
 
+def test_cross_attention_runs_once_for_all_branches_of_routed_rows():
+    unet, conditions, latent = setup(2, (16, 16))
+    batches: list[int] = []
+    handle = unet.middle_block.attn2.register_forward_hook(lambda _, args, __: batches.append(len(args[0])))
+    _route(unet, _wide(unet, 2), conditions, latent, [_hard(2, (16, 16), 1)])
+    handle.remove()
+    assert batches == [6]  # three branches of two rows
+
+
+def test_where_a_layer_fails_the_next_forward_knows_its_rows():
+    unet, conditions, latent = setup(2, (16, 16))
+    deltas, regions = _wide(unet, 2), _hard(2, (8, 8), 3)
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    wanted = build_settings("balanced", count_by="noise")
+    with running(ToyHost(unet, deltas, conditions), wanted, 2) as (composition, denoiser), torch.no_grad():
+        _lock(composition, [regions])
+        move, context = composition.before(SamplingPoint(5, 10, 0.5), latent, denoiser), composition.context
+        rows, forward = composition.open_step().rows, context.forward
+        handle = unet.middle_block.attn2.to_v.register_forward_hook(fail)
+        with pytest.raises(ZeroDivisionError):
+            predicted(denoiser, rows, move.predict_from)
+        handle.remove()
+        context.begin(forward)
+        found = predicted(denoiser, rows, move.predict_from)
+        composition.after(found)
+    for row, expected in _route(unet, deltas, conditions, latent, [regions]).items():
+        assert torch.equal(found[row], expected)
+
+
 @pytest.mark.parametrize("owner", [0, 1, 2])
 def test_a_picture_of_one_branch_is_that_branchs_own(owner: int):
     unet, conditions, latent = setup(2, (16, 16))
