@@ -24,6 +24,7 @@ from clora_ext.attention.capture import Recorder
 from clora_ext.batch.conditions import StepConditions
 from clora_ext.batch.context import ForwardContext, Window
 from clora_ext.batch.packing import PixelGroups
+from clora_ext.batch.regions import RegionPyramid
 from clora_ext.batch.rows import Row, true_runs
 from clora_ext.core.shapes import GroupPixels, LayerPixels, LayerTokens
 
@@ -120,7 +121,7 @@ class _Hooks:
         if window is None or window.regions is None:
             return None
         call = LayerCall(layer, args, kwargs)
-        joined = self._joined(call.pixels, window)
+        joined = self._joined(call.pixels, window, window.regions)
         tokens = joined.tokens(call.tokens, self.context) if joined else None
         if joined is None or tokens is None:
             return None
@@ -139,18 +140,21 @@ class _Hooks:
             None if window.regions is None else _attend_by_region(LayerCall(layer, args, kwargs), output, self.context)
         )
 
-    def _joined(self, pixels: LayerPixels, window: Window) -> _Joined | None:
+    def _joined(self, pixels: LayerPixels, window: Window, regions: RegionPyramid) -> _Joined | None:
+        """For the window's rows, found again as long as they have the same masks."""
         if self.recorder.wants(pixels.shape[1]):
             return None
         key = "joined", pixels.shape[1], pixels.dtype, pixels.device
-        if key not in window.kept:
-            window.kept[key] = self._join(pixels, window)
-        found: _Joined | None = window.kept[key]
-        return found
+        version, found = window.kept.get(key, (None, None))
+        if version != regions.version:
+            found = self._join(pixels, window, regions)
+            window.kept[key] = regions.version, found
+        joined: _Joined | None = found
+        return joined
 
-    def _join(self, pixels: LayerPixels, window: Window) -> _Joined | None:
-        regions, rows = window.regions, window.rows
-        if regions is None or not all(row.routed for row in rows):
+    def _join(self, pixels: LayerPixels, window: Window, regions: RegionPyramid) -> _Joined | None:
+        rows = window.rows
+        if not all(row.routed for row in rows):
             return None
         groups = regions.pixel_groups(rows, regions.grid(pixels.shape[1]), pixels, with_base=True)
         if groups is None:

@@ -26,6 +26,8 @@ class Forward:
 
 
 NOTHING = Forward(())
+MANY = 100
+"""Windows that are kept; masks that move make new ones, for some time."""
 
 
 class Window:
@@ -127,6 +129,8 @@ class ForwardContext:
         regions = self.forward.regions if any(row.routed for row in rows) else None
         found = self._windows.get((rows, in_region))
         if found is None or found.regions is not regions:
+            if len(self._windows) > MANY:
+                self._windows.clear()
             found = self._windows[rows, in_region] = Window(rows, regions, in_region=in_region)
         return found
 

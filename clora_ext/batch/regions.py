@@ -22,14 +22,25 @@ FACTORS = (1, 2, 4, 8, 16, 32, 64)
 class RegionPyramid:
     """The region masks of every image for a latent's grid; ``masks[image]`` [branch, height, width].
 
-    What is asked for is kept: make a new object for new masks.
+    What is asked for is kept. New masks go into the same object (``renew``): what layers have bound stays right.
     """
 
     def __init__(self, masks: Mapping[int, RegionMasks], loras: BranchLoras, latent: Grid) -> None:
         self.masks = masks
         self.loras = loras
         self.latent = latent
+        self.version = 0
+        """Counts the masks that there were."""
         self._found: dict[Any, Any] = {}
+        self._shares: dict[tuple[tuple[Row, ...], Grid | None, tuple[tuple[str, int], ...], torch.dtype], Shares] = {}
+
+    def renew(self, masks: Mapping[int, RegionMasks]) -> None:
+        """Other masks of the same images. Shares that were given away change in place, all else is found anew."""
+        self.masks = masks
+        self.version += 1
+        self._found.clear()
+        for (rows, size, blocks, _), shares in self._shares.items():
+            shares.copy_(self._lora_shares(rows, size, blocks))
 
     def grid(self, pixels: int) -> Grid:
         """The (height, width) of a layer that has ``pixels``.
@@ -71,8 +82,9 @@ class RegionPyramid:
         all pixels.
         """
         key = (tuple(rows), size, tuple(blocks), like.dtype)
-        found: Tensor = self._once(key, lambda: self._lora_shares(rows, size, blocks).to(like))
-        return found
+        if key not in self._shares:
+            self._shares[key] = self._lora_shares(rows, size, blocks).to(like)
+        return self._shares[key]
 
     def _lora_shares(self, rows: Sequence[Row], size: Grid | None, blocks: Blocks) -> Shares:
         shares = torch.stack([self._row_shares(row, size, blocks) for row in rows])  # row, pixel, column

@@ -62,6 +62,8 @@ class Composition:
         self.masks = [ImageMasks(tools.settings, found, own) for found in known]
         self.step: OpenStep | None = None
         self._regions: RegionPyramid | None = None
+        self._masks_changed = False
+        """Whether ``_regions`` has older masks than there are."""
         self._before: tuple[float, ...] = ()
         """The first and the highest position of the steps so far: a sampler may go back in time."""
 
@@ -143,11 +145,15 @@ class Composition:
         return {row: facts.plans[row.image].columns(row.branch) for row in shown}
 
     def _regions_at(self, size: Grid) -> RegionPyramid:
-        """Who draws what, for a latent of ``size``; made anew after the masks have changed."""
-        if self._regions is None or self._regions.latent != size:
-            found = {number: image.regions for number, image in enumerate(self.masks) if image.regions is not None}
-            self._regions = RegionPyramid(found, self.loras, size)
-        return self._regions
+        """Who draws what, for a latent of ``size``, by the masks that there are now."""
+        found = {number: image.regions for number, image in enumerate(self.masks) if image.regions is not None}
+        regions = self._regions
+        if regions is None or regions.latent != size or regions.masks.keys() != found.keys():
+            regions = self._regions = RegionPyramid(found, self.loras, size)
+        elif self._masks_changed:
+            regions.renew(found)
+        self._masks_changed = False
+        return regions
 
     def _open_forward(self, step: OpenStep) -> None:
         """The host's forward is next; it is recorded where masks are read from it."""
@@ -186,7 +192,7 @@ class Composition:
                 self._read_masks(image, step.facts, maps)
         for masks_of_image in self.masks:
             if masks_of_image.settle(step.plan.lock):
-                self._regions = None
+                self._masks_changed = True
         fused = self._fuse(step.plan, {**step.kept, **predictions})
         self._record(step, len(predictions))
         return fused
@@ -205,7 +211,7 @@ class Composition:
     def _read_masks(self, image: int, facts: StepFacts, maps: BranchMaps) -> None:
         if not self.masks[image].locked:
             self.masks[image].read(facts.plans[image], maps)
-            self._regions = None
+            self._masks_changed = True
 
     def _fuse(self, plan: StepPlan, predictions: Mapping[Row, Prediction]) -> Fused:
         cond: list[Tensor] = []
