@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from clora_ext.batch.conditions import Condition
+from clora_ext.batch.conditions import Condition, of_images
 from clora_ext.batch.rows import Half, Row
 from clora_ext.engine.branches import ActiveLora, Branches
 from clora_ext.engine.report import StepReport
@@ -139,7 +139,7 @@ class ToyDenoiser:
         return [found[row] for row in rows]
 
     def predict(self, latent: Tensor, rows: Sequence[Row], condition: Condition) -> Tensor:
-        return self.unet(latent[[row.image for row in rows]], condition.tokens.to(latent.dtype))
+        return self.unet(of_images(latent, [row.image for row in rows]), condition.tokens.to(latent.dtype))
 
 
 def texts(images: int, branches: int, *, tokens: int = 9, width: int = 6, seed: int = 1) -> dict[Row, Tensor]:

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from clora_ext.attention import capture
-from clora_ext.batch.conditions import Condition
+from clora_ext.attention.probability import WantedColumns
+from clora_ext.batch.conditions import Condition, of_images
 from clora_ext.batch.packing import PixelGroups
 from clora_ext.batch.regions import RegionPyramid
 from clora_ext.batch.rows import Row
@@ -131,10 +132,10 @@ def regions(concepts: int, network: nn.Module) -> Generator[None, None, None]:
         made[..., 0, 0] = 0.0
         return made.flatten(-2).to(device, dtype)
 
-    def shown(query: Tensor, key: Tensor, heads: int, scale: float, columns: Sequence[Sequence[int]]) -> Tensor:
-        found = measured(query, key, heads, scale, columns)
+    def shown(query: Tensor, key: Tensor, heads: int, scale: float, wanted: WantedColumns) -> Tensor:
+        found = measured(query, key, heads, scale, wanted)
         device = torch.device("cpu") if found.device.type == "meta" else found.device
-        return _Show.apply(found, stripes(tuple(map(tuple, columns)), found.shape[-1], device, found.dtype))
+        return _Show.apply(found, stripes(wanted.columns, found.shape[-1], device, found.dtype))
 
     placed_factors = Stack._moved
 
@@ -254,7 +255,7 @@ class StageDenoiser:
         gradient, cut = torch.is_grad_enabled(), True
         try:
             tokens = torch.zeros_like(condition.tokens, device=place(self.gate.unet))  # which may have moved since
-            out = self.gate(latent[[row.image for row in rows]], self.time, tokens)
+            out = self.gate(of_images(latent, [row.image for row in rows]), self.time, tokens)
             cut = False
         finally:
             self.calls.append(Call(tuple(rows), gradient, gradient and not torch.is_grad_enabled(), cut))

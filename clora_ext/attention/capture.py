@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clora_ext.attention.probability import token_maps
+from clora_ext.attention.probability import WantedColumns, token_maps
 from clora_ext.batch.context import ForwardContext
+from clora_ext.batch.plan import Columns
 from clora_ext.batch.rows import Row
 from clora_ext.core.maps import Grid
 from clora_ext.core.shapes import LayerPixels, LayerTokens, RecordedMaps
@@ -45,6 +46,7 @@ class Recorder:
         self._then = OnLastMap.GO_ON
         self._on_map: Callable[[], None] = _ignore
         self._sums: dict[Row, tuple[Tensor, int]] = {}
+        self._wanted: dict[tuple[Columns, ...], WantedColumns] = {}
         self._latest: nn.Module | None = None
         self._on = False
 
@@ -113,14 +115,22 @@ class Recorder:
             self._finish()
 
     def _record(self, layer: nn.Module, query: LayerPixels, key: LayerTokens, rows: Sequence[Row]) -> None:
-        wanted = self.context.forward.columns
-        chosen = [place for place, row in enumerate(rows) if wanted.get(row)]
-        if not chosen:
+        wanted = self._wanted_of(rows)
+        if wanted is None:
             return
-        columns = [wanted[rows[place]] for place in chosen]
-        maps = token_maps(query[chosen], key[chosen], *_heads_and_scale(layer), columns)
-        for place, own, found in zip(chosen, columns, maps, strict=True):
+        maps = token_maps(wanted.pick(query), wanted.pick(key), *_heads_and_scale(layer), wanted)
+        for place, own, found in zip(wanted.places, wanted.columns, maps, strict=True):
             self._add(rows[place], found[: len(own)].unflatten(-1, self._grid))
+
+    def _wanted_of(self, rows: Sequence[Row]) -> WantedColumns | None:
+        """What is wanted of ``rows``, None for nothing; the same again for the same columns of a text."""
+        columns = tuple(self.context.forward.columns.get(row, ()) for row in rows)
+        if not any(columns):
+            return None
+        if columns not in self._wanted:
+            places = [place for place, own in enumerate(columns) if own]
+            self._wanted[columns] = WantedColumns(places, [columns[place] for place in places])
+        return self._wanted[columns]
 
     def _add(self, row: Row, maps: Tensor) -> None:
         total, count = self._sums.get(row, (None, 0))

@@ -27,6 +27,14 @@ Group = tuple[list[int], Condition]
 """What one call of the UNet can see of some rows: their places, with their conditions stacked."""
 
 
+def of_images(batch: Tensor, images: Sequence[int]) -> Tensor:
+    """``batch[images]``, without an index that a device would be waited for."""
+    times, rest = divmod(len(images), len(batch))
+    if not rest and list(images) == [*range(len(batch))] * times:
+        return torch.cat([batch] * times)
+    return torch.cat([batch[image : image + 1] for image in images])
+
+
 def stacked(conditions: Sequence[Condition], at_least: int = 0) -> Condition:
     """One batch; shorter texts repeat their last token, to ``at_least`` tokens (WebUI's prompt_parser.stack_conds)."""
     tokens = [condition.tokens for condition in conditions]

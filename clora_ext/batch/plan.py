@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from clora_ext.core.shapes import GroupIds, Maps, RecordedMaps
+from clora_ext.core.shapes import Maps, RecordedMaps
 from clora_ext.errors import BindingError
 
 Columns = tuple[int, ...]
@@ -98,7 +98,7 @@ NO_CONCEPTS = TokenPlan(())
 """For methods that read no maps."""
 
 
-def grouped_maps(recorded: BranchMaps, plan: TokenPlan, *, each_token: bool) -> tuple[Maps, GroupIds]:
+def grouped_maps(recorded: BranchMaps, plan: TokenPlan, *, each_token: bool) -> tuple[Maps, tuple[int, ...]]:
     """The maps of the recorded branches and the concept of each.
 
     With ``each_token`` every token is a map of its own, as the authors' code has it; else a word's tokens are averaged,
@@ -114,4 +114,4 @@ def grouped_maps(recorded: BranchMaps, plan: TokenPlan, *, each_token: bool) -> 
             pieces = list(tokens) if each_token else [tokens.mean(0)]
             maps.extend(pieces)
             groups.extend([word.concept] * len(pieces))
-    return torch.stack(maps), torch.tensor(groups, device=maps[0].device)
+    return torch.stack(maps), tuple(groups)

@@ -1,6 +1,5 @@
 """One update of the latent against the gradient of the loss, and how often guidance counts a LoRA."""
 
-import torch
 
 from clora_ext.core.shapes import Gradient, Latent
 
@@ -16,11 +15,6 @@ def move_latent(latent: Latent, gradient: Gradient, size: float, *, clip: float 
         bound = clip / rms.clamp(min=clip)
         move = move * bound.to(move.dtype)
     return (latent - move).detach()
-
-
-def is_finite(gradient: Gradient) -> bool:
-    """Whether a gradient can be used; half precision overflows now and then."""
-    return bool(torch.isfinite(gradient).all())
 
 
 def uncond_share(emphasis: float, cfg_scale: float) -> float:

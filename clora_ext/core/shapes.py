@@ -51,7 +51,5 @@ GroupPixels = Float[Tensor, "group longest width"]
 """The same pixels as a layer is given them."""
 Shares = Float[Tensor, "row *pixel column"]
 """How much each column of LoRAs counts, in every pixel or in the whole picture."""
-GroupIds = Int[Tensor, "map"]
-"""For each map the concept it belongs to."""
 Scalar = Float[Tensor, ""]
 """A loss."""

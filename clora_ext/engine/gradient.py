@@ -61,9 +61,9 @@ class GradientResult:
     ``predictions`` is empty where the pass was cut short.
     """
 
-    loss: float
+    loss: Scalar
     gradient: Gradient
-    separation: float
+    separation: Scalar
     maps: ImageMaps
     predictions: PredictionByRow
 
@@ -103,7 +103,7 @@ class GradientPass:
                 gradient = gradient + share
                 predictions |= more
         unscaled = gradient / self.tools.loss_scale
-        return GradientResult(float(total.detach()), unscaled, separation, _detached(maps), predictions)
+        return GradientResult(total.detach(), unscaled, separation, _detached(maps), predictions)
 
     def _survey(self, latent: Latent) -> None:
         """One row finds out where the last map is (a graph of the whole UNet would take twice the memory of one up to
@@ -152,14 +152,13 @@ class GradientPass:
                 predictions = {row: one.detach() for row, one in zip(rows, found, strict=True)}
         return recorder.take(), predictions
 
-    def _loss(self, maps: ImageMaps) -> tuple[Scalar, float]:
+    def _loss(self, maps: ImageMaps) -> tuple[Scalar, Scalar]:
         """The loss, summed over images, and how far their concepts are apart in the mean."""
         found = [self._image_loss(maps[image], self.step.plans[image]) for image in self.images]
         total = torch.stack([value for value, _ in found]).sum()
-        separations = [separation for _, separation in found]
-        return total, sum(separations) / len(separations)
+        return total, torch.stack([separation for _, separation in found]).mean()
 
-    def _image_loss(self, maps: BranchMaps, plan: TokenPlan) -> tuple[Scalar, float]:
+    def _image_loss(self, maps: BranchMaps, plan: TokenPlan) -> tuple[Scalar, Scalar]:
         settings = self.tools.settings
         compared, groups = grouped_maps(maps, plan, each_token=settings.word_maps == "each")
         total = loss.info_nce(compared, groups, settings.temperature)

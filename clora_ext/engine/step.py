@@ -31,6 +31,7 @@ from clora_ext.engine.open_step import Fused, Move, OpenStep
 from clora_ext.engine.own_masks import NO_OWN_MASKS, OwnMasks
 from clora_ext.engine.port import Denoiser
 from clora_ext.engine.prepare import TokenPlans
+from clora_ext.engine.readings import Readings
 from clora_ext.engine.report import JobReport, StepReport
 from clora_ext.engine.step_plan import StepPlan, plan_step
 from clora_ext.engine.update import UpdateResult, update_latent
@@ -233,24 +234,20 @@ class Composition:
         if masked:
             self.report.region_masks = [found.float().cpu() for found in regions]
             self.report.maps = [image.strengths.float().cpu() for image in self.masks if image.strengths is not None]
+        read = Readings(log, regions)
         told = StepReport(
             index=step.facts.point.index,
             position=step.plan.position,
-            losses=tuple(log.losses),
-            gradient_rms=tuple(log.gradient_rms),
-            separation=log.separation,
-            areas=tuple(_areas(found) for found in regions),
+            losses=read.losses,
+            gradient_rms=read.gradient_rms,
+            separation=read.separation,
+            areas=read.areas,
             locked=sum(image.locked for image in self.masks),
             routed=sum(image.routed for image in step.plan.images),
             rows=rows,
             gradient_rows=log.rows,
             seconds=time.perf_counter() - step.began,
-            notes=(*log.notes, *self.tools.memory.take_notes()),
+            notes=(*read.notes, *self.tools.memory.take_notes()),
         )
         self.report.steps.append(told)
         self.tools.host.show_progress(told)
-
-
-def _areas(regions: RegionMasks) -> tuple[float, ...]:
-    """The share of the picture of every branch."""
-    return tuple(round(float(share.mean()), 4) for share in regions)

@@ -2,22 +2,26 @@
 
 from dataclasses import dataclass, field
 
+import torch
+from torch import Tensor
+
 from clora_ext.attention.capture import OnLastMap
 from clora_ext.batch.context import Forward
 from clora_ext.core import guidance
 from clora_ext.core.schedule import step_size_at
-from clora_ext.core.shapes import Gradient, Latent
+from clora_ext.core.shapes import Gradient, Latent, Scalar
 from clora_ext.engine.gradient import GradientPass, GradientTools, ImageMaps, PredictionByRow, StepFacts
 
 
 @dataclass
 class UpdateLog:
-    """What the updates of one step came to."""
+    """What the updates of one step came to, on the device: it is read at the step's end."""
 
-    losses: list[float] = field(default_factory=list)
-    gradient_rms: list[float] = field(default_factory=list)
-    separation: float | None = None
-    notes: list[str] = field(default_factory=list)
+    losses: list[Scalar] = field(default_factory=list)
+    gradient_rms: list[Scalar] = field(default_factory=list)
+    separation: Scalar | None = None
+    finite: list[Tensor] = field(default_factory=list)
+    """Whether the gradients of all images were, for each update."""
     rows: int = 0
     """UNet rows that were differentiated."""
 
@@ -60,21 +64,15 @@ def _update_once(gradient_pass: GradientPass, before: UpdateResult) -> UpdateRes
     return UpdateResult(latent, moved, log, found.maps, found.predictions)
 
 
-def _rms(gradient: Gradient) -> float:
-    mean = gradient.float().square().mean()
-    return float(mean.sqrt())
+def _rms(gradient: Gradient) -> Scalar:
+    return gradient.float().square().mean().sqrt()
 
 
 def _moved(latent: Latent, gradient: Gradient, gradient_pass: GradientPass, log: UpdateLog) -> Latent:
     """The latent against its gradient; an image whose gradient is not finite stays where it is."""
-    images = gradient_pass.images
-    usable = [image for image in images if guidance.is_finite(gradient[image : image + 1])]
-    if len(usable) < len(images):
-        log.notes.append("an update was left out: its gradient was not finite")
-    if not usable:
-        return latent
+    finite = torch.isfinite(gradient).flatten(1).all(dim=1)
+    log.finite.append(finite.all())
     settings = gradient_pass.tools.settings
     size = step_size_at(settings.step_size, settings.step_decay, gradient_pass.step.point)
-    after = latent.clone()
-    after[usable] = guidance.move_latent(latent[usable], gradient[usable], size, clip=settings.step_clip)
-    return after
+    after = guidance.move_latent(latent, gradient, size, clip=settings.step_clip)
+    return torch.where(finite[:, None, None, None], after, latent)

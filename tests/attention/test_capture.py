@@ -6,7 +6,7 @@ from torch import nn
 
 from clora_ext.attention.capture import OnLastMap, Recorder, observed
 from clora_ext.attention.levels import attention_factors
-from clora_ext.attention.probability import token_maps
+from clora_ext.attention.probability import WantedColumns, token_maps
 from clora_ext.batch.context import Forward, ForwardContext
 from clora_ext.batch.rows import BranchLoras, Half, Row
 from clora_ext.errors import HostError
@@ -17,7 +17,7 @@ from tests.toy import Attention, ToyUNet
 def test_the_maps_reproduce_the_layers_output():
     layer = Attention(8, 6, heads=1).double()
     x, context = torch.randn(2, 9, 8, dtype=torch.float64), torch.randn(2, 5, 6, dtype=torch.float64)
-    every = [range(5)] * 2
+    every = WantedColumns((0, 1), [range(5)] * 2)
     maps = token_maps(layer.to_q(x), layer.to_k(context), layer.heads, layer.scale, every)
     torch.testing.assert_close(layer.to_out(maps.transpose(1, 2) @ layer.to_v(context)), layer(x, context))
     torch.testing.assert_close(maps.sum(1), torch.ones(2, 9, dtype=torch.float64))
@@ -25,7 +25,7 @@ def test_the_maps_reproduce_the_layers_output():
 
 def test_heads_are_averaged_and_rows_choose_their_columns():
     query, key = torch.randn(2, 6, 8), torch.randn(2, 5, 8)
-    found = token_maps(query, key, 2, 0.5, [(3,), (0, 4, 4)])
+    found = token_maps(query, key, 2, 0.5, WantedColumns((0, 1), [(3,), (0, 4, 4)]))
     for row, columns in enumerate([(3,), (0, 4, 4)]):
         heads = [
             (query[row, :, h * 4 : h * 4 + 4] @ key[row, :, h * 4 : h * 4 + 4].T * 0.5).softmax(-1) for h in (0, 1)
@@ -34,8 +34,14 @@ def test_heads_are_averaged_and_rows_choose_their_columns():
         torch.testing.assert_close(found[row, : len(columns)], expected)
 
 
+@pytest.mark.parametrize("places", [(0, 1, 2), (1, 2), (0, 2)])
+def test_wanted_rows_are_picked_from_a_batch(places):
+    batch = torch.randn(3, 4)
+    assert torch.equal(WantedColumns(places, [(0,)] * len(places)).pick(batch), batch[list(places)])
+
+
 def test_half_precision_is_computed_in_float32():
-    found = token_maps(torch.randn(1, 4, 8).half(), torch.randn(1, 3, 8).half(), 2, 0.5, [(0,)])
+    found = token_maps(torch.randn(1, 4, 8).half(), torch.randn(1, 3, 8).half(), 2, 0.5, WantedColumns((0,), [(0,)]))
     assert found.dtype == torch.float32
 
 

@@ -62,7 +62,6 @@ def test_a_step_goes_down_the_gradient_and_the_bound_holds_per_image():
     bounded = guidance.move_latent(latent, gradient, 2.0, clip=0.5)
     torch.testing.assert_close(bounded[0], torch.full((4, 3, 3), -0.5))
     torch.testing.assert_close(bounded[1], torch.full((4, 3, 3), -0.002))
-    assert not guidance.is_finite(gradient * torch.tensor(float("nan")))
 
 
 @given(st.floats(1.0, 30.0), st.floats(1.1, 30.0))

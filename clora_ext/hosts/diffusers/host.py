@@ -9,7 +9,7 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor, nn
 
-from clora_ext.batch.conditions import Condition
+from clora_ext.batch.conditions import Condition, of_images
 from clora_ext.batch.context import Forward, ForwardContext
 from clora_ext.batch.plan import Columns
 from clora_ext.batch.rows import BranchLoras, Half, Row
@@ -184,7 +184,7 @@ class EmbeddedDenoiser:
 
     def predict(self, latent: Tensor, rows: Sequence[Row], condition: Condition) -> Tensor:
         """The UNet's output of every row."""
-        samples = latent[[row.image for row in rows]].to(self.model.dtype)
+        samples = of_images(latent, [row.image for row in rows]).to(self.model.dtype)
         added: dict[str, Tensor] = {}
         if condition.pooled is not None and condition.sizes is not None:
             added = {"text_embeds": condition.pooled, "time_ids": condition.sizes}

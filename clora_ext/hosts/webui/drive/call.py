@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clora_ext.batch.conditions import Condition, stacked
+from clora_ext.batch.conditions import Condition, of_images, stacked
 from clora_ext.batch.rows import Half, Row
 from clora_ext.core.schedule import SamplingPoint
 from clora_ext.engine.memory import split_evenly
@@ -65,10 +65,10 @@ class DenoiserCall:
         """A call of the host's model as its denoiser makes them (sd_samplers_cfg_denoiser.py)."""
         images = [row.image for row in rows]
         marked = self.marks.on(condition, rows)
-        arguments = conditions.model_arguments(marked, self.params.image_cond[images])
+        arguments = conditions.model_arguments(marked, of_images(self.params.image_cond, images))
         model = self.params.denoiser.inner_model
-        samples = (latent * self.level.scale)[images]
-        found: Tensor = model(samples, self.params.sigma[images], cond=arguments)
+        samples = of_images(latent * self.level.scale, images)
+        found: Tensor = model(samples, of_images(self.params.sigma, images), cond=arguments)
         return found
 
     # -- our rows in the host's batch ---------------------------------------------------------------------------
@@ -82,9 +82,9 @@ class DenoiserCall:
         params, images = self.params, self.images
         places = [row.image for row in rows]
         params.text_cond = self._joined_texts(rows)
-        params.x = _between(params.x, images, params.x[places])
-        params.sigma = _between(params.sigma, images, params.sigma[places])
-        params.image_cond = _between(params.image_cond, images, params.image_cond[places])
+        params.x = _between(params.x, images, of_images(params.x[:images], places))
+        params.sigma = _between(params.sigma, images, of_images(params.sigma[:images], places))
+        params.image_cond = _between(params.image_cond, images, of_images(params.image_cond[:images], places))
 
     def _take_move(self, move: Move) -> None:
         params = self.params
