@@ -7,7 +7,7 @@ counted exactly; their seconds are told as ratios to a plain step, which runs in
 import copy
 import json
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +22,9 @@ from bench.speed.cases import machine
 from bench.speed.meter import Operations
 from bench.speed.models import HOLLOW, MODELS, loras, unet
 from bench.speed.stage import CFG, TOKENS, Gate, StageDenoiser, latent_grid, on_stage, timestep
+from clora_ext.batch.conditions import Condition
 from clora_ext.batch.plan import BranchMaps, TokenPlan
+from clora_ext.batch.rows import Row
 from clora_ext.core import maps
 from clora_ext.core.schedule import SamplingPoint
 from clora_ext.engine.masks import ImageMasks
@@ -115,10 +117,16 @@ def composed_step(network: UNet2DConditionModel, model: str, kind: Kind, k: int)
 def _repeated(composition: Composition, gate: Gate, latent: Tensor, index: int) -> Step:
     time_now = timestep(index, STEPS)
     point = SamplingPoint(index, STEPS, time_now / 999.0, index)
+    text = Condition(torch.zeros(TOKENS, 8))
+
+    class Denoiser(StageDenoiser):
+        def conditions(self, rows: Sequence[Row]) -> Sequence[Condition]:
+            """Encoded before the first step, as hosts do it."""
+            return [text] * len(rows)
 
     def step() -> Tensor:
         with torch.no_grad():
-            denoiser = StageDenoiser(gate, time_now, lambda calls: None, lambda rows: None)
+            denoiser = Denoiser(gate, time_now, lambda calls: None, lambda rows: None)
             move = composition.before(point, latent, denoiser)
             fused = composition.after(composition.predict(move.predict_from))
             return fused.uncond + (fused.cond - fused.uncond) * CFG

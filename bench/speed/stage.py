@@ -33,6 +33,7 @@ from clora_ext.engine.report import StepReport
 from clora_ext.engine.run import composing
 from clora_ext.engine.step import Composition
 from clora_ext.lora.deltas import LowRank
+from clora_ext.lora.siblings import Siblings
 from clora_ext.lora.stacks import Stack
 from clora_ext.prompt import Binding, LoraFacts
 from clora_ext.settings.knobs import Settings
@@ -137,19 +138,21 @@ def regions(concepts: int, network: nn.Module) -> Generator[None, None, None]:
         device = torch.device("cpu") if found.device.type == "meta" else found.device
         return _Show.apply(found, stripes(wanted.columns, found.shape[-1], device, found.dtype))
 
-    placed_factors = Stack._moved
+    factors, joined = Stack.factors_of, Siblings.factors
 
-    def kept_factors(self: Stack, output: Tensor) -> tuple[Tensor, ...]:
-        factors = self._factors
-        found = placed_factors(self, output)
-        if output.device.type == "meta":  # they are still needed where their values are
-            self._factors = factors
-        return found
+    def placed_factors(self: Stack, product: Any, output: Tensor) -> tuple[Tensor, ...]:
+        like = self.down if output.device.type == "meta" else output  # values are still needed where they are
+        return tuple(part.to(output) for part in factors(self, product, like))
+
+    def placed_siblings(self: Siblings, output: Tensor) -> Tensor:
+        like = self.stacks[0].down if output.device.type == "meta" else output
+        return joined(self, like).to(output)
 
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(capture, "token_maps", shown))
         if place(network).type != "cuda":
-            stack.enter_context(mock.patch.object(Stack, "_moved", kept_factors))
+            stack.enter_context(mock.patch.object(Stack, "factors_of", placed_factors))
+            stack.enter_context(mock.patch.object(Siblings, "factors", placed_siblings))
             stack.enter_context(mock.patch.object(RegionPyramid, "lora_shares", placed_shares))
             stack.enter_context(mock.patch.object(RegionPyramid, "pixel_groups", placed_groups))
         yield

@@ -79,13 +79,8 @@ class StepConditions:
         return self._found[key]
 
     def _group(self, rows: tuple[Row, ...]) -> list[Group]:
-        places = [[place for place, row in enumerate(rows) if row.half is half] for half in Half]
-        halves = [self._stack(rows, found) for found in places if found]
-        lengths = {condition.tokens.shape[1] for _, condition in halves}
-        if len(halves) == 1 or len(lengths) > 1:
-            return halves
-        return [self._stack(rows, list(range(len(rows))))]
-
-    def _stack(self, rows: Sequence[Row], places: list[int]) -> Group:
-        own = self._fetch([rows[place] for place in places])
-        return places, stacked(own)
+        own = self._fetch(rows)
+        halves = [[place for place, row in enumerate(rows) if row.half is half] for half in Half]
+        longest = {max(len(own[place].tokens) for place in places) for places in halves if places}
+        together = [list(range(len(rows)))] if len(longest) == 1 else halves
+        return [(places, stacked([own[place] for place in places])) for places in together]

@@ -1,6 +1,5 @@
 """One update of the latent against the gradient of the loss, and how often guidance counts a LoRA."""
 
-
 from clora_ext.core.shapes import Gradient, Latent
 
 

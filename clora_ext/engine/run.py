@@ -25,6 +25,7 @@ from clora_ext.engine.report import JobReport
 from clora_ext.engine.step import Composition
 from clora_ext.errors import HostError
 from clora_ext.lora.routing import LayerDeltas, counting_calls, layer_deltas, loras_on_rows
+from clora_ext.lora.siblings import self_attention_inputs
 from clora_ext.settings.knobs import Settings, plain_values
 
 HALF_LOSS_SCALE = 1024.0
@@ -62,7 +63,7 @@ def composing(
     conditions = host.encode(prepared.branches)
     deltas = host.deltas(prepared.unet_loras)
     unet = host.unet
-    layers = layer_deltas(deltas, host.device, _precision(unet))
+    layers = layer_deltas(deltas, host.device, _precision(unet), self_attention_inputs(unet))
     composition = compose(prepared, host, plans, layers, cfg_scale, masks, own)
     with installed(composition, unet, layers):
         yield Run(composition, conditions)

@@ -193,7 +193,10 @@ def _inner_by_column(stack: Stack, shares: Tensor, x: Tensor, output: Tensor) ->
     width, columns = down.shape
     alike = shares.shape[1] == 1 and output.dim() == 3
     by_sample = shares.reshape(-1, columns)
-    rows, is_other = len(output), x.dtype != down.dtype
+    rows, is_other, siblings = len(output), x.dtype != down.dtype, stack.siblings
+    if siblings is not None and not alike:
+        of_all = siblings.factors(output)
+        return lambda x: siblings.inner(stack, x, shares, of_all), up
 
     def product(x: Tensor) -> Tensor:
         samples = x.reshape(-1, width)

@@ -5,7 +5,7 @@ What is done otherwise, stacked products for all LoRAs at once, is bound when a 
 (``lora.bound``) and found again at every later step.
 """
 
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from clora_ext.errors import BatchError
 from clora_ext.lora.assignment import RowAssignment
 from clora_ext.lora.bound import Program, bound
 from clora_ext.lora.deltas import Delta, LowRank
+from clora_ext.lora.siblings import join
 from clora_ext.lora.stacks import Stack, stacks_in
 
 Deltas = Mapping[str, Mapping[nn.Module, Delta]]
@@ -85,13 +86,21 @@ def _misfit(samples: int, rows: RowAssignment) -> str:
     return f"a layer was given {samples} samples for {len(rows)} rows; {cure}"
 
 
-def layer_deltas(deltas: Deltas, device: torch.device, dtype: torch.dtype) -> list[LayerDeltas]:
-    """The changes of ``deltas`` layer by layer, moved to where and as the layers compute."""
+def layer_deltas(
+    deltas: Deltas, device: torch.device, dtype: torch.dtype, same_input: Iterable[Sequence[nn.Module]] = ()
+) -> list[LayerDeltas]:
+    """The changes of ``deltas`` layer by layer, moved to where and as the layers compute.
+
+    ``same_input`` has layers that are given the same input (``lora.siblings``).
+    """
     layers: dict[nn.Module, dict[str, Delta]] = {}
     for name, changes in deltas.items():
         for layer, delta in changes.items():
             layers.setdefault(layer, {})[name] = delta
-    return [LayerDeltas(layer, changes, device, dtype) for layer, changes in layers.items()]
+    found = {layer: LayerDeltas(layer, changes, device, dtype) for layer, changes in layers.items()}
+    stacks = {layer: each.stack for layer, each in found.items() if each.stack is not None}
+    join([stacks[layer] for layer in each if layer in stacks] for each in same_input)
+    return list(found.values())
 
 
 @contextmanager

@@ -13,8 +13,11 @@ By row, the base has the LoRA of zeros, so one pair of products serves all rows;
 second pass. By column every row has all LoRAs at once, each as much as ``shares`` say: of pixels or of whole rows.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +25,9 @@ from torch.nn import functional as F
 
 from clora_ext.lora.deltas import LowRank
 from clora_ext.lora.passes import BatchedProduct, Pass, RowLoras, passes_of_one_rank
+
+if TYPE_CHECKING:
+    from clora_ext.lora.siblings import Siblings
 
 
 def stacks_in(layer: nn.Module) -> bool:
@@ -48,12 +54,19 @@ class Stack:
         """Name and rank of every LoRA, in order."""
         downs = [_as_wide(layer, change.down) for change in changes.values()]
         ups = [change.up.flatten(1).T * change.scale for change in changes.values()]
-        self._factors = tuple(self._stacked(part).to(device, dtype) for part in (downs, ups))
+        self.down, self.up = (self._stacked(part).to(device, dtype) for part in (downs, ups))
+        self.siblings: Siblings | None = None
+        """The stacks of other layers that are given the same input."""
 
     def _stacked(self, parts: Sequence[Tensor]) -> Tensor:
         """The parts [rank, width] one below the other, with ``rank`` rows of zeros above."""
         zeros = parts[0].new_zeros(self.rank, parts[0].shape[1])
         return torch.cat([zeros, *parts])
+
+    @property
+    def width(self) -> int:
+        """The numbers of a sample of its input."""
+        return self.down.shape[1]
 
     @property
     def columns(self) -> int:
@@ -63,7 +76,7 @@ class Stack:
     @property
     def nbytes(self) -> int:
         """Bytes of the factors."""
-        return sum(part.nbytes for part in self._factors)
+        return self.down.nbytes + self.up.nbytes
 
     def passes(self, loras: RowLoras, *, graph: bool = False) -> list[Pass]:
         """How LoRAs of one rank are added by row to rows with ``loras``; with a ``graph`` to all rows."""
@@ -74,20 +87,25 @@ class Stack:
 
         They are where and as the layer's output is: autocast may compute in half of what the weights are in.
         """
-        down, up = (self._cut(part, product) for part in self._moved(output))
+        self._follow(output)
+        down, up = (self._cut(part, product) for part in (self.down, self.up))
         return down.transpose(-2, -1), up
 
     def alone(self) -> dict[str, LowRank]:
         """The factors of every LoRA."""
-        down, up = (part[self.rank :] for part in self._factors)
+        down, up = self.down[self.rank :], self.up[self.rank :]
         ends = [0, *accumulate(self.ranks)]
         places = zip(self.names, pairwise(ends), strict=True)
         return {name: LowRank(down[start:stop], up[start:stop].T, 1.0) for name, (start, stop) in places}
 
-    def _moved(self, output: Tensor) -> tuple[Tensor, ...]:
-        if self._factors[0].dtype != output.dtype or self._factors[0].device != output.device:
-            self._factors = tuple(part.to(output) for part in self._factors)
-        return self._factors
+    def _follow(self, output: Tensor) -> None:
+        """Move the factors to where the layer's output is."""
+        if self.down.dtype == output.dtype and self.down.device == output.device:
+            return
+        if self.siblings is not None:
+            self.siblings.move(output)
+        else:
+            self.down, self.up = self.down.to(output), self.up.to(output)
 
     def _cut(self, factors: Tensor, product: BatchedProduct | None) -> Tensor:
         if product is None:

@@ -245,7 +245,7 @@ def test_an_infinite_gradient_moves_nothing_and_says_so():
     unet, conditions, latent = setup(2, (16, 16))
     conditions = {row: text * (float("inf") if row.branch == 1 else 1.0) for row, text in conditions.items()}
     found = take_step(ToyHost(unet, random_loras(unet, 2), conditions), build_settings("balanced"), latent, 2)
-    assert found.move.latent is latent
+    assert torch.equal(found.move.latent, latent)
     assert "not finite" in found.composition.report.steps[0].notes[0]
 
 
