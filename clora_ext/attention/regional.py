@@ -63,22 +63,17 @@ class LayerCall(NamedTuple):
         return found
 
 
-class _Joined:
-    """A layer's pixels of routed rows, those of the background among them, as one batch in the rows' place."""
+class _Texts:
+    """The texts of groups: ``base`` has for those of the background, which come first, the row whose text it is."""
 
-    def __init__(self, groups: PixelGroups, window: Window, rows: Sequence[Row], like: Tensor) -> None:
-        self.groups = groups
-        self.window = window
-        """What hooks see inside of the layer."""
-        place = {(row.image, row.half): number for number, row in enumerate(rows)}
-        base = [place[row.image, row.half] for row in groups.groups if row.branch == 0]
-        self._base = torch.tensor(base, dtype=torch.int64, device=like.device)
-        self._others = groups.groups[len(base) :]
+    def __init__(self, base: Sequence[int], others: Sequence[Row], device: torch.device) -> None:
+        self._base = torch.tensor(base, dtype=torch.int64, device=device)
+        self._others = others
         self._given: Tensor | None = None
         self._tokens: Tensor | None = None
 
-    def tokens(self, given: LayerTokens, context: ForwardContext) -> Tensor | None:
-        """Every group's text [group, token, width], the background's as it is ``given``; None where lengths differ."""
+    def stacked(self, given: LayerTokens, context: ForwardContext) -> Tensor | None:
+        """Every group's [group, token, width], the background's as it is ``given``; None where lengths differ."""
         if self._given is not given:
             self._given, self._tokens = given, self._stack(given, context)
         return self._tokens
@@ -88,6 +83,32 @@ class _Joined:
         if more or first.tokens.shape[1] != given.shape[1]:
             return None
         return torch.cat([given.index_select(0, self._base), first.tokens.to(given)])
+
+
+class _Joined(NamedTuple):
+    """A layer's pixels of routed rows, those of the background among them, as one batch in the rows' place."""
+
+    groups: PixelGroups
+    window: Window
+    """What hooks see inside of the layer."""
+    texts: _Texts
+
+
+def _texts(groups: Sequence[Row], window: Window, version: int, device: torch.device) -> _Texts:
+    """Those of ``groups`` of the window's rows, the same for all sizes at which the groups are the same.
+
+    They are let go of when the masks have another ``version``.
+    """
+    kept_version, kept = window.kept.get("texts", (None, {}))
+    if kept_version != version:
+        kept = {}
+        window.kept["texts"] = version, kept
+    if (groups, device) not in kept:
+        place = {(row.image, row.half): number for number, row in enumerate(window.rows)}
+        base = [place[row.image, row.half] for row in groups if row.branch == 0]
+        kept[groups, device] = _Texts(base, groups[len(base) :], device)
+    found: _Texts = kept[groups, device]
+    return found
 
 
 @contextmanager
@@ -122,7 +143,7 @@ class _Hooks:
             return None
         call = LayerCall(layer, args, kwargs)
         joined = self._joined(call.pixels, window, window.regions)
-        tokens = joined.tokens(call.tokens, self.context) if joined else None
+        tokens = joined.texts.stacked(call.tokens, self.context) if joined else None
         if joined is None or tokens is None:
             return None
         self._open, self._outside, self.context.window = joined, window, joined.window
@@ -159,7 +180,8 @@ class _Hooks:
         groups = regions.pixel_groups(rows, regions.grid(pixels.shape[1]), pixels, with_base=True)
         if groups is None:
             return None
-        return _Joined(groups, self.context.window_of(groups.groups, in_region=True), rows, pixels)
+        inside = self.context.window_of(groups.groups, in_region=True)
+        return _Joined(groups, inside, _texts(groups.groups, window, regions.version, pixels.device))
 
 
 def _attend_by_region(call: LayerCall, output: LayerPixels, context: ForwardContext) -> LayerPixels:

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clora_ext.core.loss import normalise
-from clora_ext.core.shapes import Maps, Masks, Predictions, RegionMasks, RowPredictions
+from clora_ext.core.shapes import Maps, Masks, Prediction, Predictions, RegionMasks
 
 
 def concept_mask(maps: Maps, threshold: float) -> Tensor:
@@ -121,7 +121,7 @@ def fuse(predictions: Predictions, regions: RegionMasks) -> Tensor:
     return weighted.sum(dim=0)
 
 
-def fuse_rows(predictions: RowPredictions, regions: RegionMasks | None) -> Tensor:
+def fuse_rows(predictions: Sequence[Prediction], regions: RegionMasks | None) -> Tensor:
     """One prediction of one image from the rows that draw it: a single row's own, which may be routed; else one for
     each branch, fused, in equal parts where there are no region masks.
 
@@ -129,7 +129,8 @@ def fuse_rows(predictions: RowPredictions, regions: RegionMasks | None) -> Tenso
     """
     if len(predictions) == 1:
         return predictions[0]
+    rows = torch.stack(list(predictions))
     if regions is None:
-        return fuse(predictions, uniform_region_masks(len(predictions), predictions))
-    height, width = predictions.shape[-2:]
-    return fuse(predictions, resized(regions, (height, width)))
+        return fuse(rows, uniform_region_masks(len(rows), rows))
+    height, width = rows.shape[-2:]
+    return fuse(rows, resized(regions, (height, width)))

@@ -219,11 +219,9 @@ class Composition:
         uncond: list[Tensor] = []
         for number, image in enumerate(plan.images):
             masks_of_image = self.masks[number].regions
-            rows = torch.stack([predictions[row] for row in image.cond])
-            cond.append(masks.fuse_rows(rows, masks_of_image))
+            cond.append(masks.fuse_rows([predictions[row] for row in image.cond], masks_of_image))
             if all(row in predictions for row in image.uncond):
-                rows = torch.stack([predictions[row] for row in image.uncond])
-                uncond.append(masks.fuse_rows(rows, masks_of_image))
+                uncond.append(masks.fuse_rows([predictions[row] for row in image.uncond], masks_of_image))
         fused = torch.stack(cond)
         return Fused(fused, torch.stack(uncond) if uncond else fused)
 

@@ -9,12 +9,12 @@ from bench.speed import hollow
 from bench.speed.meter import Operations
 
 MOST = {
-    ("predict", 2): 2.1,
-    ("masks", 2): 3.5,
-    ("balanced update", 2): 6.5,
-    ("fast update", 2): 7.0,
-    ("late routed", 2): 2.5,
-    ("late routed", 8): 4.1,
+    ("predict", 2): 1.7,
+    ("masks", 2): 2.35,
+    ("balanced update", 2): 4.7,
+    ("fast update", 2): 4.95,
+    ("late routed", 2): 1.6,
+    ("late routed", 8): 1.61,
 }
 """Operations that compute, times those of a plain step of SD1.5, by kind of step and number of LoRAs."""
 
