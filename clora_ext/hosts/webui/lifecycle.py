@@ -124,9 +124,10 @@ def attach(p: Any) -> None:
     job = _job_of(p)
     if job is None or not job.passes:
         return
-    job.watch.close()
-    watched = replaced(p.sampler, "launch_sampling", lambda launch: composing_launch(p, job, launch))
-    job.watch.enter_context(watched)
+    with _deferring_errors(job):
+        job.watch.close()
+        watched = replaced(p.sampler, "launch_sampling", lambda launch: composing_launch(p, job, launch))
+        job.watch.enter_context(watched)
 
 
 def drawn(p: Any, pictures: Tensor) -> None:
