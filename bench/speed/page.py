@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.speed.cases import Case
 from bench.speed.growth import law, plot
+from bench.speed.hollow import table as hollow_table
 from clora_ext.settings.profiles import profile_value
 
 DOCS = Path("docs")
@@ -14,6 +15,7 @@ FILES = {
     "cpu": DOCS / "bench" / "speed.json",
     "cuda": DOCS / "bench" / "speed-cuda.json",
     "page": DOCS / "bench" / "page.json",
+    "hollow": DOCS / "bench" / "hollow.json",
 }
 GIB = 2**30
 
@@ -72,6 +74,8 @@ def text(found: dict[str, dict[str, Any]]) -> str:
         parts += ["## On a GPU", _where(found["cuda"]["machine"]), table(_with_counts(found["cuda"], cpu))]
     else:
         parts.append(ON_A_GPU)
+    if "hollow" in found:
+        parts += [HOLLOW, _where(found["hollow"]["machine"]), hollow_table(found["hollow"]["steps"])]
     if cpu["growth"]:
         parts += ["## Growth", "![cost and peak against LoRAs, size and steps](bench/growth.png)", _laws(cpu["growth"])]
     if cpu["setup"]:
@@ -143,6 +147,22 @@ Python: small pictures on the largest of cards are bound by the host. A card an 
 was measured. Stacking the LoRAs' factors took a third of the operations of a routed step off (5360 to 3250 for two
 LoRAs, 11228 to 3250 for eight), which is in these figures. Four pictures at once: `balanced` 6.37 x, `fast` 5.76 x,
 `masks` 2.21 x of plain ones' 1.58 s, as their limit of 1 GiB parts the gradient into many groups."""
+
+HOLLOW = """## Steps that wait for Python
+
+`python tasks.py bench-speed HOLLOW=12` counts and times single steps of SD1.5 and SDXL whose layers are so narrow that
+next to nothing is computed: what is left is calling the operations, and a fast GPU waits for that. LoRAs are as kohya
+writes them, on SD1.5's 1x1 convolutions too. Plain is a step of two rows with none. “predict” is a late step of
+`paper`, K + 1 branches and an unconditional row; “masks” one of the method `masks` before the lock; “late routed” one
+after it. Operations are exact. Seconds are the least of some turns, each right after a plain step of the same process,
+on a machine with other work: a tenth more or less means nothing.
+
+**The floor** of a late step: 96 linear layers and 32 convolutions of SD1.5 take one product down, one masking and one
+adding up, the 64 layers of cross-attention two batched products, and each of its 16 one gathering and one putting back:
+826 + 3 * 128 + 2 * 64 + 32 = 1370. Where q, k and v of self-attention share the product down and the masking it is 64
+less, 1306 or 1.58 times a plain step, whatever the number of LoRAs. Before layers bound what they do it was 2.25 times
+with two LoRAs and 3.67 with eight, whose convolutions went LoRA by LoRA.
+"""
 
 
 def _where(machine: dict[str, Any]) -> str:
