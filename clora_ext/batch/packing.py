@@ -123,7 +123,8 @@ def _index(drawn: Drawn, owners: Sequence[tuple[int, int]], length: int) -> Pack
     number = [owners[:place].count(owner) for place, owner in enumerate(owners)]  # which cut of its owner's it is
     rows, branches = zip(*owners, strict=True)
     first = pixels * torch.tensor(rows, device=drawn.device)
-    return cut[list(rows), list(branches), number] + first[:, None]
+    found: PackedIndex = cut[list(rows), list(branches), number] + first[:, None]
+    return found
 
 
 def _slots(

@@ -161,7 +161,8 @@ def _inner_by_row(stack: Stack, product: BatchedProduct, x: Tensor, output: Tens
 
     def scaled_by_row(x: Tensor) -> Tensor:
         by_row = inner_of(x).unflatten(1, (product.each, -1)) * scales
-        return by_row.flatten(1, 2)
+        found: Tensor = by_row.flatten(1, 2)
+        return found
 
     return scaled_by_row, up, 1.0
 
