@@ -11,7 +11,7 @@ from clora_ext.prompt.grammar import vocabulary
 from clora_ext.prompt.grammar.lexer import split_words
 from clora_ext.prompt.grammar.prompt_text import PromptText, read_prompt_text
 from clora_ext.prompt.grammar.spans import WordSpan
-from clora_ext.prompt.grammar.tags import find_tags, remove_tags
+from clora_ext.prompt.grammar.tags import OUR_TAG_ARGUMENTS, find_tags, remove_tags
 from clora_ext.prompt.rules.facts import LoraFacts
 from clora_ext.prompt.rules.intents import LoraIntent, merge_tags_and_bindings
 from clora_ext.prompt.rules.subjects import Subject
@@ -48,6 +48,8 @@ class LoraRow:
     """What told that it is a style, where nobody said so: “by its name”."""
     tagged: bool = True
     """Whether it has a tag in the prompt."""
+    in_tag: bool = False
+    """Whether that tag says more than weights."""
     words: WordSpan = ()
     """Its subject's words, as indices of ``Inspection.words``."""
     places: int = 0
@@ -79,8 +81,8 @@ def inspect(prompt: str, facts: Mapping[str, LoraFacts], bindings: Sequence[Bind
     try:
         bound = bind_or_merge(prompt, facts, bindings)
     except CLoRAError as error:
-        rows = tuple(_make_row_by_itself(prompt, text, intent, facts, bindings) for intent in intents)
-        return Inspection(words, rows, None, error)
+        rows = [_make_row_by_itself(prompt, text, intent, facts, bindings) for intent in intents]
+        return Inspection(words, _reopen_shared(rows, intents), None, error)
     return Inspection(words, _make_rows(text, intents, bound), bound, None)
 
 
@@ -122,8 +124,11 @@ def _make_style_row(intent: LoraIntent, bound: BoundPrompt) -> LoraRow:
 def _make_row_by_itself(
     prompt: str, text: PromptText, intent: LoraIntent, facts: Mapping[str, LoraFacts], bindings: Sequence[Binding]
 ) -> LoraRow:
-    """The row of a LoRA with what it would draw if it were the only one: all together can not be bound."""
-    row = _make_empty_row(intent)
+    """The row of a LoRA with what it would draw if it were the only one: all together can not be bound.
+
+    Where it could not be bound even then, the row has what was said of it.
+    """
+    row = replace(_make_empty_row(intent), subject=intent.subject, trigger=intent.trigger)
     if intent.role != "subject":
         return row
     own = [binding for binding in bindings if binding.lora in (intent.name, *intent.facts.aliases)]
@@ -132,6 +137,18 @@ def _make_row_by_itself(
     except CLoRAError as error:
         return replace(row, problem=error.message)
     return _make_rows(text, [intent], bound)[0]
+
+
+def _reopen_shared(rows: Sequence[LoraRow], intents: Sequence[LoraIntent]) -> tuple[LoraRow, ...]:
+    """``rows`` without words that several would draw if each were the only one, but for those that somebody said."""
+    drawn = Counter(word for row in rows for word in row.words)
+    taken = {word for word, times in drawn.items() if times > 1}
+    pairs = zip(rows, intents, strict=True)
+    return tuple(_reopen(row) if intent.seeks_subject and taken & set(row.words) else row for row, intent in pairs)
+
+
+def _reopen(row: LoraRow) -> LoraRow:
+    return replace(row, subject=None, occurrence=None, words=(), places=0)
 
 
 def _keep_tag(prompt: str, intent: LoraIntent) -> str:
@@ -144,7 +161,8 @@ def _keep_tag(prompt: str, intent: LoraIntent) -> str:
 
 def _make_empty_row(intent: LoraIntent) -> LoraRow:
     tagged = intent.tag is not None
-    return LoraRow(intent.name, intent.te, intent.unet, intent.role, on=intent.on, tagged=tagged)
+    in_tag = intent.tag is not None and not intent.tag.arguments.keys().isdisjoint(OUR_TAG_ARGUMENTS)
+    return LoraRow(intent.name, intent.te, intent.unet, intent.role, on=intent.on, tagged=tagged, in_tag=in_tag)
 
 
 def _add_subject(text: PromptText, row: LoraRow, subject: Subject) -> LoraRow:

@@ -33,6 +33,21 @@ def test_a_problem_with_one_does_not_hide_the_others():
     assert not next(word for word in seen.words if word.text == "and").choosable
 
 
+def test_rows_say_no_more_than_the_problem():
+    """What each would draw alone is nothing that both could have."""
+    seen = inspect("<lora:tuxcat:1> <lora:browndog:1> two animals, a kitten and a puppy, red hat", FACTS)
+    assert seen.problem is not None
+    assert [row.subject for row in seen.rows] == [None, None]
+    said = inspect("a cat <lora:tuxcat:1:bind=cat> <lora:browndog:1:bind=cat>", FACTS)
+    assert [(row.subject, row.in_tag) for row in said.rows] == [("cat", True), ("cat", True)]
+
+
+def test_a_row_shows_words_that_are_not_in_the_prompt():
+    (row,) = inspect("a cat <lora:tuxcat:1>", FACTS, parse_bindings('tuxcat: "red: cat", trigger=vako')).rows
+    assert (row.subject, row.trigger, row.words, row.in_tag) == ("red: cat", "vako", (), False)
+    assert "not in the prompt" in row.problem
+
+
 def test_a_phrase_knows_its_places_and_where_it_may_go_on():
     seen = inspect("a house cat, a cat in the snow <lora:tuxcat:1:bind=house cat>", FACTS)
     (row,) = seen.rows
