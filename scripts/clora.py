@@ -36,12 +36,12 @@ else:
         def show(self, is_img2img: bool) -> object:
             self.page: dict[str, Any] = {}
             tab = _tab(is_img2img)
-            for name in ("prompt", "styles", *panel.COUNTED[tab]):
-                self.on_after_component(partial(self._meet, name), elem_id=f"{tab}_{name}")
+            for element in (f"{tab}_prompt", f"{tab}_styles", *panel.COUNTED[tab]):
+                self.on_after_component(partial(self._meet, element), elem_id=element)
             return scripts.AlwaysVisible
 
-        def _meet(self, name: str, event: Any) -> None:
-            self.page[name] = event.component
+        def _meet(self, element: str, event: Any) -> None:
+            self.page[element] = event.component
 
         def ui(self, is_img2img: bool) -> list[Any]:
             components, self.infotext_fields = panel.build_panel(_tab(is_img2img), self.page, lifecycle.SOURCE, ANSWERS)

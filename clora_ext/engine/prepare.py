@@ -108,6 +108,13 @@ def assemble(prompts: Sequence[str], bound: tuple[BoundPrompt, ...], settings: S
     return Prepared(effective, composed, bound, tuple(branches))
 
 
+def require_same_subjects(first: Prepared, last: Prepared) -> None:
+    """Raise ``BindingError`` where the prompt of the second pass puts other LoRAs on subjects than the first's."""
+    if first.subject_loras != last.subject_loras:
+        msg = "The hires. fix prompt puts other LoRAs on subjects than the prompt; name the same ones in both."
+        raise BindingError(msg, field="hr_prompt")
+
+
 def prepare(prompts: Sequence[str], bindings: Sequence[Binding], settings: Settings, host: Host[Any]) -> Prepared:
     """Bind ``prompts``, one per image, and assemble their job for ``host``. Raises ``CLoRAError``."""
     found = assemble(prompts, bind_prompts(prompts, bindings, host.facts), settings)

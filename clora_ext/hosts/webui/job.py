@@ -9,8 +9,8 @@ from torch import Tensor
 
 from clora_ext.core.shapes import RegionMasks
 from clora_ext.engine.branches import why_plain
-from clora_ext.engine.prepare import Prepared, TokenPlans, prepare
-from clora_ext.errors import BindingError, PromptError
+from clora_ext.engine.prepare import Prepared, TokenPlans, prepare, require_same_subjects
+from clora_ext.errors import PromptError
 from clora_ext.hosts.webui.drive import neighbours
 from clora_ext.hosts.webui.drive.asked import told_prompts, told_sampling
 from clora_ext.hosts.webui.drive.host_rows import let_host_draw, take_over
@@ -89,7 +89,7 @@ class Job:
 def bound_passes(p: Any, request: JobRequest) -> list[BoundPass]:
     """The batch's passes with their prompts bound; none when the host's own image is what is asked for."""
     found = [_bind_pass(sampling, request) for sampling in (first_pass(p), hires_pass(p)) if sampling is not None]
-    first, last = found[0].prepared, found[-1].prepared
+    first = found[0].prepared
     if not first.composes:
         let_host_draw(p, first.bound)
         for note in _left_out(first, request):
@@ -99,9 +99,7 @@ def bound_passes(p: Any, request: JobRequest) -> list[BoundPass]:
         return []
     p.extra_generation_params.pop(infotext_key("plain"), None)  # of the batch before
     require_no_obstacle(p)
-    if first.subject_loras != last.subject_loras:
-        msg = "The hires. fix prompt puts other LoRAs on subjects than the prompt; name the same ones in both."
-        raise BindingError(msg, field="hr_prompt")
+    require_same_subjects(first, found[-1].prepared)
     for each in found:
         take_over(p, each.host, each.prepared)
         each.host.notes += unread_arguments(each.host.sampling.prompts, each.host.nets)
@@ -122,7 +120,8 @@ def _bind_pass(sampling: SamplingPass, request: JobRequest) -> BoundPass:
     neighbours.require_own_tags(sampling.prompts)
     host = WebUIHost(sampling)
     bindings = [*request.bindings, *added_by_host(sampling.prompts[0], request.bindings)]
-    settings, notes = adapted(request.settings, sampling)
+    other = neighbours.forward_replaced()
+    settings, notes = adapted(request.settings, sampling.sampler, hires=sampling.hires, replaced_by=other)
     try:
         prepared = prepare(sampling.prompts, bindings, settings, host)
     except PromptError as error:

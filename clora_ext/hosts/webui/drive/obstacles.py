@@ -1,16 +1,14 @@
 """What a job does that can not be combined with composing, or only by masks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from modules import sd_unet, shared
 
 from clora_ext.errors import HostError
-from clora_ext.hosts.webui.drive import neighbours
 from clora_ext.hosts.webui.drive.families import FAMILIES, loaded_family
 from clora_ext.hosts.webui.drive.samplers import MASKS_ONLY, SamplerTraits, traits_of
-from clora_ext.hosts.webui.drive.sampling_pass import SamplingPass
 from clora_ext.settings.knobs import Settings
 
 
@@ -53,39 +51,46 @@ OBSTACLES = (
 )
 
 
-def require_no_obstacle(p: Any) -> None:
-    """Raise ``HostError`` for the first thing in job ``p`` that can not be composed with."""
+def obstacles(p: Any = None) -> Iterator[HostError]:
+    """What job ``p`` can not be composed with; without one, what the host has loaded."""
     for obstacle in OBSTACLES:
         if obstacle.stands(p):
-            raise HostError(obstacle.sentence, field=obstacle.field)
+            yield HostError(obstacle.sentence, field=obstacle.field)
 
 
-def adapted(settings: Settings, sampling: SamplingPass) -> tuple[Settings, list[str]]:
+def require_no_obstacle(p: Any) -> None:
+    """Raise the first of ``obstacles``."""
+    for error in obstacles(p):
+        raise error
+
+
+def adapted(
+    settings: Settings, sampler: str, *, hires: bool, replaced_by: str | None = None
+) -> tuple[Settings, list[str]]:
     """The settings of a pass, and notes of what in them had to change for its sampler.
 
-    Where the latent can not be updated, masks.
+    Where the latent can not be updated, masks. ``replaced_by`` is who calls the UNet in another way than the host.
     """
-    traits, notes = traits_of(sampling.sampler) or MASKS_ONLY, []
+    traits, notes = traits_of(sampler) or MASKS_ONLY, []
     if traits.extrapolates and settings.masked and settings.emphasis > 1.0:
         settings = replace(settings, emphasis=1.0)
-        notes.append(f"{sampling.sampler} extrapolates, so the LoRA emphasis is 1")
+        notes.append(f"{sampler} extrapolates, so the LoRA emphasis is 1")
     if settings.method != "clora":
         return settings, notes
-    if sampling.hires and not settings.hires_updates:
+    if hires and not settings.hires_updates:
         return replace(settings, method="masks"), notes
-    why = _why_no_updates(sampling.sampler, traits)
+    why = _why_no_updates(sampler, traits, replaced_by)
     if why is None:
         return settings, notes
     notes.append(f"{why}, so masks alone keep the subjects apart: they are not pushed")
     return replace(settings, method="masks"), notes
 
 
-def _why_no_updates(sampler: str, traits: SamplerTraits) -> str | None:
+def _why_no_updates(sampler: str, traits: SamplerTraits, replaced_by: str | None) -> str | None:
     if traits_of(sampler) is None:
         return f"the sampler {sampler} is none of WebUI's own"
     if not traits.updates:
         return f"the sampler {sampler} goes back and forth in time"
-    other = neighbours.forward_replaced()
-    if other is not None:
-        return f"{other} calls the UNet in its own way"
+    if replaced_by is not None:
+        return f"{replaced_by} calls the UNet in its own way"
     return "WebUI runs with --lowvram" if shared.cmd_opts.lowvram else None

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from modules import sd_models
 from torch import nn
 
-from clora_ext.hosts.webui.drive import catalogue, own_networks, reading, tokens
+from clora_ext.errors import CLoRAError
+from clora_ext.hosts.webui.drive import catalogue, neighbours, obstacles, own_networks, reading, tokens
 from clora_ext.hosts.webui.drive.families import model_kind
 from clora_ext.prompt import Binding, LoraFacts
+from clora_ext.settings.knobs import Settings
 
 
 class WebUISource:
@@ -42,6 +44,21 @@ class WebUISource:
         if sd_models.model_data.sd_model is None:
             return None
         return tokens.columns_of_words(text, words)
+
+    def adapted(self, settings: Settings, sampler: str, *, hires: bool) -> tuple[Settings, list[str]]:
+        """By the sampler's traits."""
+        return obstacles.adapted(settings, sampler, hires=hires)
+
+    def obstacles(self, texts: Sequence[str]) -> Sequence[CLoRAError]:
+        """Of the loaded checkpoint, and of extensions that read LoRA tags by themselves."""
+        if sd_models.model_data.sd_model is None:
+            return ()
+        found: list[CLoRAError] = list(obstacles.obstacles())
+        try:
+            neighbours.require_own_tags(texts)
+        except CLoRAError as error:
+            found.append(error)
+        return found
 
     def model_kind(self) -> str:
         """By the host's own marks."""

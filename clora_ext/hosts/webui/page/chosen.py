@@ -1,4 +1,4 @@
-"""What the host's own fields say of a job: numbers that a forecast counts with."""
+"""What the host's own fields say of a job: numbers that a forecast counts with, and choices that may be in the way."""
 
 from dataclasses import dataclass
 
@@ -18,6 +18,14 @@ class Sampling:
     height: int = SIZE[1]
     strength: float = 1.0
     """Denoising strength: the share of the steps that is made, from another image; 1 from pure noise."""
+    sampler: str | None = None
+    """By its name; None where nobody says which."""
+    hires: bool = False
+    """Whether there is a second pass, of hires. fix."""
+    hires_sampler: str = ""
+    """Empty, or as WebUI writes it, for that of the first pass."""
+    hires_prompt: str = ""
+    """As typed; empty for that of the first pass."""
 
 
 SAMPLING = Sampling()

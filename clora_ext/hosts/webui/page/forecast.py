@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from clora_ext.engine.prepare import Prepared, assemble, lora_names
-from clora_ext.errors import CLoRAError, LoraError, PromptError
+from clora_ext.engine.prepare import Prepared, assemble
+from clora_ext.errors import CLoRAError
 from clora_ext.hosts.webui.page.chosen import SAMPLING, Sampling
 from clora_ext.hosts.webui.page.cost import Cost, cost_of
+from clora_ext.hosts.webui.page.in_the_way import known_facts, refusals, second_pass, settings_for, unusual_weights
 from clora_ext.hosts.webui.page.overlays import STYLE, colour_of
 from clora_ext.hosts.webui.page.source import PageSource
-from clora_ext.prompt import Binding, Inspection, LoraFacts, LoraRow, inspect, remove_tags
+from clora_ext.prompt import Inspection, LoraFacts, LoraRow, inspect, remove_tags
 from clora_ext.settings.profiles import build_settings
 from clora_ext.settings.request import JobRequest
 
@@ -34,14 +35,19 @@ def forecast(
     text = source.as_job_reads(prompt, styles)
     bindings = [*request.bindings, *source.added_by_host(text, request.bindings)]
     later = source.drawn_later(text)
-    facts, missing = _facts(source, text, bindings)
+    facts, missing = known_facts(source, text, bindings)
     seen = inspect(text, facts, bindings)
     if later is None:
         problems += missing
         problems += [seen.problem] if seen.problem is not None and not missing else []
-    prepared = None if seen.bound is None or missing else assemble([text], (seen.bound,), request.settings)
-    cost = None if prepared is None else cost_of(source, prepared, sampling)
-    notes = _notes(source.hidden_loras(prompt, text), later)
+    notes = [*_notes(source.hidden_loras(prompt, text), later), *unusual_weights(seen.rows)]
+    settings, changed = settings_for(source, request.settings, sampling)
+    prepared = None if seen.bound is None or missing else assemble([text], (seen.bound,), settings)
+    if prepared is not None and prepared.composes:
+        notes += changed
+        second = second_pass(source, sampling, styles, bindings)
+        problems += refusals(source, prepared, [text], second)
+    cost = None if prepared is None or problems else cost_of(source, prepared, sampling)
     parts = [*_spaced(notes), *_line(seen, request, problems, prepared, cost)]
     return {
         "prompt": prompt,
@@ -78,32 +84,6 @@ def with_tokens(source: PageSource, told: dict[str, Any]) -> dict[str, Any]:
         return told
     placed = [word | {"columns": places} for word, places in zip(words, columns, strict=True)]
     return told | {"words": placed}
-
-
-def _facts(
-    source: PageSource, prompt: str, bindings: Sequence[Binding]
-) -> tuple[dict[str, LoraFacts], list[CLoRAError]]:
-    """What is known of every LoRA that is named, and a problem for each that is not there or does not fit."""
-    found: dict[str, LoraFacts] = {}
-    problems: list[CLoRAError] = []
-    for name in _names(prompt, bindings):
-        try:
-            found[name] = source.facts(name)
-            wrong = source.misfit(name)
-        except CLoRAError as error:
-            found.setdefault(name, LoraFacts(name))
-            problems.append(error)
-            continue
-        if wrong is not None:
-            problems.append(LoraError(wrong, field="lora"))
-    return found, problems
-
-
-def _names(prompt: str, bindings: Sequence[Binding]) -> tuple[str, ...]:
-    try:
-        return lora_names([prompt], bindings)
-    except PromptError:  # told by what reads the whole prompt
-        return lora_names([], bindings)
 
 
 # -- in words ----------------------------------------------------------------------------------------------------------
@@ -171,6 +151,9 @@ def _row(row: LoraRow, hue: str, known: LoraFacts, problem: str | None) -> dict[
         "subject": row.subject,
         "occurrence": row.occurrence,
         "trigger": row.trigger,
+        "found": bool(row.words),
+        "tagged": row.tagged,
+        "in_tag": row.in_tag,
         "known_triggers": list(known.triggers),
         "on": row.on,
         "why": row.why,

@@ -28,11 +28,19 @@ from clora_ext.hosts.webui.page.kept_masks import KEPT
 from clora_ext.hosts.webui.page.source import PageSource
 from clora_ext.settings.infotext import from_infotext, named_masks
 
-COUNTED = {
-    "txt2img": {"steps": "steps", "width": "width", "height": "height"},
-    "img2img": {"steps": "steps", "width": "width", "height": "height", "denoising_strength": "strength"},
+_OF_BOTH = {"%_steps": "steps", "%_width": "width", "%_height": "height", "%_sampling": "sampler"}
+_OF_EACH = {
+    "txt2img": {"%_hr-checkbox": "hires", "hr_sampler": "hires_sampler", "hires_prompt": "hires_prompt"},
+    "img2img": {"%_denoising_strength": "strength"},
 }
-"""The host's own fields of each tab that an estimate counts with, and what they are there."""
+
+
+def _of_tab(tab: str) -> dict[str, str]:
+    return {element.replace("%", tab): name for element, name in (_OF_BOTH | _OF_EACH[tab]).items()}
+
+
+COUNTED = {tab: _of_tab(tab) for tab in _OF_EACH}
+"""The host's own fields of each tab that a forecast looks at, by ``elem_id``, and what they are in ``Sampling``."""
 
 ACTED = tuple(name for name in PANEL_FIELDS if name not in ("enabled", "masks"))
 """The fields that an action may change."""
@@ -44,14 +52,14 @@ def build_panel(
 ) -> tuple[list[Any], list[tuple[Any, Any]]]:
     """Build the panel of ``tab``; gives its components in the order of ``PANEL_FIELDS`` and its infotext fields.
 
-    ``page`` has the host's own components ``prompt``, ``styles`` and those of ``COUNTED``, of the tab, as far as
+    ``page`` has the host's own components of the tab by ``elem_id``: prompt, styles and those of ``COUNTED``, as far as
     they are there; ``answers`` are given to what the script asks. Pure: the host builds the panel several times, also
     outside of a page.
     """
     made = make_components(tab)
     _follow_profile(made)
     _follow_switches(made)
-    if "prompt" in page:
+    if f"{tab}_prompt" in page:
         _look_at_prompt(tab, page, made, source)
         _do_actions(tab, page, made, answers)
     return [made[name] for name in PANEL_FIELDS], [(made[name], read) for name, read in PASTED.items()]
@@ -91,8 +99,8 @@ def _follow_switches(made: Components) -> None:
 def _look_at_prompt(tab: str, page: Mapping[str, Any], made: Components, source: PageSource) -> None:
     """Look at the prompt when the script says so; it then reads the answer."""
     counted = {name: field for name, field in COUNTED[tab].items() if name in page}
-    styles = [page["styles"]] if "styles" in page else []
-    asked = [page["prompt"], *(page[name] for name in counted), *(made[name] for name in PANEL_FIELDS), *styles]
+    styles = [page[f"{tab}_styles"]] if f"{tab}_styles" in page else []
+    asked = [page[f"{tab}_prompt"], *(page[name] for name in counted), *(made[name] for name in PANEL_FIELDS), *styles]
     look = functools.partial(_look, source, list(counted.values()))
     done = made["check"].click(look, inputs=asked, outputs=[made["line"], made["view"]], **QUIET)
     _then_show(tab, made, done)
@@ -100,7 +108,7 @@ def _look_at_prompt(tab: str, page: Mapping[str, Any], made: Components, source:
 
 def _do_actions(tab: str, page: Mapping[str, Any], made: Components, answers: Answers) -> None:
     """Do an action on the fields when the script says so; it then reads what it is told."""
-    fields = {"prompt": page["prompt"], **{name: made[name] for name in ACTED}}
+    fields = {"prompt": page[f"{tab}_prompt"], **{name: made[name] for name in ACTED}}
     view = made["view"]
 
     def do(action: str, *values: Any) -> dict[Any, Any]:
@@ -121,7 +129,7 @@ def _then_show(tab: str, made: Components, event: Any) -> None:
 
 def _look(source: PageSource, counted: Sequence[str], prompt: str, *values: Any) -> tuple[str, str]:
     told: dict[str, Any] = dict(zip(counted, values, strict=False))
-    sampling = replace(SAMPLING, **told)
+    sampling = replace(SAMPLING, **{name: value for name, value in told.items() if value is not None})
     args = values[len(counted) : len(counted) + len(PANEL_FIELDS)]
     styles = [name for names in values[len(counted) + len(PANEL_FIELDS) :] for name in names or ()]
 

@@ -5,7 +5,9 @@ from typing import Protocol
 
 from torch import nn
 
+from clora_ext.errors import CLoRAError
 from clora_ext.prompt import Binding, LoraFacts
+from clora_ext.settings.knobs import Settings
 
 
 class PageSource(Protocol):
@@ -40,6 +42,14 @@ class PageSource(Protocol):
 
         None for a word that is not there then; None for all where no checkpoint is loaded.
         """
+        ...
+
+    def adapted(self, settings: Settings, sampler: str, *, hires: bool) -> tuple[Settings, list[str]]:
+        """The settings that a pass with ``sampler`` is drawn with, and a note for everything that had to change."""
+        ...
+
+    def obstacles(self, texts: Sequence[str]) -> Sequence[CLoRAError]:
+        """What a job with these prompts can not be composed with now, as far as the host tells without drawing."""
         ...
 
     def model_kind(self) -> str:
