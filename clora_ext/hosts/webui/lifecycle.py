@@ -16,6 +16,7 @@ from clora_ext.engine.estimate import made_steps
 from clora_ext.errors import CLoRAError, HostError
 from clora_ext.hosts.webui.drive.host_rows import take_loras
 from clora_ext.hosts.webui.drive.loaded_model import LoadedModel
+from clora_ext.hosts.webui.drive.reading import told_in_tags
 from clora_ext.hosts.webui.drive.sampling_pass import in_hires_pass
 from clora_ext.hosts.webui.drive.source import WebUISource
 from clora_ext.hosts.webui.job import LAST_JOB, Job, bound_passes
@@ -73,6 +74,7 @@ def process(p: Any, script: Any, args: Sequence[Any]) -> None:
     cell = getattr(p, "clora_cell", {})
     if is_off(args) and not cell:
         PACE.begin(p)
+        _tell_off(p)
         return
     _come_last(p, script)
     job = Job(p)
@@ -90,6 +92,13 @@ def process(p: Any, script: Any, args: Sequence[Any]) -> None:
             raise HostError("Extra networks are turned off for this job; CLoRA needs them.", "disable_extra_networks")
     p.clora = job
     job.guard = Replacement(p, "sample", lambda original: sampling_with(p, job, original))
+
+
+def _tell_off(p: Any) -> None:
+    """A comment below a picture whose prompt was written to be composed, and which is drawn without us in this tab."""
+    loras = ", ".join(told_in_tags(p.all_prompts))
+    if loras:
+        p.comment(f"{KEY} is off: what the tags of {loras} say of subjects and roles does nothing; tick its box.")
 
 
 def _come_last(p: Any, script: Any) -> None:

@@ -19,6 +19,7 @@ _DRAWERS = ("dynamic-prompts", "wildcard", "prompt-postprocessor", "unprompted",
 _WEIGHING = ("lbw", "lbwe", "w", "x", "start", "stop", "step")
 """Arguments by which LoRA Block Weight changes the matrices of a network, and its strength while it samples."""
 
+_OURS = tuple(f"{name}=" for name in OUR_TAG_ARGUMENTS)
 _WEIGHED = "_in_LBW_"
 """What it puts in the name of a network that it has changed."""
 
@@ -70,6 +71,13 @@ def unread_arguments(prompts: Sequence[str], nets: Mapping[str, Any]) -> list[st
             if unread:
                 notes[f"“{unread}” of LoRA {tag.name} does nothing: nothing that reads it reaches a bound LoRA"] = None
     return list(notes)
+
+
+def told_in_tags(prompts: Sequence[str]) -> list[str]:
+    """The LoRAs of whose subject or role a tag in ``prompts`` says something, once each, also in bad tags."""
+    tags = [match[2].split(":") for prompt in prompts for match in TAG_PATTERN.finditer(prompt)]
+    found = [tag[0] for tag in tags if any(item.startswith(_OURS) for item in tag)]
+    return list(dict.fromkeys(found))
 
 
 def _names(prompt: str) -> list[str]:
