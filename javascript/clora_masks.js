@@ -15,6 +15,7 @@
     const HINT = "White is where it is to be. Paint with the mouse, or with the keys: arrows move the brush, Space paints, " +
         "Shift and an arrow draws a line, Ctrl+Z undoes.";
     const NOTHING = "Nothing is white, so there is no mask.";
+    const UNREADABLE = "That is no picture that the browser can read; choose a PNG, JPEG or WebP.";
     const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
     const tabs = {};
 
@@ -32,7 +33,7 @@
         if (field.value !== now.written) {
             now.kept = JSON.parse(field.value || "{}");
             now.written = field.value;
-            if (now.lora) fill(now, now.kept[now.lora]?.mask);
+            if (now.lora) refill(tab);
         }
         now.rows = rows;
         write(tab);
@@ -91,15 +92,22 @@
     // Resolves when `source`, an address, is there; is rejected where it is no picture.
 
     async function fill(now, source) {
+        const {lora} = now;
         const picture = new Image();
         if (source) {
             picture.src = /^(blob|data):/.test(source) ? source : `data:image/png;base64,${source}`;
             await picture.decode();
         }
+        if (now.lora !== lora) return; // another one's has been opened since
         blacken(now);
         if (!source) return;
         now.pen.imageSmoothingEnabled = picture.width > now.canvas.width; // masks are enlarged by the nearest pixel
         now.pen.drawImage(picture, 0, 0, now.canvas.width, now.canvas.height);
+    }
+
+    function refill(tab) {
+        const now = tabs[tab];
+        fill(now, now.kept[now.lora]?.mask).catch(() => tell(tab, UNREADABLE, true));
     }
 
     function load(tab, source, told) {
@@ -111,7 +119,7 @@
             now.before.push(last);
             tell(tab, keep(tab) ? told : `${told} ${now.panel.say(NOTHING)}`);
         }).catch(() => {
-            tell(tab, "That is no picture that the browser can read; choose a PNG, JPEG or WebP.", true);
+            tell(tab, UNREADABLE, true);
         }).finally(() => URL.revokeObjectURL(source));
     }
 
@@ -299,7 +307,7 @@
         fit(tab);
         shine(tab);
         place(now, [now.canvas.width / 2, now.canvas.height / 2]);
-        fill(now, now.kept[lora]?.mask);
+        refill(tab);
         now.panel.draw(tab);
         now.box.scrollIntoView({block: "nearest"});
     }
