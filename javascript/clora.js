@@ -6,9 +6,11 @@
     "use strict";
 
     const PAUSE = 15; // milliseconds after a key, until the prompt is looked at
-    const PATIENCE = 3000; // milliseconds until an answer that never came is given up
+    const PATIENCE = {look: 3000, act: 15000}; // milliseconds until an answer that never came is given up
     const WATCH = 300; // milliseconds between looks at fields that somebody else may fill
     const ANSWERS = 8; // words that are offered as answers to a question
+    const CHOSEN = ["%_prompt", "%_steps", "%_width", "%_height", "%_sampling", "%_denoising_strength", "%_hr-checkbox",
+        "hr_sampler", "hires_prompt", "setting_sd_model_checkpoint"]; // fields of WebUI that the line depends on
     const tabs = {};
 
     function element(tab, name) {
@@ -21,21 +23,27 @@
 
     function state(tab) {
         tabs[tab] = tabs[tab] || {
-            timer: null, busy: 0, stale: false, actions: [], action: {}, active: null, view: null, wrong: null, seen: null,
+            timer: null, busy: 0, stale: false, actions: [], asking: {}, asked: 0, shown: 0, active: null, view: null,
+            wrong: null, refused: null, seen: null, submitted: null, held: null, passing: false,
+            wanted: [], done: [], tagged: {}, gone: {},
             knobs: null, controls: null, editing: null, presets: null, report: null,
         };
         return tabs[tab];
     }
 
+    function promptField(tab) {
+        return gradioApp().querySelector(`#${tab}_prompt textarea`);
+    }
+
     function promptOf(tab) {
-        return gradioApp().querySelector(`#${tab}_prompt textarea`)?.value ?? "";
+        return promptField(tab)?.value ?? "";
     }
 
     function enabled(tab) {
         return Boolean(gradioApp().querySelector(`#clora_${tab}_enabled-checkbox input`)?.checked);
     }
 
-    // -- asking: one question at a time, actions before looks ------------------------------------------------------
+    // -- asking: one question at a time, actions before looks; an answer has the number of its question -------------
 
     function touched(tab) {
         const now = state(tab);
@@ -47,12 +55,19 @@
     function ask(tab) {
         const now = state(tab);
         if (now.busy) return;
-        const acts = now.actions.length > 0;
-        if (!acts && !(now.stale && enabled(tab))) return;
-        if (acts) now.action = now.actions.shift();
-        else notice(tab);
-        now.busy = setTimeout(() => free(tab), PATIENCE);
-        element(tab, acts ? "edit" : "check").click();
+        if (now.held && !now.actions.length) setTimeout(() => release(tab));
+        const action = now.actions.shift();
+        if (action?.undo) {
+            undo(tab);
+            ask(tab);
+            return;
+        }
+        if (!action && !(now.stale && enabled(tab))) return;
+        if (!action) notice(tab);
+        now.asked += 1;
+        now.asking = {action, asked: now.asked, bindings: fieldOf(tab, "bindings").value};
+        now.busy = setTimeout(() => giveUp(tab), action ? PATIENCE.act : PATIENCE.look);
+        element(tab, action ? "edit" : "check").click();
     }
 
     function free(tab) {
@@ -62,34 +77,218 @@
         ask(tab);
     }
 
+    function giveUp(tab) {
+        const now = state(tab);
+        if (now.asking.action) refuse(tab, "WebUI does not answer; try again.");
+        now.asking = {};
+        free(tab);
+    }
+
+    // What is set in a row counts in its drawing at once; several changes of a row that wait are sent as one.
+
     function send(tab, action) {
-        state(tab).actions.push(action);
+        const now = state(tab);
+        const last = now.actions.at(-1);
+        if (last?.changes && action.changes && last.lora === action.lora && last.number === action.number) {
+            Object.assign(last.changes, action.changes);
+        } else {
+            now.actions.push(action);
+            if (action.changes) now.wanted.push(action);
+        }
+        if (action.changes && now.view) draw(tab);
         ask(tab);
     }
 
     function take(tab) {
-        return JSON.stringify(state(tab).action);
+        const {asking} = state(tab);
+        return JSON.stringify({...asking.action, asked: asking.asked});
     }
 
     function show(tab, answer) {
         const now = state(tab);
         const told = JSON.parse(answer);
-        if (told.rows) {
-            now.view = told;
-            now.wrong = null;
-            now.stale = now.stale || told.prompt !== promptOf(tab);
-        } else if (now.action.preset) {
-            drawPresets(tab, told);
-        } else if ("report" in now.action) {
-            giveReport(tab, told.report);
-        } else if ("mask_of" in now.action) {
-            window.cloraMasks.answer(tab, now.action.mask_of, told);
-        } else {
-            now.wrong = told.told ?? null;
-            now.stale = !now.wrong;
-        }
+        const awaited = told.asked === now.asking.asked;
+        if (told.rows) look(tab, told, awaited);
+        else if (awaited) act(tab, told);
         if (now.view) draw(tab);
-        free(tab);
+        if (awaited) free(tab);
+    }
+
+    function look(tab, told, awaited) {
+        const now = state(tab);
+        if (told.asked <= now.shown) return;
+        const counts = {};
+        for (const row of told.rows) {
+            counts[row.lora] = (counts[row.lora] ?? -1) + 1;
+            row.number = counts[row.lora];
+        }
+        now.shown = told.asked;
+        now.view = told;
+        now.wrong = null;
+        now.stale = now.stale || told.prompt !== promptOf(tab);
+        now.wanted = now.wanted.filter(({answered}) => !(answered < told.asked));
+        if (awaited) follow(tab, told);
+    }
+
+    function act(tab, told) {
+        const now = state(tab);
+        const {action} = now.asking;
+        if (action.preset) drawPresets(tab, told);
+        else if ("report" in action) giveReport(tab, told.report);
+        else if ("mask_of" in action) window.cloraMasks.answer(tab, action.mask_of, told);
+        else if (told.wrong) refuse(tab, told.told);
+        else edit(tab, action, told);
+    }
+
+    function refuse(tab, why) {
+        const now = state(tab);
+        Object.assign(now, {wrong: why, held: null, stale: false});
+        now.wanted = now.wanted.filter((action) => action !== now.asking.action);
+        if (now.view) draw(tab);
+    }
+
+    // -- editing: an answer is worked into what stands in the fields by now, or thrown away -------------------------
+
+    function edit(tab, action, told) {
+        const now = state(tab);
+        const [prompt, bindings] = [promptField(tab), fieldOf(tab, "bindings")];
+        const before = prompt.value;
+        const fits = (!told.tag || before.includes(told.tag.was)) && (!told.bindings || bindings.value === told.bindings.was);
+        if (fits && told.tag) window.cloraFields.replace(prompt, told.tag.was, told.tag.now);
+        if (fits && told.bindings) window.cloraFields.fill(bindings, told.bindings.now);
+        if (fits && action.changes && (told.tag || told.bindings)) {
+            now.done.push({before, after: prompt.value, bindings: told.bindings});
+        }
+        if (fits && told.gone) now.gone[action.gone] = {lines: told.gone, text: action.text};
+        action.answered = now.asking.asked;
+        now.stale = true;
+    }
+
+    // Ctrl+Z takes back what was last set in a row, unless something has been typed since.
+
+    function undo(tab) {
+        const now = state(tab);
+        const last = now.done.pop();
+        const [prompt, bindings] = [promptField(tab), fieldOf(tab, "bindings")];
+        if (!last || (last.bindings && bindings.value !== last.bindings.now)) return;
+        if (last.before !== last.after && prompt.value === last.after) window.cloraFields.takeBack(prompt, last.before);
+        if (last.bindings) window.cloraFields.fill(bindings, last.bindings.was);
+        now.stale = true;
+    }
+
+    function isSet(tab) {
+        const now = state(tab);
+        return now.done.length > 0 || now.wanted.some(({answered}) => !answered);
+    }
+
+    function keyed(tab, event) {
+        if (!(event.ctrlKey || event.metaKey) || event.altKey || !enabled(tab)) return;
+        const {target} = event;
+        if (target === promptField(tab) && /^Arrow(Up|Down)$/.test(event.key)) putWeightLast(target);
+        if (event.key.toLowerCase() !== "z" || event.shiftKey || !isSet(tab)) return;
+        const typed = target.matches("input") && window.cloraFields.isChanged(target);
+        if (target !== promptField(tab) && (typed || !element(tab, "board").contains(target))) return;
+        event.preventDefault();
+        send(tab, {undo: true});
+    }
+
+    // WebUI's Ctrl+Up turns the last number of a tag, so words after it are put before it.
+
+    function putWeightLast(field) {
+        const {value, selectionStart: caret} = field;
+        const start = value.lastIndexOf("<", caret - 1);
+        const tag = value.slice(start, value.indexOf(">", caret) + 1);
+        if (start < 0 || !/^<(lora|lyco):[^<>]+>$/.test(tag)) return;
+        const [kind, name, ...items] = tag.slice(1, -1).split(":");
+        const isNumber = (item) => !item.includes("=");
+        const ordered = [kind, name, ...items.filter((item) => !isNumber(item)), ...items.filter(isNumber)];
+        const text = `<${ordered.join(":")}>`;
+        if (items.some(isNumber) && text !== tag) window.cloraFields.replace(field, tag, text);
+    }
+
+    // A binding goes with its LoRA's tag, and comes back with it to the same words, if nobody has written in the field
+    // in between.
+
+    function follow(tab, {rows, words}) {
+        const now = state(tab);
+        const {bindings} = now.asking;
+        const text = words.map((word) => word.text).join(" ");
+        for (const {lora, names, tagged} of rows) {
+            if (tagged) {
+                const gone = now.gone[lora];
+                delete now.gone[lora];
+                now.tagged[lora] = {bindings, text};
+                if (gone?.text === text) send(tab, {back: gone.lines});
+            } else if (now.tagged[lora]?.bindings === bindings) {
+                send(tab, {gone: lora, names, text: now.tagged[lora].text});
+                delete now.tagged[lora];
+            }
+        }
+    }
+
+    // -- what must not be overtaken: Generate, and a card whose LoRA has words of ours in its tag, wait for the rows -----
+
+    function hold(tab, event) {
+        const now = state(tab);
+        const button = event.target.closest?.(`#${tab}_generate, #${tab}_upscale, #${tab}_lora_cards .card`);
+        if (!button || !enabled(tab) || now.passing || event.target.closest(".button-row")) return;
+        const waits = button.matches(".card") ? clearTag(tab, button.dataset.name) : commit(tab) || isWaiting(tab);
+        if (!waits) {
+            now.submitted = contents(tab);
+            return;
+        }
+        event.preventDefault();
+        event.stopImmediatePropagation();
+        now.held = button;
+        ask(tab);
+    }
+
+    function isWaiting(tab) {
+        const now = state(tab);
+        return now.actions.length > 0 || Boolean(now.busy && now.asking.action?.changes);
+    }
+
+    function release(tab) {
+        const now = state(tab);
+        const {held} = now;
+        if (!held || isWaiting(tab)) return;
+        Object.assign(now, {held: null, passing: true, submitted: contents(tab)});
+        held.click();
+        now.passing = false;
+    }
+
+    // What is being typed in the panel counts although nobody has left the field. Whether there was such a thing.
+
+    function commit(tab) {
+        const field = document.activeElement;
+        const typed = element(tab, "enabled").contains(field) && field.matches(".clora-board input") &&
+            (state(tab).editing === field || window.cloraFields.isChanged(field));
+        if (!typed) return false;
+        field.dispatchEvent(new Event("change"));
+        return true;
+    }
+
+    // The host's own click on a card takes out a tag that has nothing but a weight.
+
+    function clearTag(tab, name) {
+        const row = state(tab).view?.rows.find((each) => each.in_tag && each.names.includes(name));
+        if (row) send(tab, {...addressOf(row), changes: {}});
+        return Boolean(row);
+    }
+
+    // The reason of a refusal stays in the line until something changes.
+
+    function hear(tab, log) {
+        const now = state(tab);
+        const error = log.querySelector(".error");
+        now.refused = error && {why: error.textContent.replace(/^\w+: /, ""), of: now.submitted};
+        if (now.view && enabled(tab)) draw(tab);
+    }
+
+    function refusal(tab) {
+        const now = state(tab);
+        if (now.refused && now.refused.of !== contents(tab)) now.refused = null;
+        return now.refused?.why ?? null;
     }
 
     // Fields change also when a picture is pasted, a style is applied or a preset is loaded, and that is no event of the
@@ -97,12 +296,14 @@
 
     function contents(tab) {
         const inside = `#clora_${tab}_enabled .block`;
-        const fields = [...gradioApp().querySelectorAll(
-            `#${tab}_prompt textarea, :is(#${tab}_steps, #${tab}_width, #${tab}_height) input, ` +
-            `${inside} input, ${inside} textarea`
-        )].filter((field) => !field.closest(`.clora-board, #clora_${tab}_line, #clora_${tab}_view`));
-        const styles = [...gradioApp().querySelectorAll(`#${tab}_styles .token`)].map((token) => token.textContent);
-        return [...fields.map((field) => ["checkbox", "radio"].includes(field.type) ? field.checked : field.value), ...styles].join("\n");
+        const chosen = CHOSEN.map((id) => `#${id.replace("%", tab)}`).join();
+        const fields = [...gradioApp().querySelectorAll(`:is(${chosen}, ${inside}) :is(input, textarea)`)]
+            .filter((field) => !field.closest(`.clora-board, #clora_${tab}_line, #clora_${tab}_view`));
+        const texts = [...gradioApp().querySelectorAll(`#${tab}_styles .token, #sd_checkpoint_hash, :is(${chosen}) ul`)];
+        return [
+            ...fields.map((field) => /checkbox|radio/.test(field.type) ? field.checked : field.value),
+            ...texts.map((text) => text.textContent),
+        ].join("\n");
     }
 
     function notice(tab) {
@@ -150,6 +351,7 @@
         for (const [name, value] of Object.entries(aria || {})) made.setAttribute(`aria-${name}`, value);
         for (const [name, value] of Object.entries(style || {})) made.style.setProperty(name, value);
         made.append(...children);
+        if (tag === "input") made.defaultValue = made.value;
         return made;
     }
 
@@ -158,11 +360,10 @@
     }
 
     function draw(tab) {
-        const board = element(tab, "board");
-        const {view, wrong} = state(tab);
+        const view = wantedView(tab);
+        const wrong = state(tab).wrong ?? refusal(tab);
         window.cloraMasks.sync(tab, view.rows);
-        const kept = keep(board);
-        const active = activeRow(tab);
+        const active = activeRow(tab, view.rows);
         const words = wrong ? say(wrong) : view.parts.map(say).join("");
         const line = make("p", {className: "clora-line", textContent: words, title: say(view.cost), role: "status"});
         line.classList.add(lookOf(view, wrong));
@@ -174,8 +375,20 @@
                     "Shift and a click take in all words up to there."
             }), drawChips(tab, view, active));
         }
-        board.replaceChildren(...parts);
-        restore(board, kept);
+        window.cloraFields.draw(element(tab, "board"), parts);
+    }
+
+    // What was seen last, with what has been set in its rows since.
+
+    function wantedView(tab) {
+        const {view, wanted} = state(tab);
+        const rows = view.rows.map((row) => {
+            const own = wanted.filter((action) => action.lora === row.lora && action.number === row.number);
+            const changes = Object.assign({}, ...own.map((action) => action.changes));
+            if ("role" in changes) changes.role = changes.on ? "style_on" : changes.role ?? "subject";
+            return {...row, ...changes};
+        });
+        return {...view, rows};
     }
 
     // Each look has a sign and a tint of its own, for eyes that do not tell its colour.
@@ -189,50 +402,44 @@
     // What a LoRA without words may be asked for: the words that the question names, else all that are free.
 
     function candidates(view, active) {
-        if (!active || active.role !== "subject" || active.subject) return new Set();
+        if (active?.role !== "subject" || active.found) return new Set();
         const told = [...view.problems.map((problem) => problem.message), active.problem ?? ""].join(" ");
         const choosable = view.words.filter((word) => word.choosable && word.row === null);
         const named = choosable.filter((word) => told.includes(`“${word.text}”`));
         return new Set(named.length ? named : choosable);
     }
 
-    function activeRow(tab) {
-        const now = state(tab);
-        const rows = now.view.rows;
-        return rows.find((row) => keyOf(tab, row) === now.active) ||
-            rows.find((row) => row.role === "subject" && !row.subject) || rows[0];
+    function activeRow(tab, rows) {
+        return rows.find((row) => keyOf(row) === state(tab).active) ||
+            rows.find((row) => row.role === "subject" && !row.found) || rows[0];
     }
 
     // Of a LoRA that draws several subjects, each has a row.
 
-    function numberOf(tab, row) {
-        return state(tab).view.rows.filter((other) => other.lora === row.lora).indexOf(row);
+    function keyOf(row) {
+        return `${row.lora} ${row.number}`;
     }
 
-    function keyOf(tab, row) {
-        return `${row.lora} ${numberOf(tab, row)}`;
-    }
-
-    function addressOf(tab, row) {
-        return {lora: row.lora, names: row.names, number: numberOf(tab, row)};
+    function addressOf(row) {
+        return {lora: row.lora, names: row.names, number: row.number};
     }
 
     function drawRow(tab, row, active) {
         const changed = (changes) => {
-            state(tab).active = keyOf(tab, row);
-            send(tab, {...addressOf(tab, row), changes});
+            state(tab).active = keyOf(row);
+            send(tab, {...addressOf(row), changes});
         };
         const pick = make("input", {
-            type: "radio", name: `clora_${tab}_active`, checked: active, data: {key: `pick ${row.lora}`},
+            type: "radio", name: `clora_${tab}_active`, checked: active, data: {key: `pick ${keyOf(row)}`},
             onchange: () => {
-                state(tab).active = keyOf(tab, row);
+                state(tab).active = keyOf(row);
                 draw(tab);
             },
         });
         const swatch = make("span", {className: "clora-swatch", aria: {hidden: "true"}});
-        const weight = make("input", {
-            type: "number", step: "0.05", value: row.weight, data: {key: `weight ${row.lora}`},
-            onchange: (event) => changed({weight: Number(event.target.value)}),
+        const weight = entry({type: "number", step: "0.05", value: row.weight, data: {key: `weight ${keyOf(row)}`}}, (text) => {
+            const number = Number(text);
+            changed({weight: text.trim() && Number.isFinite(number) ? number : text});
         });
         const parts = [
             make("label", {className: "clora-name"}, [pick, swatch, make("bdi", {textContent: row.lora})]),
@@ -240,12 +447,12 @@
             labelled("Draws", drawRole(tab, row, changed)),
         ];
         if (row.role === "subject") parts.push(...drawSubject(row, changed));
-        if (row.role === "subject" && numberOf(tab, row) === 0) parts.push(window.cloraMasks.button(tab, row));
-        if (row.role === "subject" && !row.subject) parts.push(drawAnswers(tab, row, changed));
+        if (row.role === "subject" && row.number === 0) parts.push(window.cloraMasks.button(tab, row));
+        if (row.role === "subject" && !row.found) parts.push(drawAnswers(tab, row, changed));
         if (row.problem) parts.push(make("p", {className: "clora-wrong", textContent: say(row.problem)}));
         const box = make("fieldset", {className: "clora-row", style: {"--clora-colour": row.colour}, aria: {label: row.lora}}, parts);
         box.classList.toggle("clora-active", active);
-        box.classList.toggle("clora-asks", row.role === "subject" && !row.subject);
+        box.classList.toggle("clora-asks", row.role === "subject" && !row.found);
         return box;
     }
 
@@ -277,7 +484,7 @@
         for (const [, text, changes] of rolesOf(tab, row).slice(1)) answers.push([text, changes]);
         const buttons = answers.map(([text, changes]) => make("button", {
             type: "button", className: "clora-chip", textContent: text, onclick: () => changed(changes),
-            data: {key: `answer ${row.lora} ${text}`},
+            data: {key: `answer ${keyOf(row)} ${text}`},
         }));
         return make("div", {className: "clora-chips", role: "group", aria: {label: say(`What does ${row.lora} draw?`)}}, [
             make("span", {textContent: "What does it draw?"}), ...buttons,
@@ -289,16 +496,24 @@
         const chosen = row.role === "style_on" ? `on ${row.on}` : row.role;
         const options = roles.map(([value, text]) => make("option", {value, textContent: text, selected: value === chosen}));
         return make("select", {
-            data: {key: `role ${row.lora}`},
+            data: {key: `role ${keyOf(row)}`},
             onchange: (event) => changed(roles.find(([value]) => value === event.target.value)[2]),
         }, options);
     }
 
+    // A field whose text is told when it is left, and when Generate is asked for.
+
+    function entry(properties, tell) {
+        const left = ({target}) => {
+            if (window.cloraFields.isChanged(target)) tell(target.value);
+        };
+        return make("input", {...properties, onchange: left, onblur: left});
+    }
+
     function drawSubject(row, changed) {
-        const field = (name, changes) => make("input", {
-            type: "text", value: row[name] ?? "", data: {key: `${name} ${row.lora}`},
-            onchange: (event) => changed(changes(event.target.value.trim())),
-        });
+        const field = (name, changes) => entry(
+            {type: "text", value: row[name] ?? "", data: {key: `${name} ${keyOf(row)}`}}, (text) => changed(changes(text.trim()))
+        );
         const trigger = field("trigger", (text) => ({trigger: text || null}));
         trigger.placeholder = row.known_triggers[0] ?? "";
         return [
@@ -322,7 +537,7 @@
             chip.dataset.key = `word ${index}`;
             chip.setAttribute("aria-pressed", String(owner === active));
             chip.title = owner ? owner.lora : "";
-            chip.onclick = (event) => send(tab, {...addressOf(tab, active), changes: pointed(view, active, index, event.shiftKey)});
+            chip.onclick = (event) => send(tab, {...addressOf(active), changes: pointed(view, active, index, event.shiftKey)});
             return chip;
         });
         return make("div", {className: "clora-chips", role: "group", aria: {label: say("Words of the prompt")}}, chips);
@@ -342,21 +557,6 @@
             key(start + step) === key(first + step) && (step === length - 1 || view.words[start + step].joined)));
         const subject = view.words.slice(first, last + 1).map((word) => word.text).join(" ");
         return {subject, occurrence: places.length > 1 ? places.indexOf(first) + 1 : null, role: null, on: null};
-    }
-
-    // A new drawing keeps what has the focus, and what is being typed there.
-
-    function keep(board) {
-        const focused = board.contains(document.activeElement) ? document.activeElement : null;
-        return focused && {key: focused.dataset.key, value: focused.value, dirty: focused.value !== focused.defaultValue};
-    }
-
-    function restore(board, kept) {
-        if (!kept || !kept.key) return;
-        const found = [...board.querySelectorAll("[data-key]")].find((each) => each.dataset.key === kept.key);
-        if (!found) return;
-        if (found.type === "text" && kept.dirty) found.value = kept.value;
-        found.focus({preventScroll: true});
     }
 
     // -- the advanced knobs: one control for each, kept in step with the entries of the text field ------------------
@@ -489,7 +689,7 @@
         if (answer.wrong) return;
         names.replaceChildren(...answer.presets.map((each) => make("option", {value: each})));
         if (answer.told) text.value = answer.text;
-        if (state(tab).action.preset === "delete") name.value = "";
+        if (state(tab).asking.action.preset === "delete") name.value = "";
     }
 
     // -- the report of a problem -------------------------------------------------------------------------------------
@@ -538,7 +738,37 @@
         for (const place of places.map((id) => gradioApp().getElementById(id.replace("%", tab)))) {
             place?.addEventListener("input", ({target}) => target.closest(".clora-board") || touched(tab));
         }
+        listen(tab);
         setInterval(() => watch(tab), WATCH);
+    }
+
+    function listen(tab) {
+        const log = gradioApp().getElementById(`html_log_${tab}`);
+        if (log) new MutationObserver(() => hear(tab, log)).observe(log, {childList: true, subtree: true});
+        document.addEventListener("click", (event) => hold(tab, event), true);
+        document.addEventListener("keydown", (event) => keyed(tab, event), true);
+        for (const field of [promptField(tab), fieldOf(tab, "bindings")]) {
+            field?.addEventListener("input", (event) => {
+                if (!event.isTrusted || window.cloraFields.isWriting()) return;
+                state(tab).done = [];
+                if (field !== promptField(tab)) state(tab).gone = {};
+            });
+        }
+        element(tab, "enabled").querySelectorAll(":scope .block .label-wrap").forEach(reach);
+    }
+
+    // The head of an accordion of WebUI is no button; it becomes one for the keyboard and for screen readers.
+
+    function reach(head) {
+        const tell = () => head.setAttribute("aria-expanded", String(head.classList.contains("open")));
+        Object.assign(head, {tabIndex: 0, onkeydown: (event) => {
+            if (event.target !== head || (event.key !== "Enter" && event.key !== " ") || event.ctrlKey) return;
+            event.preventDefault();
+            head.click();
+        }});
+        head.setAttribute("role", "button");
+        new MutationObserver(tell).observe(head, {attributes: true, attributeFilter: ["class"]});
+        tell();
     }
 
     onUiLoaded(() => {

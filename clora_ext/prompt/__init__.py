@@ -2,7 +2,7 @@
 
 from clora_ext.prompt.bind import BoundPrompt, bind, bind_or_merge
 from clora_ext.prompt.bindings.binding import BINDING_FIELDS, ROLES, Binding, Role
-from clora_ext.prompt.bindings.edit import edit_binding
+from clora_ext.prompt.bindings.edit import edit_binding, part_bindings
 from clora_ext.prompt.bindings.objects import MASK_FIELDS, read_bindings, with_masks
 from clora_ext.prompt.bindings.own_mask import LARGEST, MASK_WAYS, MaskWay, mask_digest, picture_bytes
 from clora_ext.prompt.bindings.text import format_bindings, parse_bindings
@@ -42,6 +42,7 @@ __all__ = [
     "lora_key",
     "mask_digest",
     "parse_bindings",
+    "part_bindings",
     "picture_bytes",
     "read_bindings",
     "remove_tags",

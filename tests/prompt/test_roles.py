@@ -123,8 +123,9 @@ def test_a_lora_is_its_file(name: str):
     prompt = f"a vako cat <lora:{name}:1>"
     assert lora_key(name) == "tuxcat"
     assert bind(prompt, LORAS).subjects[0].lora == "tuxcat"
-    changed, _ = edit_binding(prompt, (), ["tuxcat"], {"subject": "cat"})
-    assert changed == f"a vako cat <lora:{name}:1:bind=cat>"
+    tag, _ = edit_binding(prompt, (), ["tuxcat"], {"weight": 0.8})
+    assert tag is not None
+    assert tag.text == f"{name}:0.8"
 
 
 def test_suggestions_ignore_case():

@@ -1,72 +1,106 @@
-"""A change of a binding, written into the LoRA's tag, so that the prompt says all, or into its own binding."""
+"""A change of a binding: weights are written into the LoRA's tag, all else into a binding beside the prompt.
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+WebUI's cards and other extensions know tags of a name and weights; arguments of ours in them are lost on those
+(javascript/extraNetworks.js, ``re_extranet``). Only where a file has several tags, each keeps what it says.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from clora_ext.prompt.bindings.binding import BINDING_FIELDS, Binding
-from clora_ext.prompt.bindings.in_tag import TAG_ARGUMENTS
+from clora_ext.prompt.bindings.in_tag import TAG_ARGUMENTS, read_argument
+from clora_ext.prompt.grammar.edits import TextEdit
 from clora_ext.prompt.grammar.tags import LORA_TAG_KINDS, OUR_TAG_ARGUMENTS, TAG_PATTERN, lora_key
+
+Bindings = tuple[Binding, ...]
 
 
 def edit_binding(
     prompt: str, bindings: Sequence[Binding], names: Collection[str], changes: Mapping[str, Any], number: int = 0
-) -> tuple[str, tuple[Binding, ...]]:
-    """Change what is said of one LoRA, known by any of ``names``; gives the new prompt and bindings.
+) -> tuple[TextEdit | None, Bindings]:
+    """Change what is said of one LoRA, known by any of ``names``; gives the edit of its tag and the new bindings.
 
     ``changes`` are new values by field; ``None`` takes a field back. ``number`` counts the LoRA's subjects, from 0.
-    What has a binding of its own keeps it. The rest is written in a tag, or in a new binding where a tag can not hold a
-    value (``:``, ``>``, ``=`` and line breaks). Raises ``BindingError`` for a value that a field can not have.
+    The weight is written in the tag, unless a binding has one or there is no tag. All else is written in a binding,
+    which takes over what the tag says; where a file has a tag for each of several subjects it stays there, if a tag can
+    hold it (no ``:``, ``>``, ``=`` and line breaks). Raises ``BindingError`` for a value that a field can not have.
     """
-    first = next(iter(names))
     keys = {lora_key(name) for name in names}
     given = {name: value for name, value in changes.items() if value is not None}
-    new = Binding(first, **given)
+    Binding(next(iter(names)), **given)
     of_lora = [binding for binding in bindings if lora_key(binding.lora) in keys]
-    own = of_lora[min(number, len(of_lora) - 1)] if of_lora else None
-    inside = _find_tag(prompt, keys, number)
-    if own is not None:
-        return prompt, _change_own(bindings, own, changes, tagged=inside is not None)
-    if inside is None or not _fits_in_tag(changes):
-        return prompt, (*bindings, new)
-    start, end = inside
-    changed = _change_tag(prompt[start:end], changes)
-    return prompt[:start] + changed + prompt[end:], tuple(bindings)
+    tags = _find_tags(prompt, keys)
+    own = of_lora[min(number, len(of_lora) - 1)] if of_lora else Binding(next(iter(names)))
+    if not tags:
+        return None, _put(bindings, own, replace(own, **changes), tagged=False)
+    start, end = tags[min(number, len(tags) - 1)]
+    items, rest, new = prompt[start:end].split(":"), dict(changes), tuple(bindings)
+    if given.get("weight") is not None and own.weight is None:
+        items = _set_weight(items, rest.pop("weight"))
+    if changes and not rest:
+        return _edit_of(prompt, start, end, items), new
+    if len(tags) > 1 and not of_lora and _fits_in_tag(rest):
+        return _edit_of(prompt, start, end, _write_arguments(items, rest)), new
+    items, said = _take_arguments(items, rest) if len(tags) == 1 else (items, {})
+    new = _put(bindings, own, _filled(own, said, rest), tagged=True)
+    return _edit_of(prompt, start, end, items), new
 
 
-def _find_tag(prompt: str, keys: Collection[str], number: int) -> tuple[int, int] | None:
-    """The characters inside of the tag for the LoRA's subject ``number``, after ``<lora:``.
+def _edit_of(prompt: str, start: int, end: int, items: Sequence[str]) -> TextEdit | None:
+    text = ":".join(items)
+    return None if text == prompt[start:end] else TextEdit(start, end, text)
 
-    Tags that say the same are for one subject, of which this is the first.
+
+def part_bindings(bindings: Sequence[Binding], names: Collection[str]) -> tuple[Bindings, Bindings]:
+    """``bindings`` without those of a LoRA whose tag is gone, and these. One with a weight stands by itself."""
+    keys = {lora_key(name) for name in names}
+    gone = [binding for binding in bindings if lora_key(binding.lora) in keys and binding.weight is None]
+    return tuple(binding for binding in bindings if binding not in gone), tuple(gone)
+
+
+def _find_tags(prompt: str, keys: Collection[str]) -> list[tuple[int, int]]:
+    """The characters inside of the LoRA's tags, after ``<lora:``, one for each subject.
+
+    Tags that say the same are for one subject, of which the first is given.
     """
     found: dict[tuple[str, ...], tuple[int, int]] = {}
     for match in TAG_PATTERN.finditer(prompt):
         if match[1] in LORA_TAG_KINDS and lora_key(_read_name(match[2])) in keys:
-            said = sorted(item for item in match[2].split(":") if _read_argument(item) in OUR_TAG_ARGUMENTS)
+            said = sorted(item for item in match[2].split(":") if _name_of(item) in OUR_TAG_ARGUMENTS)
             found.setdefault(tuple(said), match.span(2))
-    spans = list(found.values())
-    return spans[min(number, len(spans) - 1)] if spans else None
+    return list(found.values())
 
 
-def _change_own(
-    bindings: Iterable[Binding], own: Binding, changes: Mapping[str, Any], *, tagged: bool
-) -> tuple[Binding, ...]:
-    """All bindings, ``own`` changed. It is left out where it says nothing any more and a tag names the LoRA."""
-    changed = replace(own, **changes)
+# -- bindings ----------------------------------------------------------------------------------------------------------
+
+
+def _filled(own: Binding, said: Mapping[str, Any], changes: Mapping[str, Any]) -> Binding:
+    """``own`` with ``changes``, and with what its tag ``said`` where it says nothing itself."""
+    left = {name: value for name, value in said.items() if getattr(own, name) is None}
+    return replace(own, **(left | dict(changes)))
+
+
+def _put(bindings: Sequence[Binding], own: Binding, changed: Binding, *, tagged: bool) -> Bindings:
+    """All bindings, ``own`` changed or added. It is left out where it says nothing and a tag names the LoRA."""
     empty = all(getattr(changed, name) is None for name in BINDING_FIELDS[1:])
-    if empty and tagged:
-        return tuple(binding for binding in bindings if binding is not own)
-    return tuple(changed if binding is own else binding for binding in bindings)
+    new = () if empty and tagged else (changed,)
+    at = next((index for index, binding in enumerate(bindings) if binding is own), len(bindings))
+    return (*bindings[:at], *new, *bindings[at + 1 :])
+
+
+# -- tags --------------------------------------------------------------------------------------------------------------
 
 
 def _read_name(inside: str) -> str:
-    positional = [item for item in inside.split(":") if not _is_argument(item)]
+    positional = [item for item in inside.split(":") if _name_of(item) is None]
     return positional[0] if positional else ""
 
 
-def _is_argument(item: str) -> bool:
-    """Whether ``item`` is ``name=value``; with two equal signs WebUI takes it for a positional one."""
-    return len(item.split("=", 2)) == 2
+def _name_of(item: str) -> str | None:
+    """The name in ``name=value``; with two equal signs WebUI takes it for a positional one."""
+    parts = item.split("=", 2)
+    return parts[0] if len(parts) == 2 else None
 
 
 def _fits_in_tag(changes: Mapping[str, Any]) -> bool:
@@ -75,30 +109,48 @@ def _fits_in_tag(changes: Mapping[str, Any]) -> bool:
     return signs.isdisjoint(":>=\n\r")
 
 
-def _change_tag(inside: str, changes: Mapping[str, Any]) -> str:
-    """The inside of a tag with ``changes`` made. Everything else in it stays as it is."""
-    items = inside.split(":")
+def _write_arguments(items: Sequence[str], changes: Mapping[str, Any]) -> list[str]:
+    """A tag's items with ``changes``, before the weight: WebUI's Ctrl+Up turns the last number."""
     gone = {TAG_ARGUMENTS[name] for name in changes if name in TAG_ARGUMENTS}
-    if changes.get("weight") is not None:
-        items = _set_weight(items, changes["weight"])
-        gone |= {"te", "unet"}
-    kept = [item for item in items if _read_argument(item) not in gone]
-    for name, value in changes.items():
-        if name in TAG_ARGUMENTS and value is not None:
-            kept.append(f"{TAG_ARGUMENTS[name]}={value}")
-    return ":".join(kept)
+    name, *kept = [item for item in items if _name_of(item) not in gone]
+    ours = [item for item in kept if _name_of(item) in OUR_TAG_ARGUMENTS]
+    others = [item for item in kept if item not in ours]
+    given = {field: value for field, value in changes.items() if field in TAG_ARGUMENTS and value is not None}
+    written = [f"{TAG_ARGUMENTS[field]}={value}" for field, value in given.items()]
+    return [name, *ours, *written, *others]
+
+
+def _take_arguments(items: Sequence[str], changes: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """A tag's items without arguments of ours, and these by field, but for those that ``changes`` names."""
+    said = dict(item.split("=") for item in items if _name_of(item) in OUR_TAG_ARGUMENTS)
+    left = [item for item in items if _name_of(item) not in OUR_TAG_ARGUMENTS]
+    fields = {field: argument for field, argument in TAG_ARGUMENTS.items() if argument in said and field not in changes}
+    return left, {field: read_argument(field, said[argument]) for field, argument in fields.items()}
 
 
 def _set_weight(items: Sequence[str], weight: float) -> list[str]:
-    """A tag's items with one weight for both parts; the rank to keep, the fourth, stays."""
-    written = f"{weight:g}"
-    arguments = [item for item in items if _is_argument(item)]
-    positional = [item for item in items if not _is_argument(item)]
-    name, rank = positional[0], positional[3:]
-    if rank:
-        return [name, written, written, *rank, *arguments]
-    return [name, written, *arguments]
+    """A tag's items with another weight of the UNet's part, and of the text encoder's where that is the same."""
+    positional = [at for at, item in enumerate(items) if _name_of(item) is None]
+    te, unet = (_place(items, positional, name, place) for name, place in (("te", 1), ("unet", 2)))
+    if te is None and unet is None:
+        return [*items, f"{weight:g}"]
+    places = (te, unet) if _same(items, te, unet) else (unet,)
+    return [f"{_prefix(item)}{weight:g}" if at in places else item for at, item in enumerate(items)]
 
 
-def _read_argument(item: str) -> str | None:
-    return item.split("=", maxsplit=1)[0] if _is_argument(item) else None
+def _place(items: Sequence[str], positional: Sequence[int], name: str, place: int) -> int | None:
+    """Which item is a weight, by its name or else by its place among those without one."""
+    named = [at for at, item in enumerate(items) if _name_of(item) == name]
+    return next(iter([*named[-1:], *positional[place : place + 1]]), None)
+
+
+def _same(items: Sequence[str], te: int | None, unet: int | None) -> bool:
+    """Whether both parts have one weight: the UNet's follows where it is not given."""
+    if unet is None:
+        return True
+    return te is not None and items[te].rpartition("=")[2] == items[unet].rpartition("=")[2]
+
+
+def _prefix(item: str) -> str:
+    name = _name_of(item)
+    return "" if name is None else f"{name}="

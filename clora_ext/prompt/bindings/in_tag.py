@@ -21,8 +21,7 @@ def read_tag_binding(tag: Tag) -> Binding:
     """The binding that the tag's own arguments make. Raises ``BindingError`` with the argument."""
     values: dict[str, Any] = {}
     for field, argument in TAG_ARGUMENTS.items():
-        values[field] = tag.arguments.get(argument)
-    values["occurrence"] = _read_number(values["occurrence"])
+        values[field] = read_argument(field, tag.arguments.get(argument))
     try:
         return Binding(tag.name, **values)
     except BindingError as problem:
@@ -33,8 +32,8 @@ def read_tag_binding(tag: Tag) -> Binding:
         raise BindingError(msg, field="prompt") from None
 
 
-def _read_number(text: str | None) -> int | str | None:
-    """``text`` as a whole number. What is no number stays text, which ``Binding`` refuses."""
-    if text and text.strip().isdecimal():
+def read_argument(field: str, text: str | None) -> int | str | None:
+    """``text`` as the field's value. What should be a number and is none stays text, which ``Binding`` refuses."""
+    if field == "occurrence" and text and text.strip().isdecimal():
         return int(text)
     return text

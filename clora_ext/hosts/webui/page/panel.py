@@ -43,7 +43,7 @@ COUNTED = {tab: _of_tab(tab) for tab in _OF_EACH}
 """The host's own fields of each tab that a forecast looks at, by ``elem_id``, and what they are in ``Sampling``."""
 
 ACTED = tuple(name for name in PANEL_FIELDS if name not in ("enabled", "masks"))
-"""The fields that an action may change."""
+"""The fields that an action is told of; of these it changes those of a preset, and the script the others."""
 QUIET = {"show_progress": False, "queue": False}
 
 
@@ -100,9 +100,11 @@ def _look_at_prompt(tab: str, page: Mapping[str, Any], made: Components, source:
     """Look at the prompt when the script says so; it then reads the answer."""
     counted = {name: field for name, field in COUNTED[tab].items() if name in page}
     styles = [page[f"{tab}_styles"]] if f"{tab}_styles" in page else []
-    asked = [page[f"{tab}_prompt"], *(page[name] for name in counted), *(made[name] for name in PANEL_FIELDS), *styles]
+    looked = [page[f"{tab}_prompt"], *(page[name] for name in counted), *(made[name] for name in PANEL_FIELDS), *styles]
     look = functools.partial(_look, source, list(counted.values()))
-    done = made["check"].click(look, inputs=asked, outputs=[made["line"], made["view"]], **QUIET)
+    done = made["check"].click(
+        look, inputs=[made["view"], *looked], outputs=[made["line"], made["view"]], _js=_taking(tab), **QUIET
+    )
     _then_show(tab, made, done)
 
 
@@ -117,17 +119,22 @@ def _do_actions(tab: str, page: Mapping[str, Any], made: Components, answers: An
         return answer | {view: json.dumps(told, ensure_ascii=False)}
 
     done = made["edit"].click(
-        do, inputs=[view, *fields.values()], outputs=[*fields.values(), view],
-        _js=f"(view, ...fields) => [window.clora.take('{tab}'), ...fields]", **QUIET,
+        do, inputs=[view, *fields.values()], outputs=[*(made[name] for name in PRESET_FIELDS), view],
+        _js=_taking(tab), **QUIET,
     )  # fmt: skip
     _then_show(tab, made, done)
+
+
+def _taking(tab: str) -> str:
+    """Puts what the script asks in the place of the view; without the script it stays."""
+    return f"(view, ...fields) => [window.clora?.take('{tab}') ?? view, ...fields]"
 
 
 def _then_show(tab: str, made: Components, event: Any) -> None:
     event.then(None, inputs=[made["view"]], _js=f"(view) => {{ window.clora?.show('{tab}', view); }}")
 
 
-def _look(source: PageSource, counted: Sequence[str], prompt: str, *values: Any) -> tuple[str, str]:
+def _look(source: PageSource, counted: Sequence[str], asked: str, prompt: str, *values: Any) -> tuple[str, str]:
     told: dict[str, Any] = dict(zip(counted, values, strict=False))
     sampling = replace(SAMPLING, **{name: value for name, value in told.items() if value is not None})
     args = values[len(counted) : len(counted) + len(PANEL_FIELDS)]
@@ -139,7 +146,7 @@ def _look(source: PageSource, counted: Sequence[str], prompt: str, *values: Any)
     found = foresee()
     if args[-1] and not found["rows"]:  # a mask may be why, and by the rows the script takes it back
         found["rows"] = foresee(masks="")["rows"]
-    return found["line"], json.dumps(found, ensure_ascii=False)
+    return found["line"], json.dumps({**found, "asked": json.loads(asked).get("asked")}, ensure_ascii=False)
 
 
 def _pasted(name: str, words: Mapping[str, str]) -> Any:
