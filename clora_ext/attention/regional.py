@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from clora_ext.attention.capture import Recorder
 from clora_ext.batch.conditions import StepConditions
-from clora_ext.batch.context import ForwardContext, Window
+from clora_ext.batch.context import CalledRows, ForwardContext
 from clora_ext.batch.packing import PixelGroups
 from clora_ext.batch.regions import RegionPyramid
 from clora_ext.batch.rows import Row, true_runs
@@ -89,22 +89,22 @@ class _Joined(NamedTuple):
     """A layer's pixels of routed rows, those of the background among them, as one batch in the rows' place."""
 
     groups: PixelGroups
-    window: Window
+    called: CalledRows
     """What hooks see inside of the layer."""
     texts: _Texts
 
 
-def _texts(groups: Sequence[Row], window: Window, version: int, device: torch.device) -> _Texts:
-    """Those of ``groups`` of the window's rows, the same for all sizes at which the groups are the same.
+def _texts(groups: Sequence[Row], called: CalledRows, version: int, device: torch.device) -> _Texts:
+    """Those of ``groups`` of the called rows, the same for all sizes at which the groups are the same.
 
     They are let go of when the masks have another ``version``.
     """
-    kept_version, kept = window.kept.get("texts", (None, {}))
+    kept_version, kept = called.kept.get("texts", (None, {}))
     if kept_version != version:
         kept = {}
-        window.kept["texts"] = version, kept
+        called.kept["texts"] = version, kept
     if (groups, device) not in kept:
-        place = {(row.image, row.half): number for number, row in enumerate(window.rows)}
+        place = {(row.image, row.half): number for number, row in enumerate(called.rows)}
         base = [place[row.image, row.half] for row in groups if row.branch == 0]
         kept[groups, device] = _Texts(base, groups[len(base) :], device)
     found: _Texts = kept[groups, device]
@@ -132,56 +132,56 @@ class _Hooks:
         self.recorder = recorder
         self.context = recorder.context
         self._open: _Joined | None = None
-        self._outside: Window | None = None
+        self._outside: CalledRows | None = None
 
     def gather(
         self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Put the packed pixels of all branches in the place of the rows', where that can be done."""
-        window = self.context.window
-        if window is None or window.regions is None:
+        called = self.context.called
+        if called is None or called.regions is None:
             return None
         call = LayerCall(layer, args, kwargs)
-        joined = self._joined(call.pixels, window, window.regions)
+        joined = self._joined(call.pixels, called, called.regions)
         tokens = joined.texts.stacked(call.tokens, self.context) if joined else None
         if joined is None or tokens is None:
             return None
-        self._open, self._outside, self.context.window = joined, window, joined.window
+        self._open, self._outside, self.context.called = joined, called, joined.called
         return call.instead(joined.groups.gather(call.pixels), tokens)
 
     def attend(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor | None:
         """The rows' own, from one batch of all branches or by another call for those that are not the base."""
-        window, joined = self.context.window, self._open
-        if window is None:
+        called, joined = self.context.called, self._open
+        if called is None:
             return None
-        if joined is not None and window is joined.window:
-            self._open, self.context.window = None, self._outside
+        if joined is not None and called is joined.called:
+            self._open, self.context.called = None, self._outside
             return joined.groups.collect(output)
         return (
-            None if window.regions is None else _attend_by_region(LayerCall(layer, args, kwargs), output, self.context)
+            None if called.regions is None else _attend_by_region(LayerCall(layer, args, kwargs), output, self.context)
         )
 
-    def _joined(self, pixels: LayerPixels, window: Window, regions: RegionPyramid) -> _Joined | None:
-        """For the window's rows, found again as long as they have the same masks."""
+    def _joined(self, pixels: LayerPixels, called: CalledRows, regions: RegionPyramid) -> _Joined | None:
+        """For the called rows, found again as long as they have the same masks."""
         if self.recorder.wants(pixels.shape[1]):
             return None
         key = "joined", pixels.shape[1], pixels.dtype, pixels.device
-        version, found = window.kept.get(key, (None, None))
+        version, found = called.kept.get(key, (None, None))
         if version != regions.version:
-            found = self._join(pixels, window, regions)
-            window.kept[key] = regions.version, found
+            found = self._join(pixels, called, regions)
+            called.kept[key] = regions.version, found
         joined: _Joined | None = found
         return joined
 
-    def _join(self, pixels: LayerPixels, window: Window, regions: RegionPyramid) -> _Joined | None:
-        rows = window.rows
+    def _join(self, pixels: LayerPixels, called: CalledRows, regions: RegionPyramid) -> _Joined | None:
+        rows = called.rows
         if not all(row.routed for row in rows):
             return None
         groups = regions.pixel_groups(rows, regions.grid(pixels.shape[1]), pixels, with_base=True)
         if groups is None:
             return None
-        inside = self.context.window_of(groups.groups, in_region=True)
-        return _Joined(groups, inside, _texts(groups.groups, window, regions.version, pixels.device))
+        inside = self.context.called_rows(groups.groups, in_region=True)
+        return _Joined(groups, inside, _texts(groups.groups, called, regions.version, pixels.device))
 
 
 def _attend_by_region(call: LayerCall, output: LayerPixels, context: ForwardContext) -> LayerPixels:

@@ -27,13 +27,13 @@ class Forward:
 
 NOTHING = Forward(())
 MANY = 100
-"""Windows that are kept; masks that move make new ones, for some time."""
+"""Calls whose rows are kept; masks that move make new ones, for some time."""
 
 
-class Window:
+class CalledRows:
     """The rows that layers look at now, and what hooks have worked out for them.
 
-    The same rows come again at every step, and then their window does, with all that is ``kept``.
+    The same rows come again at every step, and this with them, with all that is ``kept``.
     """
 
     __slots__ = ("in_region", "kept", "regions", "rows")
@@ -62,9 +62,9 @@ class ForwardContext:
 
     def __init__(self, loras: BranchLoras) -> None:
         self._loras = loras
-        self._windows: dict[tuple[tuple[Row, ...], bool], Window] = {}
+        self._met: dict[tuple[tuple[Row, ...], bool], CalledRows] = {}
         self.forward = NOTHING
-        self.window: Window | None = None
+        self.called: CalledRows | None = None
         """What hooks read; None outside of a forward of ours."""
         self.rows_seen = 0
 
@@ -75,18 +75,19 @@ class ForwardContext:
 
     @loras.setter
     def loras(self, loras: BranchLoras) -> None:
+        """From now on these; what was worked out for others is forgotten."""
         self._loras = loras
-        self._windows.clear()
+        self._met.clear()
 
     @property
     def rows_now(self) -> tuple[Row, ...]:
         """The rows that layers look at; none outside of a forward of ours."""
-        return self.window.rows if self.window else ()
+        return self.called.rows if self.called else ()
 
     @property
     def in_region(self) -> bool:
         """Whether a layer runs on pixels of regions (``as_rows``)."""
-        return self.window is not None and self.window.in_region
+        return self.called is not None and self.called.in_region
 
     @property
     def active(self) -> bool:
@@ -109,11 +110,11 @@ class ForwardContext:
 
     def begin(self, forward: Forward) -> None:
         """Start a forward; one that was left half-way is forgotten."""
-        self.forward, self.window, self.rows_seen = forward, None, 0
+        self.forward, self.called, self.rows_seen = forward, None, 0
 
     def end(self) -> None:
         """The forward is over; hooks are inert again."""
-        self.forward, self.window = NOTHING, None
+        self.forward, self.called = NOTHING, None
 
     def advance(self, batch: int) -> None:
         """The UNet is called with ``batch`` samples. Raises ``BatchError`` when that is more rows than are left."""
@@ -121,37 +122,37 @@ class ForwardContext:
         if seen > len(rows):
             msg = f"the UNet was given {seen} rows where {len(rows)} were planned"
             raise BatchError(msg)
-        self.window = self.window_of(rows[self.rows_seen : seen])
+        self.called = self.called_rows(rows[self.rows_seen : seen])
         self.rows_seen = seen
 
-    def window_of(self, rows: tuple[Row, ...], *, in_region: bool = False) -> Window:
-        """The window on ``rows`` of this forward: the one that was there before unless other regions draw now."""
+    def called_rows(self, rows: tuple[Row, ...], *, in_region: bool = False) -> CalledRows:
+        """``rows`` of this forward as they are called: what was there before, unless other regions draw now."""
         regions = self.forward.regions if any(row.routed for row in rows) else None
-        found = self._windows.get((rows, in_region))
+        found = self._met.get((rows, in_region))
         if found is None or found.regions is not regions:
-            if len(self._windows) > MANY:
-                self._windows.clear()
-            found = self._windows[rows, in_region] = Window(rows, regions, in_region=in_region)
+            if len(self._met) > MANY:
+                self._met.clear()
+            found = self._met[rows, in_region] = CalledRows(rows, regions, in_region=in_region)
         return found
 
     @contextmanager
     def as_rows(self, rows: Sequence[Row]) -> Generator[None, None, None]:
         """While inside, a single layer of the forward is called on samples that stand for ``rows``."""
-        before, self.window = self.window, self.window_of(tuple(rows), in_region=True)
+        before, self.called = self.called, self.called_rows(tuple(rows), in_region=True)
         try:
             yield
         finally:
-            self.window = before
+            self.called = before
 
     @contextmanager
     def replaying(self, forward: Forward, rows: tuple[Row, ...]) -> Generator[None, None, None]:
         """While inside, a layer runs once more on the ``rows`` of ``forward`` that it ran on before, whatever is under
         way by now.
         """
-        before = self.forward, self.window
+        before = self.forward, self.called
         self.forward = forward
-        self.window = self.window_of(rows) if rows else None
+        self.called = self.called_rows(rows) if rows else None
         try:
             yield
         finally:
-            self.forward, self.window = before
+            self.forward, self.called = before

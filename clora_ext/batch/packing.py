@@ -119,12 +119,11 @@ def _index(drawn: Drawn, owners: Sequence[tuple[int, int]], length: int) -> Pack
     own_first = drawn.to(torch.uint8).sort(dim=-1, descending=True, stable=True).indices  # row, branch, pixel
     pixels = drawn.shape[-1]
     cuts = -(-pixels // length)
-    cut = F.pad(own_first, (0, cuts * length - pixels)).unflatten(-1, (cuts, length))
+    cut: Tensor = F.pad(own_first, (0, cuts * length - pixels)).unflatten(-1, (cuts, length))
     number = [owners[:place].count(owner) for place, owner in enumerate(owners)]  # which cut of its owner's it is
     rows, branches = zip(*owners, strict=True)
     first = pixels * torch.tensor(rows, device=drawn.device)
-    found: PackedIndex = cut[list(rows), list(branches), number] + first[:, None]
-    return found
+    return cut[list(rows), list(branches), number] + first[:, None]
 
 
 def _slots(

@@ -15,7 +15,9 @@ class Readings:
 
     def __init__(self, log: UpdateLog, regions: Sequence[RegionMasks]) -> None:
         separation = [] if log.separation is None else [log.separation]
-        shares = [share for image in regions for share in image.flatten(1).mean(dim=1)]
+        shares: list[Tensor] = []
+        for image in regions:
+            shares.extend(image.flatten(1).mean(dim=1))
         numbers = iter(_read([*log.losses, *log.gradient_rms, *separation, *log.finite, *shares]))
         self.losses = _next(numbers, len(log.losses))
         self.gradient_rms = _next(numbers, len(log.gradient_rms))

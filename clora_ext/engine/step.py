@@ -218,18 +218,17 @@ class Composition:
         cond: list[Tensor] = []
         uncond: list[Tensor] = []
         for number, image in enumerate(plan.images):
-            masks_of_image = self.masks[number].regions
-            cond.append(masks.fuse_rows([predictions[row] for row in image.cond], masks_of_image))
+            regions = self.masks[number].regions
+            cond.append(masks.fuse_rows([predictions[row] for row in image.cond], regions))
             if all(row in predictions for row in image.uncond):
-                uncond.append(masks.fuse_rows([predictions[row] for row in image.uncond], masks_of_image))
-        fused = torch.stack(cond)
-        return Fused(fused, torch.stack(uncond) if uncond else fused)
+                uncond.append(masks.fuse_rows([predictions[row] for row in image.uncond], regions))
+        return Fused(torch.stack(cond), torch.stack(uncond or cond))
 
     def _record(self, step: OpenStep, rows: int) -> None:
         """Tell the report and the host what the step did."""
-        log, masked = step.log, self.settings.masked
+        log = step.log
         regions = [image.regions for image in self.masks if image.regions is not None]
-        if masked:
+        if self.settings.masked:
             self.report.region_masks = [found.float().cpu() for found in regions]
             self.report.maps = [image.strengths.float().cpu() for image in self.masks if image.strengths is not None]
         read = Readings(log, regions)

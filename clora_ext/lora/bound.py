@@ -1,4 +1,4 @@
-"""What a layer's hook does for the rows of a window, bound once with every tensor that it needs.
+"""What a layer's hook does for the rows that it is called with, bound once with every tensor that it needs.
 
 A GPU that is faster than Python waits for every call and every question that Python asks. So what depends on rows,
 regions, shapes and kinds of numbers is asked when a layer first sees them, and a ``Program`` with the answers is kept.
@@ -19,7 +19,7 @@ from clora_ext.lora.assignment import RowAssignment
 from clora_ext.lora.passes import BatchedProduct, Pass
 from clora_ext.lora.stacks import Stack
 
-Run = Callable[[Tensor, Tensor], Tensor | None]
+Addition = Callable[[Tensor, Tensor], Tensor | None]
 """From a layer's input and output to another output; None where the output was changed in place, or not at all."""
 Inner = Callable[[Tensor], Tensor]
 """From a layer's input to what goes up to its output."""
@@ -32,7 +32,7 @@ class Program:
 
     __slots__ = ("_any_size", "_contiguous", "_device", "_dtype", "_given", "_graph", "_shape", "run")
 
-    def __init__(self, run: Run, x: Tensor, output: Tensor, *, any_size: bool = False) -> None:
+    def __init__(self, run: Addition, x: Tensor, output: Tensor, *, any_size: bool = False) -> None:
         self.run = run
         self._any_size = any_size
         self._shape = output.shape
@@ -78,7 +78,7 @@ def _nothing(_: Tensor, __: Tensor) -> None:
     """No row has a LoRA that changes the layer."""
 
 
-def _in_turn(runs: Sequence[Run]) -> Run:
+def _in_turn(runs: Sequence[Addition]) -> Addition:
     if len(runs) == 1:
         return runs[0]
 
@@ -94,17 +94,17 @@ def _in_turn(runs: Sequence[Run]) -> Run:
 # -- by row: the LoRA of every row, as batched products ---------------------------------------------------------------
 
 
-def _by_row(stack: Stack, rows: RowAssignment, x: Tensor, output: Tensor) -> Run:
+def _by_row(stack: Stack, rows: RowAssignment, x: Tensor, output: Tensor) -> Addition:
     """A graph is built of new tensors: of a change in place it would copy the whole gradient."""
     if torch.is_grad_enabled():
         return _in_turn([_graph_of_pass(stack, each, x, output) for each in rows.passes(stack, graph=True)])
-    runs: list[Run] = []
+    runs: list[Addition] = []
     for each in rows.passes(stack, graph=False):
         runs.extend(_product(stack, product, x, output) for product in each)
     return _in_turn(runs)
 
 
-def _product(stack: Stack, product: BatchedProduct, x: Tensor, output: Tensor) -> Run:
+def _product(stack: Stack, product: BatchedProduct, x: Tensor, output: Tensor) -> Addition:
     """One product, in place."""
     inner_of, up, alpha = _inner_by_row(stack, product, x, output)
     groups, _, out = up.shape
@@ -118,7 +118,7 @@ def _product(stack: Stack, product: BatchedProduct, x: Tensor, output: Tensor) -
     return run
 
 
-def _graph_of_pass(stack: Stack, products: Pass, x: Tensor, output: Tensor) -> Run:
+def _graph_of_pass(stack: Stack, products: Pass, x: Tensor, output: Tensor) -> Addition:
     """Products that cover all rows, as a new tensor."""
     sizes = [len(product) for product in products]
     each = [_graph_of_product(stack, product, x, output) for product in products]
@@ -160,9 +160,8 @@ def _inner_by_row(stack: Stack, product: BatchedProduct, x: Tensor, output: Tens
     scales = output.new_tensor(product.scale).view(-1, product.each, 1, 1)
 
     def scaled_by_row(x: Tensor) -> Tensor:
-        by_row = inner_of(x).unflatten(1, (product.each, -1)) * scales
-        found: Tensor = by_row.flatten(1, 2)
-        return found
+        by_row: Tensor = inner_of(x).unflatten(1, (product.each, -1)) * scales
+        return by_row.flatten(1, 2)
 
     return scaled_by_row, up, 1.0
 
@@ -180,7 +179,7 @@ def _shares(stack: Stack, rows: RowAssignment, output: Tensor, regions: RegionPy
     return shares if shares.dim() == 3 else shares[:, None]
 
 
-def _linear_by_column(stack: Stack, shares: Tensor, x: Tensor, output: Tensor) -> Run:
+def _linear_by_column(stack: Stack, shares: Tensor, x: Tensor, output: Tensor) -> Addition:
     inner_of, up = _inner_by_column(stack, shares, x, output)
     out = up.shape[-1]
     if torch.is_grad_enabled():
@@ -210,7 +209,7 @@ def _inner_by_column(stack: Stack, shares: Tensor, x: Tensor, output: Tensor) ->
     return inner_of_rows if alike else lambda x: product(x).mul_(by_sample), up
 
 
-def _convolved_by_column(stack: Stack, shares: Tensor, x: Tensor, output: Tensor) -> Run:
+def _convolved_by_column(stack: Stack, shares: Tensor, x: Tensor, output: Tensor) -> Addition:
     layer = cast(nn.Conv2d, stack.layer)
     down, up = stack.factors_of(None, output)
     rows, out, height, width = output.shape
@@ -236,7 +235,7 @@ def _convolved_by_column(stack: Stack, shares: Tensor, x: Tensor, output: Tensor
 
 def _part(
     stack: Stack, run: slice, rows: Sequence[Row], x: Tensor, output: Tensor, regions: RegionPyramid | None
-) -> Run:
+) -> Addition:
     """Routed ``rows`` beside others, in place."""
     if regions is None:
         raise RuntimeError("a routed row is drawn before there are masks")

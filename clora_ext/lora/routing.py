@@ -1,7 +1,7 @@
 """Each LoRA on its own rows of one batched call, or on its own pixels of one row, and nowhere else.
 
 ``LayerDeltas.add`` is the obvious way: one LoRA after the other. It is what is done wherever nothing faster is known.
-What is done otherwise, stacked products for all LoRAs at once, is bound when a layer first sees a window's rows
+What is done otherwise, stacked products for all LoRAs at once, is bound when a layer is first called with some rows
 (``lora.bound``) and found again at every later step.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clora_ext.batch.context import ForwardContext, Window
+from clora_ext.batch.context import CalledRows, ForwardContext
 from clora_ext.batch.regions import RegionPyramid
 from clora_ext.batch.rows import BranchLoras, Row
 from clora_ext.errors import BatchError
@@ -117,14 +117,14 @@ def loras_on_rows(
         by_pixel = changed.layer not in whole
 
         def add(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
-            window = context.window
-            if window is None:
+            called = context.called
+            if called is None:
                 return None
             x: Tensor = args[0]
-            program: Program | None = window.kept.get(changed)
+            program: Program | None = called.kept.get(changed)
             if program is None or not program.holds(x, output):
-                rows = _assigned(window, context.loras, by_pixel=by_pixel)
-                program = window.kept[changed] = changed.bind(rows, x, output, window.regions)
+                rows = _assigned(called, context.loras, by_pixel=by_pixel)
+                program = called.kept[changed] = changed.bind(rows, x, output, called.regions)
             return program.run(x, output)
 
         return add
@@ -136,11 +136,11 @@ def loras_on_rows(
         yield
 
 
-def _assigned(window: Window, loras: BranchLoras, *, by_pixel: bool) -> RowAssignment:
-    """Which LoRAs the window's rows have, worked out once for all layers."""
-    if by_pixel not in window.kept:
-        window.kept[by_pixel] = RowAssignment(window.rows, loras, by_pixel=by_pixel)
-    found: RowAssignment = window.kept[by_pixel]
+def _assigned(called: CalledRows, loras: BranchLoras, *, by_pixel: bool) -> RowAssignment:
+    """Which LoRAs the called rows have, worked out once for all layers."""
+    if by_pixel not in called.kept:
+        called.kept[by_pixel] = RowAssignment(called.rows, loras, by_pixel=by_pixel)
+    found: RowAssignment = called.kept[by_pixel]
     return found
 
 
