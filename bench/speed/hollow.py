@@ -55,7 +55,7 @@ class Kind:
 
 KINDS = {
     "predict": Kind(build_settings("paper"), LATE),
-    "masks": Kind(build_settings(method="masks", lock_steady=0.0), EARLY),
+    "masks": Kind(build_settings("balanced", "masks", lock_steady=0.0), EARLY),
     "balanced update": Kind(build_settings("balanced", memory=0.0, lock_steady=0.0), EARLY),
     "fast update": Kind(build_settings("fast", memory=0.0, lock_steady=0.0), EARLY),
     "late routed": Kind(build_settings("balanced"), LATE, locked=True),

@@ -155,14 +155,13 @@ next to nothing is computed: what is left is calling the operations, and a fast 
 writes them, on SD1.5's 1x1 convolutions too. Plain is a step of two rows with none. “predict” is a late step of
 `paper`, K + 1 branches and an unconditional row; “masks” one of the method `masks` before the lock; “late routed” one
 after it. Operations are exact. Seconds are the least of some turns, each right after a plain step of the same process,
-on a machine with other work: a tenth more or less means nothing.
+on a machine with much other work: a third more or less means nothing, and the counts are what to go by.
 
 **The floor** of a late step: 96 linear layers and 32 convolutions of SD1.5 take one product down, one masking and one
 adding up, the 64 layers of cross-attention two batched products, and each of its 16 one gathering and one putting back:
 826 + 3 * 128 + 2 * 64 + 32 = 1370. Where q, k and v of self-attention share the product down and the masking it is 64
 less, 1306 or 1.58 times a plain step, whatever the number of LoRAs. Before layers bound what they do it was 2.25 times
-with two LoRAs and 3.67 with eight, whose convolutions went LoRA by LoRA.
-"""
+with two LoRAs and 3.67 with eight, whose convolutions went LoRA by LoRA."""
 
 
 def _where(machine: dict[str, Any]) -> str:

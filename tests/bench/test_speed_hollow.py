@@ -9,10 +9,10 @@ from bench.speed import hollow
 from bench.speed.meter import Operations
 
 MOST = {
-    ("predict", 2): 1.7,
-    ("masks", 2): 2.35,
-    ("balanced update", 2): 4.7,
-    ("fast update", 2): 4.95,
+    ("predict", 2): 1.65,
+    ("masks", 2): 2.25,
+    ("balanced update", 2): 4.6,
+    ("fast update", 2): 4.9,
     ("late routed", 2): 1.6,
     ("late routed", 8): 1.61,
 }
