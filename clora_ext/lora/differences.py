@@ -9,6 +9,8 @@ from torch import Tensor
 Parts = Mapping[str, Tensor]
 """The tensors of one layer, by the end of their names."""
 DOWN, UP, CORE = "lora_down.weight", "lora_up.weight", "lora_mid.weight"
+INPUTS = "oft_inputs"
+"""PEFT's rotations [block, n, n] of a layer's inputs; those of kohya and LyCORIS turn its outputs."""
 
 
 def factors(parts: Parts, _: Tensor) -> Tensor:
@@ -76,7 +78,9 @@ def generalised(parts: Parts, weight: Tensor) -> Tensor:
 
 
 def rotated(parts: Parts, weight: Tensor) -> Tensor:
-    """OFT and BOFT: outputs turned in blocks; ``oft_diag`` has the rotations themselves."""
+    """OFT and BOFT: outputs turned in blocks; ``oft_diag`` has the rotations themselves, those of inputs ``INPUTS``."""
+    if INPUTS in parts:
+        return turned_inputs(parts[INPUTS], weight) - weight
     out = weight.shape[0]
     if "oft_diag" in parts:
         turned = _turn(parts["oft_diag"].mT, weight)
@@ -104,6 +108,17 @@ def _turn(blocks: Tensor, weight: Tensor) -> Tensor:
     """Every block [block, n, n] applied to its own n outputs."""
     by_block = weight.reshape(blocks.shape[0], blocks.shape[1], -1)
     return (blocks @ by_block).reshape(weight.shape)
+
+
+def turned_inputs(blocks: Tensor, weight: Tensor) -> Tensor:
+    """PEFT's OFT: a layer with ``weight`` whose inputs are turned before it, n by each block [block, n, n].
+
+    A single block is for all of them. A convolution's inputs are those of each place in its kernel.
+    """
+    size = blocks.shape[-1]
+    by_block = weight.flatten(1).unflatten(1, (-1, size))
+    turned = torch.einsum("obi,bji->obj", by_block, blocks.expand(by_block.shape[1], size, size))
+    return turned.reshape(weight.shape)
 
 
 def _butterfly(levels: Tensor, weight: Tensor) -> Tensor:

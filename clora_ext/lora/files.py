@@ -16,6 +16,7 @@ from clora_ext.lora.differences import Parts
 from clora_ext.lora.header import AGAIN, read_header
 from clora_ext.lora.kinds import OUT_OF_MEMORY
 from clora_ext.lora.names import EMBEDDING, TEXT, UNET, kohya_names
+from clora_ext.lora.peft import as_lycoris
 
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _TEXT_WIDTHS: Mapping[int, str] = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "SDXL"}
@@ -119,9 +120,9 @@ def lora_of(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str
     Raises ``LoraError`` for what is no LoRA, and for numbers that are none.
     """
     named = kohya_names({key: _computable(tensor) for key, tensor in tensors.items()})
-    told = _alphas(named, config or _adapter_config(metadata))
-    as_written = named.keys() == tensors.keys() and not told and all(named[key] is tensors[key] for key in named)
-    file = LoraFile(name, named | told, metadata, as_written)
+    whole = as_lycoris(named, config or _adapter_config(metadata))
+    as_written = whole.keys() == tensors.keys() and all(whole[key] is tensors[key] for key in whole)
+    file = LoraFile(name, whole, metadata, as_written)
     if not file.layers:
         what = f"has no layer of a LoRA in it ({next(iter(tensors), 'nothing')} first)"
         raise LoraError(f"LoRA {name} {what}; if it is something else, it belongs in another folder.", field="lora")
@@ -137,7 +138,7 @@ def _computable(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float16) if tensor.is_floating_point() and tensor.dtype not in _FLOATS else tensor
 
 
-# -- how strong PEFT's are --------------------------------------------------------------------------------------------
+# -- PEFT's configuration ----------------------------------------------------------------------------------------------
 
 
 def _adapter_config(metadata: Mapping[str, str]) -> Any:
@@ -158,32 +159,3 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _alphas(tensors: Mapping[str, Tensor], config: Any) -> dict[str, Tensor]:
-    """The alpha of every layer that has none in the file and one in PEFT's ``config``."""
-    if not isinstance(config, dict):
-        return {}
-    found: dict[str, Tensor] = {}
-    for key in tensors:
-        layer, _, part = key.partition(".")
-        alpha = _alpha(config, layer)
-        if part == "lora_down.weight" and alpha is not None and f"{layer}.alpha" not in tensors:
-            rank = tensors[key].shape[0]
-            found[f"{layer}.alpha"] = torch.tensor(alpha * rank**0.5 if _told(config, layer, "use_rslora") else alpha)
-    return found
-
-
-def _alpha(config: Mapping[str, Any], layer: str) -> float | None:
-    alpha = _told(config, layer, "lora_alpha")
-    patterns = _told(config, layer, "alpha_pattern")
-    for pattern, own in (patterns if isinstance(patterns, dict) else {}).items():
-        if layer.endswith(str(pattern).replace(".", "_")):
-            alpha = own
-    return float(alpha) if isinstance(alpha, (int, float)) else None
-
-
-def _told(config: Mapping[str, Any], layer: str, key: str) -> Any:
-    """A value of the configuration; diffusers puts the network's name before the key."""
-    network = "unet" if layer.startswith(UNET) else "text_encoder_2" if layer.startswith(f"{TEXT}2") else "text_encoder"
-    return config.get(f"{network}.{key}", config.get(key))

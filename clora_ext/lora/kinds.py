@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clora_ext.lora import differences
 from clora_ext.lora.deltas import Delta, DenseDelta, LowRank
-from clora_ext.lora.differences import CORE, DOWN, UP, Parts, low_rank_factors
+from clora_ext.lora.differences import CORE, DOWN, INPUTS, UP, Parts, low_rank_factors
 
 Shape = tuple[int, ...]
 OUT_OF_MEMORY = (MemoryError, torch.cuda.OutOfMemoryError)
@@ -65,7 +65,7 @@ KINDS = (
     LoraKind("LoKr", _LOKR, differences.kronecker, ranks=_LOKR_RANKS, more=("lokr_t1", "lokr_t2")),
     LoraKind("IA3", (("weight",), ("on_input",)), differences.scaled),
     LoraKind("GLoRA", _GLORA, differences.generalised),
-    LoraKind("OFT", (("oft_blocks", "oft_diag"),), differences.rotated, more=("rescale",)),
+    LoraKind("OFT", (("oft_blocks", "oft_diag", INPUTS),), differences.rotated, more=("rescale",)),
     LoraKind("full", (("diff",),), differences.full),
     LoraKind("norm", (("w_norm",),), differences.norm, more=("b_norm",)),
     LoraKind("bias", (("diff_b",),), differences.bias_alone),

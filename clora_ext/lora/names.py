@@ -28,7 +28,7 @@ _PLAIN_PARTS = (
 )
 _LOW_RANK = re.compile(r"[._]lora(?:_linear_layer)?[._](down|up|mid)\.weight$")
 _PEFT = re.compile(r"\.lora_([AB])(?:\.(?!weight)\w+)?\.weight$")
-_MAGNITUDE = re.compile(r"\.lora_magnitude_vector(?:\.(?!weight)\w+)?(?:\.weight)?$")
+_WHOLE_OF_PEFT = re.compile(r"\.(lora_magnitude_vector|ia3_l|oft_R)(?:\.(?!weight)\w+)?(?:\.weight)?$")
 _OTHER = re.compile(rf"\.({_PLAIN_PARTS})$")
 _NUMBERED = re.compile(r"(unet|text_encoder):(\d+):(down|up)$")
 _SIDES = {"A": "down", "B": "up"}
@@ -66,8 +66,8 @@ def _divided(name: str) -> tuple[str, str]:
         return name[: found.start()], f"lora_{found[1]}.weight"
     if found := _PEFT.search(name):
         return name[: found.start()], f"lora_{_SIDES[found[1]]}.weight"
-    if found := _MAGNITUDE.search(name):
-        return name[: found.start()], "dora_scale"
+    if found := _WHOLE_OF_PEFT.search(name):
+        return name[: found.start()], "dora_scale" if found[1] == "lora_magnitude_vector" else found[1]
     found = _OTHER.search(name)
     return (name[: found.start()], found[1]) if found else (name, "")
 

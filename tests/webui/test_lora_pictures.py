@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from clora_ext.lora.differences import INPUTS
+from clora_ext.lora.peft import as_lycoris
 from tests.webui.conftest import CHECKOUT, OVERRIDDEN
 from tests.webui.jobs import BINDINGS, PROMPT, SMALL, compose, draw, fields, require_alike
 from tests.webui.server import SMALL_JOB, Model, Setup, WebUI
@@ -101,6 +103,36 @@ OF_A_CONVOLUTION: dict[str, Tensors] = {
 }  # fmt: skip
 
 
+def _numbers(*shape: int) -> Tensor:
+    """The same for the same shape."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape))) * 0.3
+
+
+def _turned(size: int) -> Tensors:
+    """PEFT's OFT as a GLoRA: a weight times what rotations of its inputs add to 1."""
+    rotations = as_lycoris({"layer.oft_R": _numbers(size // 8, 28)}, None)[f"layer.{INPUTS}"]
+    one = torch.eye(size)
+    glora = {"a1": one, "a2": torch.block_diag(*rotations).T - one, "b1": one[:1] * 0.0, "b2": one[:, :1] * 0.0}
+    return {f"{name}.weight": part.contiguous() for name, part in glora.items()} | {"alpha": torch.tensor(1.0)}
+
+
+OF_PEFT: dict[str, tuple[Callable[[int], Tensors], Callable[[int], Tensors]]] = {
+    "IA3": (
+        lambda size: {"ia3_l": _numbers(size)[:, None] + 1.0},
+        lambda size: {"weight": _numbers(size), "on_input": torch.tensor(False)},
+    ),
+    "OFT": (lambda size: {"oft_R.weight": _numbers(size // 8, 28)}, _turned),
+}
+"""Kinds that PEFT writes in another way, and the same as WebUI reads it."""
+
+
+def _of_peft(tensors: Tensors) -> Iterator[tuple[str, Tensors]]:
+    for name, (theirs, known) in OF_PEFT.items():
+        yield f"known-{name}", _on_layers(tensors, known)
+        split = ((*key.partition("."), part) for key, part in _on_layers(tensors, theirs).items())
+        yield f"peft-{name}", {f"base_model.model.{_dotted(layer)}.{end}": part for layer, _, end, part in split}
+
+
 def _norm() -> Tensors:
     return {f"{NORM}.w_norm": torch.randn(WIDTH), f"{NORM}.b_norm": torch.randn(WIDTH)}
 
@@ -148,6 +180,7 @@ def host(webui_dir: Path, parity_model: Model, tmp_path_factory: pytest.TempPath
     path = next(lora for lora in parity_model.loras if lora.stem == "tinyA")
     tensors = load_file(path)
     made = {name: make(tensors) for name, make in NAMINGS.items()} | dict(_of_kinds(tensors))
+    made |= dict(_of_peft(tensors))
     made["embedding"] = _with_embedding(tensors)
     made |= {name: _changed(tensors, change) for name, (change, _) in FAULTS.items()}
     for name, file in made.items():
@@ -193,6 +226,17 @@ def test_a_kind_that_is_alone_in_its_branch_is_webuis_picture_with_it(host: WebU
     theirs = draw(host, prompt=f"{PROMPT} <lora:{name}:1>", **SMALL)
     require_alike(ours.images[0], theirs.images[0])
     assert theirs.sha1 != draw(host, **SMALL).sha1
+
+
+@pytest.mark.row("LoRA files", "works", name="kind: {name} of PEFT")
+@pytest.mark.parametrize("name", OF_PEFT)
+def test_what_peft_writes_in_another_way_composes_as_what_webui_reads(host: WebUI, good: str, name: str):
+    theirs, known = (
+        compose(host, {"bindings": [{**CAT, "lora": f"{way}-{name}"}, DOG]}, **SMALL) for way in ("peft", "known")
+    )
+    require_alike(theirs.images[0], known.images[0])
+    assert theirs.sha1 != good
+    assert compose(host, **SMALL).sha1 == good
 
 
 # -- embeddings ------------------------------------------------------------------------------------------------------

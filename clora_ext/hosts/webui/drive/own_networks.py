@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from clora_ext.errors import LoraError
 from clora_ext.hosts.webui.drive.catalogue import builtin, file_of
 from clora_ext.hosts.webui.drive.families import loaded_family
-from clora_ext.lora.differences import DOWN, is_by_row, with_magnitude
+from clora_ext.hosts.webui.drive.mends import mend, with_known_parts
+from clora_ext.lora.differences import DOWN
 from clora_ext.lora.files import LoraFile, lora_of, lora_sizes, read_lora
 from clora_ext.lora.kinds import OUT_OF_MEMORY, Shape
 from clora_ext.lora.layers import require_fit, told_apart
@@ -166,29 +167,17 @@ def own_network(name: str, found: Fitting) -> Any:
     tensors = _for_model(_read(Path(on_disk.filename)).tensors)
     tensors |= _still(found.places) | _completed(found)
     try:
-        net = _load(on_disk, f"{name} ({found.mark})", tensors)
+        net = _load(on_disk, f"{name} ({found.mark})", with_known_parts(tensors))
     except OUT_OF_MEMORY:
         raise
     except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         msg = f"LoRA {name} is of a kind that WebUI can not apply to this checkpoint; choose another."
         raise LoraError(msg, field="lora") from error
     net.mentioned_name = name
-    for module in net.modules.values():
-        _mend_dora(module)
+    for layer, place in found.places.items():
+        mend(net.modules[place.key], found.file.layers[layer])
     _kept[name] = found.mark, net
     return net
-
-
-def _mend_dora(module: Any) -> None:
-    """PEFT's DoRA has the lengths of a weight's rows, where the host's has those of its columns."""
-    scale, layer = module.dora_scale, module.sd_module
-    if scale is None or not is_by_row(scale, layer.weight):
-        return
-
-    def apply_weight_decompose(updown: Tensor, orig_weight: Tensor) -> Tensor:
-        return with_magnitude(updown, orig_weight.to(updown), scale.to(updown))
-
-    module.apply_weight_decompose = apply_weight_decompose
 
 
 def keep_only(names: Sequence[str]) -> None:
