@@ -33,6 +33,12 @@ def test_faults_at_any_call_are_survived(webui_probed: WebUI, before: Before):
         inject(webui_probed, point, before)
 
 
+@pytest.mark.parametrize("name", ["lifecycle.py:activated", "sampling.py:composing_launch"])
+def test_a_fault_that_the_host_swallows_is_told(webui_probed: WebUI, before: Before, name: str):
+    told = inject(webui_probed, Point(f"clora_ext/hosts/webui/{name}", 1, "error"), before)
+    assert told is not None
+
+
 def test_a_fault_that_does_not_happen_is_noticed(webui_probed: WebUI, before: Before):
     with pytest.raises(AssertionError, match="the job did not come to"):
         inject(webui_probed, Point("clora_ext/core/loss.py:no_such_function", 1, "error"), before)

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from modules import devices
+from modules import devices, errors
 from torch import Tensor
 
 from clora_ext.core.shapes import RegionMasks
@@ -56,6 +56,8 @@ class Job:
         """Of the batch, once it is composed: small, to be known again when somebody redraws a part."""
         self.watch = ExitStack()
         """The wrapper around the host's sampler."""
+        self.logged = errors.get_exceptions()[:1]
+        """The last exception that the host has logged before the job."""
         self.guard: Replacement | None = None
         """That around ``p.sample``, which composes or raises what went wrong before it."""
 
@@ -65,6 +67,12 @@ class Job:
         if self.record.request is None:
             raise RuntimeError("the request was not read")
         return self.record.request
+
+    @property
+    def cause(self) -> str:
+        """What the host has logged since the job began, which it does where a script of anybody's fails; or nothing."""
+        latest = errors.get_exceptions()[:1]
+        return "" if latest == self.logged else "".join(f": {record['exception']}" for record in latest)
 
     def step_aside(self, p: Any) -> None:
         """Leave nothing of ours on ``p``, which may be a copy of the job's own object."""

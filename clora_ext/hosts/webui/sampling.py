@@ -41,7 +41,8 @@ def sampling_with(p: Any, job: Job, original: Function) -> Function:
             if job.record.error is not None:
                 raise job.record.error
             if not job.bound:
-                raise HostError("WebUI did not load the prompt's LoRAs, so they can not be composed; see the log.")
+                msg = f"WebUI did not load the prompt's LoRAs, so they can not be composed{job.cause}; see the log."
+                raise HostError(msg)
             with job.watch:
                 found = original(*args, **kwargs)
             if job.record.error is not None:
