@@ -91,6 +91,16 @@ def test_nobodys_part_is_drawn_as_the_host_does(webui_probed: WebUI, does: Calla
     assert "no subject has most of that part" in redrawn(webui_probed)[0]["note"]
 
 
+def test_a_fault_of_ours_is_told(webui_probed: WebUI, does: Callable[..., None]):
+    does("part")
+    broken = {"name": "clora_ext.hosts.webui.redrawing.owner", "call": 1}
+    webui_probed.post("/probe/function", broken).raise_for_status()
+    composed(webui_probed)
+    assert "with all its LoRAs, as WebUI does: RuntimeError; see the log" in redrawn(webui_probed)[0]["note"]
+    composed(webui_probed)
+    assert redrawn(webui_probed)[0]["lora"] == "tinyA"
+
+
 def test_a_picture_that_was_not_composed_is_nobodys_business(webui_probed: WebUI, does: Callable[..., None]):
     composed(webui_probed)
     told = last(webui_probed)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from modules import extra_networks
+from modules import errors, extra_networks
 from PIL import Image
 from torch import Tensor
 
@@ -92,8 +92,11 @@ def redraw(p: Any) -> None:
         subject = _subject_there(p, job)
         let_host_draw(p, bound, _place(subject, bound[0]))
         _tell(p, job, subject.lora, f"with LoRA {subject.lora} alone, whose subject is there")
-    except CLoRAError as error:
-        _tell(p, job, None, f"with all its LoRAs, as WebUI does: {error.message}")
+    except Exception as error:  # the host would log it and draw on without a word
+        if not isinstance(error, CLoRAError):
+            errors.report("CLoRA failed at a part of a picture", exc_info=True)
+        why = error.message if isinstance(error, CLoRAError) else f"{type(error).__name__}; see the log."
+        _tell(p, job, None, f"with all its LoRAs, as WebUI does: {why}")
 
 
 def _frames() -> Iterator[FrameType]:
