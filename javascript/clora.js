@@ -296,26 +296,36 @@
 
     function contents(tab) {
         const inside = `#clora_${tab}_enabled .block`;
-        const chosen = CHOSEN.map((id) => `#${id.replace("%", tab)}`).join();
+        const chosen = chosenIn(tab);
         const fields = [...gradioApp().querySelectorAll(`:is(${chosen}, ${inside}) :is(input, textarea)`)]
             .filter((field) => !field.closest(`.clora-board, #clora_${tab}_line, #clora_${tab}_view`));
-        const texts = [...gradioApp().querySelectorAll(`#${tab}_styles .token, #sd_checkpoint_hash, :is(${chosen}) ul`)];
+        const texts = [...gradioApp().querySelectorAll(`#${tab}_styles .token, #sd_checkpoint_hash`)];
         return [
             ...fields.map((field) => /checkbox|radio/.test(field.type) ? field.checked : field.value),
             ...texts.map((text) => text.textContent),
         ].join("\n");
     }
 
+    function chosenIn(tab) {
+        return CHOSEN.map((id) => `#${id.replace("%", tab)}`).join();
+    }
+
+    // A list's field shows what is typed in it; only when it closes that is chosen.
+
+    function sight(tab) {
+        return `${contents(tab)}\n${gradioApp().querySelectorAll(`:is(${chosenIn(tab)}) ul`).length}`;
+    }
+
     function notice(tab) {
         state(tab).stale = false;
-        state(tab).seen = contents(tab);
+        state(tab).seen = sight(tab);
         fillKnobs(tab);
     }
 
     function watch(tab) {
         const now = state(tab);
         if (!enabled(tab)) now.seen = null;
-        else if (!document.hidden && !now.busy && contents(tab) !== now.seen) touched(tab);
+        else if (!document.hidden && !now.busy && sight(tab) !== now.seen) touched(tab);
     }
 
     // -- in the page's language: WebUI's localization has a text as it is, or with {1}, {2} for what changes in it -------
