@@ -76,7 +76,7 @@ MANY = [{"lora": f"l{number}", "subject": "cat"} for number in range(201)]
         (lambda text: read_bindings([{"lora": text}]), "x" * 1001, "text of at most 1,000 characters."),
         (lambda text: read_bindings([{"lora": "a", "subject": text}]), "x " * 501, "at most 1,000 characters."),
         (lambda given: read_request({"rounds_at": given}), list(range(201)), "a list of at most 200 numbers."),
-        (lambda text: read_request({"profile": text}), "x" * 10**6, "it must be one of balanced"),
+        (lambda text: read_request({"profile": text}), "x" * 10**6, "it must be one of fast"),
         (lambda text: read_request({"bindings": text}), "[" * 40_000, "start like a JSON list but are none"),
     ],
     ids=["prompt", "bindings-text", "bindings", "lines", "lora", "subject", "numbers", "profile", "nested"],
