@@ -98,4 +98,6 @@ def settings_schema() -> dict[str, Any]:
         "profile": {"type": "string", "enum": list(PROFILES), "default": DEFAULT},
         "method": {"type": "string", "enum": list(METHODS), "default": "clora"},
     }
-    return properties | {known.name: known.schema() for known in KNOBS}
+    return properties | {
+        known.name: known.schema() | {"default": profile_value(DEFAULT, known.name)} for known in KNOBS
+    }

@@ -29,7 +29,7 @@ from tests.webui.jobs import (
 from tests.webui.server import Setup, WebUI, pixel_sha1
 
 METHODS = ("clora", "masks", "composite", "switch")
-PROFILES = ("balanced", "fast", "authors", "paper")
+PROFILES = ("fast", "balanced", "authors", "paper")
 MADE = [*({"method": method} for method in METHODS), {"profile": "authors"}, {"profile": "paper"}]
 """Requests that draw different pictures; the first is the default."""
 
@@ -66,7 +66,7 @@ TAGS = (
 def test_tags_alone_bind(webui: WebUI, prompt: str):
     """A LoRA's tag in front of its subject, or with the subject in it, says the same as an explicit binding."""
     bindings = [{name: binding[name] for name in ("lora", "subject")} for binding in BINDINGS]
-    tagged = draw(webui, prompt=prompt, **SMALL, **fields())
+    tagged = draw(webui, prompt=prompt, **SMALL, **fields(profile="balanced"))
     assert tagged.sha1 == compose(webui, {"bindings": bindings}, **SMALL).sha1
     assert tagged.sha1 != draw(webui, prompt=TAGGED, **SMALL).sha1
     assert "tinyA" in tagged.infotexts[0].split("Lora hashes:")[1]
@@ -276,7 +276,7 @@ def test_the_reported_masks_share_every_pixel_out(webui: WebUI):
 def test_schema_and_version(webui: WebUI):
     version = webui.get("/clora/v1/version").json()
     schema = webui.get("/clora/v1/schema").json()
-    drawn = compose(webui, **SMALL)
+    drawn = compose(webui, {"profile": "fast"}, **SMALL)
     assert version["profiles"] == list(PROFILES)
     assert set(METHODS) < set(version["methods"])
     assert f"CLoRA version: {version['version']}" in drawn.infotexts[0]

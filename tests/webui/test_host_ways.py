@@ -101,7 +101,7 @@ def test_flags_for_little_memory(webui: WebUI, webui_dir: Path, parity_model: Mo
         notes = " ".join(last(host)["batches"][0]["notes"])
         if flag == "--lowvram":
             assert "--lowvram" in notes
-            assert "masks only" in notes
+            assert "masks alone" in notes
         else:
             assert difference(found, composed(webui).images[0])[1] <= CLOSE
             assert notes == ""

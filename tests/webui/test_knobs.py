@@ -6,22 +6,22 @@ from typing import Any
 from clora_ext.settings.infotext import infotext_key, to_infotext
 from clora_ext.settings.kinds import NumberList, WordList
 from clora_ext.settings.knobs import KNOBS, Knob
-from clora_ext.settings.profiles import METHODS, PROFILES, profile_value
+from clora_ext.settings.profiles import DEFAULT, METHODS, PROFILES, profile_value
 from clora_ext.settings.request import read_request
 from tests.webui.jobs import SMALL, compose
 from tests.webui.server import WebUI
 
 
 def another(knob: Knob) -> Any:
-    """A value that is not the default."""
-    kind = knob.kind
+    """A value that is not the default profile's."""
+    kind, default = knob.kind, knob.parse(profile_value(DEFAULT, knob.name))
     if kind.options:
-        return next(value for value in map(knob.parse, kind.options) if value != knob.default)
+        return next(value for value in map(knob.parse, kind.options) if value != default)
     if isinstance(kind, WordList):
         return kind.words[0]
     if isinstance(kind, NumberList):
         return "7"
-    return kind.high if knob.default != kind.high else kind.low
+    return kind.high if default != kind.high else kind.low
 
 
 MAIN = ("step_size", "update_until", "mask_threshold", "lock_at")
