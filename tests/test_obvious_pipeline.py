@@ -6,7 +6,6 @@ The whole reference pictures take minutes and run only with CLORA_SLOW=1; their 
 from __future__ import annotations
 
 import json
-import os
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 diffusers = pytest.importorskip("diffusers", reason="the pipeline needs diffusers, which the WebUI does not bring")
 from tests.obvious import loras, make_cases, parity, pipeline  # noqa: E402
+from tests.slow import needs_time  # noqa: E402
 
 DOUBLE = torch.float64
 
@@ -115,9 +115,6 @@ def test_noise_is_the_cpu_generators() -> None:
 FOLDER = parity.parity_folder()
 needs_parity = pytest.mark.skipif(
     not (FOLDER / "golden").is_dir(), reason=f"no reference outputs in {FOLDER}: set CLORA_PARITY to their folder"
-)
-needs_time = pytest.mark.skipif(
-    os.environ.get("CLORA_SLOW", "") in ("", "0"), reason="takes minutes: set CLORA_SLOW=1 to run it"
 )
 
 

@@ -1,6 +1,6 @@
 """The page and the hand that uses it: nothing that somebody types or clicks is lost, overwritten or promised in vain.
 
-Most of it is done at once, with 300 ms more latency, and with a server that takes 1.5 s for an answer.
+Most of it is done at once, with 300 ms more latency, and with CLORA_SLOW=1 with a server that takes 1.5 s to answer.
 """
 
 import io
@@ -11,13 +11,15 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, expect
 
+from tests.slow import needs_time
 from tests.webui.browser import JOB_MILLISECONDS, WebUIPage, find_chromium, open_page
 from tests.webui.jobs import last
 from tests.webui.panel import JOB, Panel
 from tests.webui.server import WebUI
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="No browser: install Debian's package chromium.")
-at_any_pace = pytest.mark.parametrize("latency", [0, 300, 1500])
+SLOWLY = pytest.param(1500, marks=needs_time)
+at_any_pace = pytest.mark.parametrize("latency", [0, 300, SLOWLY])
 PATIENCE = 20_000
 """Milliseconds for several answers of a slow server."""
 WORDS = "a cat and a dog in the grass"
@@ -126,7 +128,7 @@ def test_a_weight_is_written_while_the_prompt_is_typed_in(hand: Hand, latency: i
     assert hand.area.evaluate("area => area.value.slice(area.selectionStart, area.selectionEnd)") == "dog"
 
 
-@pytest.mark.parametrize("latency", [300, 1500])
+@pytest.mark.parametrize("latency", [300, SLOWLY])
 def test_a_prompt_that_is_pasted_is_not_taken_back(hand: Hand, latency: int):
     hand.begin(BOTH, latency)
     hand.entry("tuxcat").fill("0.6")
