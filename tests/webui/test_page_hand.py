@@ -1,6 +1,6 @@
 """The page and the hand that uses it: nothing that somebody types or clicks is lost, overwritten or promised in vain.
 
-Most of it is done at once, with 300 ms more latency, and with CLORA_SLOW=1 with a server that takes 1.5 s to answer.
+Most of it is done with 300 ms more latency; with CLORA_SLOW=1 also at once, and with a server that takes 1.5 s to answer.
 """
 
 import io
@@ -18,8 +18,8 @@ from tests.webui.panel import JOB, Panel
 from tests.webui.server import WebUI
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="No browser: install Debian's package chromium.")
-SLOWLY = pytest.param(1500, marks=needs_time)
-at_any_pace = pytest.mark.parametrize("latency", [0, 300, SLOWLY])
+AT_ONCE, SLOWLY = (pytest.param(latency, marks=needs_time) for latency in (0, 1500))
+at_any_pace = pytest.mark.parametrize("latency", [AT_ONCE, 300, SLOWLY])
 PATIENCE = 20_000
 """Milliseconds for several answers of a slow server."""
 WORDS = "a cat and a dog in the grass"

@@ -64,7 +64,8 @@ def test_the_obvious_implementation_is_matched(webui: WebUI, name: str):
         assert step["losses"] == pytest.approx(losses, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["A06-s1", pytest.param("B-s1", marks=needs_time)])
+@needs_time
+@pytest.mark.parametrize("name", RELEASED)
 def test_the_authors_code_is_matched(webui: WebUI, name: str):
     asked = fields(profile="authors", bindings=list(BINDINGS), **RELEASED[name])
     drawn = webui.txt2img(**JOB, **asked, prompt=PROMPT, width=512, height=512, cfg_scale=7.5, seed=1)
