@@ -1,6 +1,6 @@
 """The page and the hand that uses it: nothing that somebody types or clicks is lost, overwritten or promised in vain.
 
-Most of it is done with 300 ms more latency; with CLORA_SLOW=1 also at once, and with a server that takes 1.5 s to answer.
+Most of it is done with 300 ms more latency; with CLORA_SLOW=1 at once too, and with a server that takes 1.5 s.
 """
 
 import io
