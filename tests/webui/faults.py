@@ -23,10 +23,7 @@ MESSAGE = "broken on purpose"
 CLEANING = ("undo", "undo_in", "step_aside", "remove", "close", "__exit__")
 """Functions that only put things back: a fault that is raised instead of them can not be survived by anybody."""
 MOST_GROWN = 8.0
-"""MB by which resident memory may have grown at the end, at the least of the last tenth of the faults.
-
-In between 20 MB come and go that torch keeps for a thread, whichever of the server's runs the job.
-"""
+"""MB by which resident memory may have grown after any of the faults."""
 KINDS = (("error", "first"), ("error", "last"), ("memory", "first"), ("interrupt", "first"), ("skip", "first"))
 
 
@@ -183,13 +180,12 @@ def _told(host: WebUI, chosen: Sequence[Point], of: int, before: Before) -> int:
         print(f"{point}: {came}, {grown[-1]:+.0f} MB", flush=True)
     for line in now.lost:
         print(line)
-    stays = min(grown[-max(1, len(chosen) // 10) :])
     print(
         f"faults: {len(chosen)} injected of {of} there are, {now.survived} survived ({now.refused} with a sentence, "
-        f"the others with a picture), {len(now.lost)} lost; resident memory {stays:+.0f} MB at the end, "
+        f"the others with a picture), {len(now.lost)} lost; resident memory {grown[-1]:+.0f} MB at the end, "
         f"{max(grown):+.0f} MB at the most"
     )
-    return 1 if now.lost or stays > MOST_GROWN else 0
+    return 1 if now.lost or max(grown) > MOST_GROWN else 0
 
 
 def main() -> int:

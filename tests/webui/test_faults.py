@@ -11,7 +11,7 @@ from tests.webui.faults import Before, Point, composed_before, inject, look, pic
 from tests.webui.jobs import BINDINGS, PROMPT, SMALL, compose, draw, is_sampling, wait_until
 from tests.webui.server import WebUI, WebUIError
 
-SOME = 8
+SOME = 12
 """Points of the whole table that are tried here."""
 
 
