@@ -107,8 +107,9 @@ class RegionPyramid:
     ) -> PixelGroups | None:
         """The pixels of ``rows`` by who draws them; None where that is the base alone. See ``batch.packing``."""
         key = ("groups", tuple(rows), size, like.dtype, with_base)
-        make = lambda: pack(rows, self._row_masks(rows, size), like, with_base=with_base)  # noqa: E731
-        found: PixelGroups | None = self._once(key, make)
+        found: PixelGroups | None = self._once(
+            key, lambda: pack(rows, self._row_masks(rows, size), like, with_base=with_base)
+        )
         return found
 
     def _row_masks(self, rows: Sequence[Row], size: Grid) -> PixelMasks:
