@@ -2,7 +2,7 @@
 # Variables behind a command reach it: `make bench-quality QUICK=1`.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-TASKS := help demo test lint fuzz faults soak test-unit test-host-python test-webui link-webui webui-for-tests screenshots train-tiny \
+TASKS := help demo test lint fuzz faults soak test-unit test-host-python test-webui test-slow link-webui webui-for-tests screenshots train-tiny \
 	check-world bench-quality sweep bench-speed bench-page bench-webui compatibility
 
 .PHONY: $(TASKS)

@@ -91,6 +91,17 @@ TASKS = {
     "test-webui": Task(
         "drives the real WebUI in WEBUI_DIR", TESTS, (Command("-m pytest -n 2 --dist loadfile tests/webui"),)
     ),
+    "test-slow": Task(
+        "what takes minutes: the authors' whole pictures, the page with a fast and a slow server",
+        TESTS,
+        (
+            Command(
+                "-m pytest -n 2 --dist loadfile tests/test_obvious_pipeline.py tests/webui/test_parity.py "
+                "tests/webui/test_page_hand.py",
+                variables={"CLORA_SLOW": "1"},
+            ),
+        ),
+    ),
     "faults": Task(
         "an error, too little memory, interrupt or skip at every call of ours in a real WebUI's job (POINTS=...)",
         TESTS,

@@ -5,5 +5,5 @@ import os
 import pytest
 
 needs_time = pytest.mark.skipif(
-    os.environ.get("CLORA_SLOW", "") in ("", "0"), reason="takes minutes: set CLORA_SLOW=1 to run it"
+    os.environ.get("CLORA_SLOW", "") in ("", "0"), reason="takes minutes: python tasks.py test-slow"
 )
