@@ -10,7 +10,7 @@ with open_page(host) as page:
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -82,14 +82,23 @@ class WebUIPage:
         self.element("script_list").locator("ul.options li", has_text=name).click()
 
     def axis(self, letter: str, kind: str, values: str) -> None:
-        """Set one axis of an X/Y/Z plot in txt2img: its type, and its values as text."""
+        """Set one axis of an X/Y/Z plot in txt2img: its type, and its values as text.
+
+        The script answers both choices with the values of before, so its answers are awaited.
+        """
         box = self.element(f"script_txt2img_xyz_plot_{letter}_type")
         box.locator("input").fill(kind)
-        box.locator("ul.options li", has_text=kind).first.click()
+        self._answered(box.locator("ul.options li", has_text=kind).first.click)
         as_text = self.element("script_txt2img_xyz_plot_csv_mode").locator("input")
         if not as_text.is_checked():
-            as_text.click()
+            self._answered(as_text.click)
         self.element(f"script_txt2img_xyz_plot_{letter}_values").locator("textarea").fill(values)
+
+    def _answered(self, ask: Callable[[], None]) -> None:
+        with self.page.expect_websocket() as asked:
+            ask()
+        if not asked.value.is_closed():
+            asked.value.wait_for_event("close")
 
     def shown_file(self, *, tab: str = "txt2img") -> bytes:
         """Return the file behind the gallery's first picture, infotext and all."""
