@@ -86,10 +86,12 @@ TASKS = {
     "test-host-python": Task(
         "the unit tests on WebUI's own Python and torch",
         TESTS,
-        (Command("tests/host_python.py", WEBUI, variables={"PYTHONPATH": ""}),),
+        (Command("tests/host_python.py", WEBUI, variables={"PYTHONPATH": "", **ONE_THREAD}),),
     ),
     "test-webui": Task(
-        "drives the real WebUI in WEBUI_DIR", TESTS, (Command("-m pytest -n 2 --dist loadfile tests/webui"),)
+        "drives the real WebUI in WEBUI_DIR",
+        TESTS,
+        (Command("-m pytest -n 2 --dist loadfile tests/webui", variables=ONE_THREAD),),
     ),
     "test-slow": Task(
         "what takes minutes: the authors' whole pictures, the page with a fast and a slow server",
@@ -98,7 +100,7 @@ TASKS = {
             Command(
                 "-m pytest -n 2 --dist loadfile tests/test_obvious_pipeline.py tests/webui/test_parity.py "
                 "tests/webui/test_page_hand.py",
-                variables={"CLORA_SLOW": "1"},
+                variables={"CLORA_SLOW": "1", **ONE_THREAD},
             ),
         ),
     ),
