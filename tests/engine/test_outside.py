@@ -15,6 +15,8 @@ from tests.engine.setup import POINT, random_loras, running, setup
 from tests.toy import ToyHost
 
 RIGHT = Window(0.0, 0.5, 1.0, 1.0)
+PAINTED = torch.cat([torch.zeros(32, 24), torch.ones(32, 24)], dim=1)
+"""The right half of a picture of 48 x 32 pixels."""
 PLAN = TokenPlan((Concept("cat", ((0,), (0,), (0,))), Concept("dog", ((1,), (1,), (1,)))))
 
 
@@ -43,9 +45,17 @@ def test_a_window_is_cells_of_which_more_than_half_is_inside():
         ((1, 3), (5, 5), set()),  # half of the cat is inside
     ],
 )
-def test_who_has_no_mask_in_the_window_is_outside(cat: tuple[int, int], dog: tuple[int, int], outside: set[int]):
+def test_who_is_not_painted_is_outside(cat: tuple[int, int], dog: tuple[int, int], outside: set[int]):
     settings = build_settings("balanced", morphology=())
-    assert concepts_outside(settings, PLAN, maps(cat=cat, dog=dog), RIGHT) == outside
+    assert concepts_outside(settings, PLAN, maps(cat=cat, dog=dog), PAINTED) == outside
+
+
+def test_what_is_painted_counts_by_the_share_of_each_cell():
+    settings, places = build_settings("balanced", morphology=()), maps(cat=(1, 1), dog=(5, 5))
+    painted = torch.zeros(32, 32)
+    painted[4:12, 4:12] = 0.09
+    painted[20:28, 20:28] = 0.11
+    assert concepts_outside(settings, PLAN, places, painted) == {0}
 
 
 def test_who_is_outside_claims_no_pixel_and_nothing_is_updated():
@@ -65,8 +75,7 @@ def test_a_look_around_is_over_before_the_first_step_and_keeps_its_updates_away(
     host = ToyHost(unet, random_loras(unet, 2), conditions)
     whole = torch.randn(1, 4, 16, 24, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     with running(host, build_settings("balanced"), 2) as (composition, denoiser):
-        window = Window(0.0, 0.0, 1.0, 1.0)
-        assert look_around(composition, POINT, whole, denoiser, window) == set()
+        assert look_around(composition, POINT, whole, denoiser, torch.ones(16, 24)) == set()
         assert composition.before(POINT, latent, denoiser).latent is not latent
         composition.abandon()
         composition.masks[0].outside = frozenset({1})
@@ -86,4 +95,4 @@ def test_who_has_an_own_mask_is_not_looked_for(monkeypatch: pytest.MonkeyPatch):
     with running(host, build_settings("balanced"), 2) as (composition, denoiser):
         for own, found in ((NO_OWN_MASKS, {0}), (painted, set())):
             composition.masks[0].own = own
-            assert look_around(composition, POINT, torch.randn(1, 4, 16, 16).double(), denoiser, RIGHT) == found
+            assert look_around(composition, POINT, torch.randn(1, 4, 16, 16).double(), denoiser, PAINTED) == found

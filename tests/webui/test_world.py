@@ -45,7 +45,7 @@ OUTSIDE = "is outside of the part that is drawn"
 
 def test_who_is_outside_of_what_is_inpainted_claims_no_pixel_of_it(world: WebUI):
     """By the whole picture; a subject that is nowhere yet may be added."""
-    judge, scripts = Judge.load(), {"CLoRA": {"args": [{"profile": "balanced"}]}}
+    judge, scripts = Judge.load(), {"CLoRA": {"args": [{}]}}
     masked = {"denoising_strength": 0.6, "inpaint_full_res": True, "inpaint_full_res_padding": 8, "mask_blur": 2}
 
     def inpainted(box: Sequence[float], picture: Image.Image) -> tuple[list[float], str]:
@@ -56,7 +56,7 @@ def test_who_is_outside_of_what_is_inpainted_claims_no_pixel_of_it(world: WebUI)
         (told,) = world.get("/clora/v1/last").json()["batches"]
         return told["steps"][-1]["areas"][0], " ".join(told["notes"])
 
-    picture = _ask(world, 3, profile="balanced")
+    picture = _ask(world, 3)
     boxes = {thing.kind: thing.box for thing in judge.find(picture)}
     for kind, branch, other in (("cat", 2, "browndog"), ("dog", 1, "tuxcat")):
         areas, notes = inpainted(boxes[kind], picture)

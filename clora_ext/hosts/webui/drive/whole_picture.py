@@ -37,12 +37,11 @@ def window_of(p: Any) -> Window | None:
 
 def look_outside(p: Any, composition: Composition, call: DenoiserCall) -> frozenset[int]:
     """The concepts that the pictures of ``p`` have outside of the part that is drawn: they claim no pixel of it."""
-    window = window_of(p)
-    if window is None or not composition.settings.masked or all(image.locked for image in composition.masks):
+    if window_of(p) is None or not composition.settings.masked or all(image.locked for image in composition.masks):
         return frozenset()
     whole = WholePicture(p, call)
     point = replace(call.point, noise=whole.level.noise, trial=True)
-    return look_around(composition, point, whole.latent, whole, window)
+    return look_around(composition, point, whole.latent, whole, _painted(p))
 
 
 class WholePicture:
@@ -79,6 +78,11 @@ class WholePicture:
         arguments = conditions.model_arguments(self.call.marks.on(condition, rows), self.image_cond[places])
         found: Tensor = self.model((latent * self.level.scale)[places], self.sigma[places], cond=arguments)
         return found
+
+
+def _painted(p: Any) -> Tensor:
+    """What the user has painted [height, width] on the whole picture, from 0 to 1."""
+    return torch.from_numpy(np.asarray(p.mask_for_overlay.convert("L")).astype(np.float32) / 255.0)
 
 
 def _pixels(image: Image.Image, area: int) -> Tensor:
