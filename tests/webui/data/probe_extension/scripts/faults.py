@@ -44,8 +44,12 @@ def name_of(frame: FrameType) -> str | None:
 
 
 def profile(frame: FrameType, event: str, _argument: Any) -> None:
-    """Count a call of ours, and break the one that is wanted."""
-    if event != "call" or not wanted:
+    """Count a call of ours, and break the one that is wanted.
+
+    A generator that goes on is not called: what is raised there ends its frame without its ``finally``, as no error of
+    the code itself can.
+    """
+    if event != "call" or not wanted or frame.f_lasti >= 0:
         return
     name = name_of(frame)
     if name is None:
