@@ -33,10 +33,11 @@ def test_faults_at_any_call_are_survived(webui_probed: WebUI, before: Before):
         inject(webui_probed, point, before)
 
 
-@pytest.mark.parametrize("name", ["lifecycle.py:activated", "sampling.py:composing_launch"])
-def test_a_fault_that_the_host_swallows_is_told(webui_probed: WebUI, before: Before, name: str):
-    told = inject(webui_probed, Point(f"clora_ext/hosts/webui/{name}", 1, "error"), before)
-    assert told is not None
+@pytest.mark.parametrize("name", ["lifecycle.py:activated", "lifecycle.py:attach", "sampling.py:composing_launch"])
+def test_a_fault_that_the_host_swallows_is_told_each_time(webui_probed: WebUI, before: Before, name: str):
+    for _ in range(2):
+        told = inject(webui_probed, Point(f"clora_ext/hosts/webui/{name}", 1, "error"), before)
+        assert told is not None
 
 
 def test_a_fault_that_does_not_happen_is_noticed(webui_probed: WebUI, before: Before):

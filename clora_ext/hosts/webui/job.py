@@ -72,7 +72,8 @@ class Job:
     def cause(self) -> str:
         """What the host has logged since the job began, which it does where a script of anybody's fails; or nothing."""
         latest = errors.get_exceptions()[:1]
-        return "" if latest == self.logged else "".join(f": {record['exception']}" for record in latest)
+        new = [record for record in latest if not any(record is known for known in self.logged)]  # equal ones are new
+        return "".join(f": {record['exception']}" for record in new)
 
     def step_aside(self, p: Any) -> None:
         """Leave nothing of ours on ``p``, which may be a copy of the job's own object."""

@@ -48,7 +48,7 @@ def sampling_with(p: Any, job: Job, original: Function) -> Function:
             if job.record.error is not None:
                 raise job.record.error
             if job.passes and len(job.record.passes) == done and not shared.state.interrupted:
-                raise HostError(f"The sampler {p.sampler_name} does not sample as WebUI's do; choose another.")
+                raise HostError(_not_composed(p, job))
             return found
         except Exception as error:  # kept for the report, and raised again
             job.record.error = error
@@ -61,6 +61,13 @@ def sampling_with(p: Any, job: Job, original: Function) -> Function:
             raise
 
     return sample
+
+
+def _not_composed(p: Any, job: Job) -> str:
+    """Why the host has sampled without us, in words: who stood before its sampler has failed, or it is another's."""
+    if job.cause:
+        return f"What composes was not put around the sampler {p.sampler_name}{job.cause}; see the log."
+    return f"The sampler {p.sampler_name} does not sample as WebUI's do; choose another."
 
 
 def _end_others(p: Any) -> None:
