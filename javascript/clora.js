@@ -8,7 +8,6 @@
     const PAUSE = 15; // milliseconds after a key, until the prompt is looked at
     const PATIENCE = {look: 3000, act: 15000}; // milliseconds until an answer that never came is given up
     const WATCH = 300; // milliseconds between looks at fields that somebody else may fill
-    const ANSWERS = 8; // words that are offered as answers to a question
     const CHOSEN = ["%_prompt", "%_steps", "%_width", "%_height", "%_sampling", "%_denoising_strength", "%_hr-checkbox",
         "hr_sampler", "hires_prompt", "setting_sd_model_checkpoint"]; // fields of WebUI that the line depends on
     const tabs = {};
@@ -24,7 +23,7 @@
     function state(tab) {
         tabs[tab] = tabs[tab] || {
             timer: null, busy: 0, stale: false, actions: [], asking: {}, asked: 0, shown: 0, active: null, view: null,
-            wrong: null, refused: null, seen: null, submitted: null, held: null, passing: false,
+            wrong: null, refused: null, moved: null, seen: null, submitted: null, held: null, passing: false,
             wanted: [], done: [], tagged: {}, gone: {},
             knobs: null, controls: null, editing: null, presets: null, report: null,
         };
@@ -89,7 +88,8 @@
     function send(tab, action) {
         const now = state(tab);
         const last = now.actions.at(-1);
-        if (last?.changes && action.changes && last.lora === action.lora && last.number === action.number) {
+        const plain = (each) => each?.changes && !each.losers && !each.add;
+        if (plain(last) && plain(action) && last.lora === action.lora && last.number === action.number) {
             Object.assign(last.changes, action.changes);
         } else {
             now.actions.push(action);
@@ -153,12 +153,15 @@
         const now = state(tab);
         const [prompt, bindings] = [promptField(tab), fieldOf(tab, "bindings")];
         const before = prompt.value;
-        const fits = (!told.tag || before.includes(told.tag.was)) && (!told.bindings || bindings.value === told.bindings.was);
-        if (fits && told.tag) window.cloraFields.replace(prompt, told.tag.was, told.tag.now);
+        const texts = told.texts ?? [];
+        const after = texts.reduce((text, {was, now}) => text?.includes(was) ? text.replace(was, () => now) : null, before);
+        const fits = after !== null && (!told.bindings || bindings.value === told.bindings.was);
+        if (fits) texts.forEach(({was, now}) => window.cloraFields.replace(prompt, was, now));
         if (fits && told.bindings) window.cloraFields.fill(bindings, told.bindings.now);
-        if (fits && action.changes && (told.tag || told.bindings)) {
+        if (fits && action.changes && (texts.length || told.bindings)) {
             now.done.push({before, after: prompt.value, bindings: told.bindings});
         }
+        if (fits && action.moved) now.moved = {told: action.moved, of: contents(tab)};
         if (fits && told.gone) now.gone[action.gone] = {lines: told.gone, text: action.text};
         action.answered = now.asking.asked;
         now.stale = true;
@@ -288,7 +291,16 @@
     function refusal(tab) {
         const now = state(tab);
         if (now.refused && now.refused.of !== contents(tab)) now.refused = null;
-        return now.refused?.why ?? null;
+        const why = now.refused?.why ?? null;
+        return now.view.problems.some((problem) => problem.message === why) ? null : why; // the line has it already
+    }
+
+    // So does who lost a word by a click.
+
+    function move(tab) {
+        const now = state(tab);
+        if (now.moved && now.moved.of !== contents(tab)) now.moved = null;
+        return now.moved?.told ?? [];
     }
 
     // Fields change also when a picture is pasted, a style is applied or a preset is loaded, and that is no event of the
@@ -374,15 +386,16 @@
         const wrong = state(tab).wrong ?? refusal(tab);
         window.cloraMasks.sync(tab, view.rows);
         const active = activeRow(tab, view.rows);
-        const words = wrong ? say(wrong) : view.parts.map(say).join("");
+        const moved = wrong ? [] : move(tab);
+        const words = wrong ? say(wrong) : [...moved, ...view.parts].map(say).join("");
         const line = make("p", {className: "clora-line", textContent: words, title: say(view.cost), role: "status"});
-        line.classList.add(lookOf(view, wrong));
+        line.classList.add(lookOf(view, wrong, moved));
         const parts = [line];
         if (view.rows.length) {
             parts.push(make("div", {className: "clora-rows"}, view.rows.map((row) => drawRow(tab, row, row === active))));
             parts.push(make("p", {
-                className: "clora-hint", textContent: "Choose a LoRA, then click the word that it draws; again to take it back. " +
-                    "Shift and a click take in all words up to there."
+                className: "clora-hint", textContent: "Choose a LoRA, then click the word that it draws. A click on its own word " +
+                    "keeps it, another takes it back. Shift and a click take in all words up to there."
             }), drawChips(tab, view, active));
         }
         window.cloraFields.draw(element(tab, "board"), parts);
@@ -396,6 +409,7 @@
             const own = wanted.filter((action) => action.lora === row.lora && action.number === row.number);
             const changes = Object.assign({}, ...own.map((action) => action.changes));
             if ("role" in changes) changes.role = changes.on ? "style_on" : changes.role ?? "subject";
+            if ("subject" in changes) changes.said = changes.subject !== null;
             return {...row, ...changes};
         });
         return {...view, rows};
@@ -403,20 +417,10 @@
 
     // Each look has a sign and a tint of its own, for eyes that do not tell its colour.
 
-    function lookOf(view, wrong) {
+    function lookOf(view, wrong, moved) {
         if (wrong !== null || view.problems.length) return "clora-wrong";
-        if (view.notes.length) return "clora-note";
+        if (view.notes.length || moved.length) return "clora-note";
         return view.rows.length ? "clora-fine" : "clora-empty";
-    }
-
-    // What a LoRA without words may be asked for: the words that the question names, else all that are free.
-
-    function candidates(view, active) {
-        if (active?.role !== "subject" || active.found) return new Set();
-        const told = [...view.problems.map((problem) => problem.message), active.problem ?? ""].join(" ");
-        const choosable = view.words.filter((word) => word.choosable && word.row === null);
-        const named = choosable.filter((word) => told.includes(`“${word.text}”`));
-        return new Set(named.length ? named : choosable);
     }
 
     function activeRow(tab, rows) {
@@ -458,8 +462,14 @@
         ];
         if (row.role === "subject") parts.push(...drawSubject(row, changed));
         if (row.role === "subject" && row.number === 0) parts.push(window.cloraMasks.button(tab, row));
-        if (row.role === "subject" && !row.found) parts.push(drawAnswers(tab, row, changed));
-        if (row.problem) parts.push(make("p", {className: "clora-wrong", textContent: say(row.problem)}));
+        if (row.role === "subject" && !row.found) {
+            parts.push(window.cloraQuestions.ask(state(tab).view, row, rolesOf(tab, row).slice(1), (changes) => {
+                state(tab).active = null; // the next that asks, or the first
+                send(tab, {...addressOf(row), changes});
+            }));
+        }
+        if (row.unwritten) parts.push(window.cloraQuestions.unwritten(row, (words) => add(tab, row, words)));
+        if (row.problem && !row.asks) parts.push(make("p", {className: "clora-wrong", textContent: say(row.problem)}));
         const box = make("fieldset", {className: "clora-row", style: {"--clora-colour": row.colour}, aria: {label: row.lora}}, parts);
         box.classList.toggle("clora-active", active);
         box.classList.toggle("clora-asks", row.role === "subject" && !row.found);
@@ -476,29 +486,15 @@
         ];
         for (const other of state(tab).view.rows) {
             if (other.lora !== row.lora && other.role === "subject") {
-                roles.push([`on ${other.lora}`, say(`style on ${other.lora}`), {...nothing, on: other.lora}]);
+                roles.push([`on ${other.lora}`, say(`only on ${other.lora}`), {...nothing, on: other.lora}]);
             }
         }
         return roles;
     }
 
-    // The question about a LoRA that nothing tells of, with an answer on each button.
-
-    function drawAnswers(tab, row, changed) {
-        const {words} = state(tab).view;
-        const free = words.filter((word) => word.choosable && word.row === null).slice(0, ANSWERS);
-        const answers = free.map((word) => [
-            word.places > 1 ? `${word.text} ${word.occurrence}` : word.text,
-            {subject: word.text, occurrence: word.places > 1 ? word.occurrence : null, role: null, on: null},
-        ]);
-        for (const [, text, changes] of rolesOf(tab, row).slice(1)) answers.push([text, changes]);
-        const buttons = answers.map(([text, changes]) => make("button", {
-            type: "button", className: "clora-chip", textContent: text, onclick: () => changed(changes),
-            data: {key: `answer ${keyOf(row)} ${text}`},
-        }));
-        return make("div", {className: "clora-chips", role: "group", aria: {label: say(`What does ${row.lora} draw?`)}}, [
-            make("span", {textContent: "What does it draw?"}), ...buttons,
-        ]);
+    function add(tab, row, words) {
+        const {subject, occurrence} = row.found ? row : {subject: null, occurrence: null};
+        send(tab, {...addressOf(row), changes: {}, add: words, subject, occurrence});
     }
 
     function drawRole(tab, row, changed) {
@@ -524,16 +520,14 @@
         const field = (name, changes) => entry(
             {type: "text", value: row[name] ?? "", data: {key: `${name} ${keyOf(row)}`}}, (text) => changed(changes(text.trim()))
         );
-        const trigger = field("trigger", (text) => ({trigger: text || null}));
-        trigger.placeholder = row.known_triggers[0] ?? "";
         return [
             labelled("Words", field("subject", (text) => ({subject: text || null, occurrence: null}))),
-            labelled("Trigger", trigger),
+            labelled("Trigger", field("trigger", (text) => ({trigger: text || null}))),
         ];
     }
 
     function drawChips(tab, view, active) {
-        const asked = candidates(view, active);
+        const asked = window.cloraQuestions.candidates(view, active);
         const chips = view.words.map((word, index) => {
             const owner = view.rows[word.row];
             const parts = [make("bdi", {textContent: word.text})];
@@ -546,27 +540,25 @@
             chip.type = "button";
             chip.dataset.key = `word ${index}`;
             chip.setAttribute("aria-pressed", String(owner === active));
-            chip.title = owner ? owner.lora : "";
-            chip.onclick = (event) => send(tab, {...addressOf(active), changes: pointed(view, active, index, event.shiftKey)});
+            chip.classList.toggle("clora-said", Boolean(owner?.said));
+            chip.title = owner?.said ? say(`${owner.lora} (kept)`) : owner?.lora ?? "";
+            chip.onclick = (event) => point(tab, view, active, window.cloraQuestions.pointed(view, active, index, event.shiftKey));
             return chip;
         });
         return make("div", {className: "clora-chips", role: "group", aria: {label: say("Words of the prompt")}}, chips);
     }
 
-    // What pointing at a word asks for: this word, no more if it was the LoRA's already, or the phrase between its words
-    // and this one.
+    // Who loses a word is named, and what somebody said of it is taken back with the same click.
 
-    function pointed(view, active, index, phrase) {
-        const own = [...view.words.keys()].filter((at) => view.rows[view.words[at].row] === active);
-        if (own.includes(index)) return {subject: null, occurrence: null};
-        const ends = phrase ? [...own, index] : [index];
-        const [first, last] = [Math.min(...ends), Math.max(...ends)];
-        const key = (at) => view.words[at]?.text.toLowerCase();
-        const length = last - first + 1;
-        const places = [...view.words.keys()].filter((start) => [...Array(length).keys()].every((step) =>
-            key(start + step) === key(first + step) && (step === length - 1 || view.words[start + step].joined)));
-        const subject = view.words.slice(first, last + 1).map((word) => word.text).join(" ");
-        return {subject, occurrence: places.length > 1 ? places.indexOf(first) + 1 : null, role: null, on: null};
+    function point(tab, view, active, {changes, losers}) {
+        const action = {...addressOf(active), changes};
+        if (losers.length) {
+            const names = losers.map((row) => row.lora).join(", ");
+            action.moved = [`“${changes.subject}” goes from ${names} to ${active.lora}.`, " "];
+            action.losers = losers.filter((row) => row.said)
+                .map((row) => ({...addressOf(row), changes: {subject: null, occurrence: null}}));
+        }
+        send(tab, action);
     }
 
     // -- the advanced knobs: one control for each, kept in step with the entries of the text field ------------------
@@ -732,6 +724,7 @@
     // -- beginning ---------------------------------------------------------------------------------------------
 
     function begin(tab) {
+        window.cloraQuestions.begin({make, say});
         const board = make("div", {id: `clora_${tab}_board`, className: "clora-board"});
         const line = element(tab, "line");
         line.after(board, window.cloraMasks.begin(tab, {make, labelled, send, draw, say}));

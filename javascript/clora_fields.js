@@ -81,7 +81,9 @@
         made.forEach(remember);
         morphAll(box, made);
         if (!focused || focused.isConnected) return;
-        const again = [...box.querySelectorAll("[data-key]")].find((each) => each.dataset.key === focused.dataset.key);
+        const {key, instead} = focused.dataset; // what has answered a question is gone
+        const keyed = [...box.querySelectorAll("[data-key]")];
+        const again = [key, instead].map((name) => keyed.find((each) => each.dataset.key === name)).find(Boolean);
         if (!again) return;
         if (typed !== null) again.value = typed;
         again.focus({preventScroll: true});

@@ -73,6 +73,15 @@ def test_every_text_of_the_panel_is_translated(file: Path):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_what_the_questions_say_is_translated(file: Path):
+    script = (ROOT / "javascript" / "clora_questions.js").read_text(encoding="utf-8")
+    said = re.findall(r"""(?:say|sentence)\((?:"([^"]+)"|`([^`]+)`)""", script)
+    texts = [exact or re.sub(r"\$\{[^}]*\}", "{1}", changing) for exact, changing in said]
+    assert len(texts) >= 6
+    assert [text for text in texts if text not in read(file)] == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_what_changes_in_a_text_is_in_its_translation(file: Path):
     wrong = [text for text, word in read(file).items() if sorted(PLACE.findall(text)) != sorted(PLACE.findall(word))]
     assert wrong == []

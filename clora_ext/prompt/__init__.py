@@ -1,6 +1,7 @@
 """Prompts as people write them: which LoRA draws which words, and every branch's text. Pure strings, no host."""
 
 from clora_ext.prompt.bind import BoundPrompt, bind, bind_or_merge
+from clora_ext.prompt.bindings.add_words import add_words
 from clora_ext.prompt.bindings.binding import BINDING_FIELDS, ROLES, Binding, Role
 from clora_ext.prompt.bindings.edit import edit_binding, part_bindings
 from clora_ext.prompt.bindings.objects import MASK_FIELDS, read_bindings, with_masks
@@ -11,6 +12,7 @@ from clora_ext.prompt.grammar.spans import Span
 from clora_ext.prompt.grammar.tags import Tag, find_tags, lora_key, remove_tags
 from clora_ext.prompt.inspect import Inspection, LoraRow, PromptWord, inspect
 from clora_ext.prompt.rules.facts import LoraFacts
+from clora_ext.prompt.rules.question import Question
 from clora_ext.prompt.rules.styles import Style
 from clora_ext.prompt.rules.subjects import Subject
 
@@ -27,12 +29,14 @@ __all__ = [
     "LoraRow",
     "MaskWay",
     "PromptWord",
+    "Question",
     "Role",
     "Span",
     "Style",
     "Subject",
     "SubjectPlace",
     "Tag",
+    "add_words",
     "bind",
     "bind_or_merge",
     "edit_binding",

@@ -14,7 +14,9 @@ from clora_ext.prompt.grammar.spans import WordSpan
 from clora_ext.prompt.grammar.tags import OUR_TAG_ARGUMENTS, find_tags, remove_tags
 from clora_ext.prompt.rules.facts import LoraFacts
 from clora_ext.prompt.rules.intents import LoraIntent, merge_tags_and_bindings
+from clora_ext.prompt.rules.question import Question
 from clora_ext.prompt.rules.subjects import Subject
+from clora_ext.prompt.rules.unwritten import UnwrittenTrigger, find_unwritten
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,16 @@ class LoraRow:
     """Its subject's words, as indices of ``Inspection.words``."""
     places: int = 0
     """In how many places these words stand."""
+    said: bool = False
+    """Whether somebody said which words these are."""
+    unwritten: UnwrittenTrigger | None = None
+    """Its activation text, where the prompt has none of it."""
     problem: str | None = None
     """Why it draws nothing yet."""
+    asks: bool = False
+    """Whether that is a question."""
+    choices: tuple[WordSpan, ...] = ()
+    """What the question leaves to choose from; nothing where it may be any word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +91,11 @@ def inspect(prompt: str, facts: Mapping[str, LoraFacts], bindings: Sequence[Bind
     try:
         bound = bind_or_merge(prompt, facts, bindings)
     except CLoRAError as error:
-        rows = [_make_row_by_itself(prompt, text, intent, facts, bindings) for intent in intents]
-        return Inspection(words, _reopen_shared(rows, intents), None, error)
-    return Inspection(words, _make_rows(text, intents, bound), bound, None)
+        alone = [_make_row_by_itself(prompt, text, intent, facts, bindings) for intent in intents]
+        asked = [_ask(row, error) for row in _reopen_shared(alone, intents)]
+        return Inspection(words, _add_unwritten(text, intents, asked), None, error)
+    rows = _make_rows(text, intents, bound)
+    return Inspection(words, _add_unwritten(text, intents, rows), bound, None)
 
 
 def _list_words(text: PromptText) -> tuple[PromptWord, ...]:
@@ -134,6 +146,8 @@ def _make_row_by_itself(
     own = [binding for binding in bindings if binding.lora in (intent.name, *intent.facts.aliases)]
     try:
         bound = bind(_keep_tag(prompt, intent), facts, own)
+    except Question as error:
+        return replace(row, problem=error.message, asks=True, choices=error.choices)
     except CLoRAError as error:
         return replace(row, problem=error.message)
     return _make_rows(text, [intent], bound)[0]
@@ -148,7 +162,21 @@ def _reopen_shared(rows: Sequence[LoraRow], intents: Sequence[LoraIntent]) -> tu
 
 
 def _reopen(row: LoraRow) -> LoraRow:
-    return replace(row, subject=None, occurrence=None, words=(), places=0)
+    return replace(row, subject=None, occurrence=None, words=(), places=0, asks=True)
+
+
+def _ask(row: LoraRow, problem: CLoRAError) -> LoraRow:
+    """``row`` with the question that is asked about its LoRA, but for words that somebody said."""
+    if not isinstance(problem, Question) or problem.lora != row.lora or row.said:
+        return row
+    return replace(_reopen(row), problem=problem.message, choices=problem.choices)
+
+
+def _add_unwritten(text: PromptText, intents: Sequence[LoraIntent], rows: Sequence[LoraRow]) -> tuple[LoraRow, ...]:
+    """``rows`` with activation texts that nobody has written. What became a style needs its own too."""
+    pairs = zip(intents, rows, strict=True)
+    in_role = [(replace(intent, role=row.role), row) for intent, row in pairs]
+    return tuple(replace(row, unwritten=find_unwritten(text, intent, row.words)) for intent, row in in_role)
 
 
 def _keep_tag(prompt: str, intent: LoraIntent) -> str:
@@ -162,7 +190,9 @@ def _keep_tag(prompt: str, intent: LoraIntent) -> str:
 def _make_empty_row(intent: LoraIntent) -> LoraRow:
     tagged = intent.tag is not None
     in_tag = intent.tag is not None and not intent.tag.arguments.keys().isdisjoint(OUR_TAG_ARGUMENTS)
-    return LoraRow(intent.name, intent.te, intent.unet, intent.role, on=intent.on, tagged=tagged, in_tag=in_tag)
+    said = intent.subject is not None or intent.occurrence is not None
+    row = LoraRow(intent.name, intent.te, intent.unet, intent.role, on=intent.on, said=said)
+    return replace(row, tagged=tagged, in_tag=in_tag)
 
 
 def _add_subject(text: PromptText, row: LoraRow, subject: Subject) -> LoraRow:

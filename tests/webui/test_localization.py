@@ -24,7 +24,7 @@ WORDS = {
     "Where masks overlap": "Wo Masken sich überdecken",
     "soft": "weich",
     "LoRA: word, one on each line. Empty: read from the prompt.": "Ein LoRA je Zeile.",
-    "Choose a LoRA, then click the word that it draws; again to take it back. "
+    "Choose a LoRA, then click the word that it draws. A click on its own word keeps it, another takes it back. "
     "Shift and a click take in all words up to there.": "Wähle erst ein LoRA, dann sein Wort.",
 }
 """Labels, help, a button and a choice; some are components, some are drawn by the script."""
@@ -67,6 +67,7 @@ KEPT = {
     "CLoRA", *PROFILES, *METHODS, *(knob.term for knob in KNOBS),
     *(option for knob in KNOBS for option in knob.kind.options),
     *("tuxcat", "browndog", "lineart", "vako", "pleko", "cat", "dog", "and", "the", "grass"),
+    *("cat 1", "cat 2", "vako cat", "pleko dog", "frizu style"),
 }  # fmt: skip
 """What is the same in every language: values, the field's terms, names and words of the prompt."""
 
@@ -88,6 +89,8 @@ def test_the_whole_panel_is_japanese(webui_dir: Path):
         panel.screenshot("first-4-japanese", whole=False)
         page.prompt("a cat, a cat and a dog <lora:tuxcat:1> <lora:browndog:1>")
         panel.says("「tuxcat」が描く「cat」: 2 か所にあります。")
+        panel.row("tuxcat").get_by_role("button", name="vako cat を加える").wait_for()
+        shown.update(panel.element("enabled").evaluate(SHOWN))
         assert page.errors_outside_gradio() == []
     foreign = {text for text in shown if text.isascii() and sum(sign.isalpha() for sign in text) > 2}
     assert foreign - KEPT == set()

@@ -8,6 +8,12 @@ from clora_ext.prompt.grammar.spans import WordSpan
 from clora_ext.prompt.rules.candidates import Candidate, list_choices
 from clora_ext.prompt.rules.intents import LoraIntent
 
+_HOW = (
+    "click its word, or write it into the tag as bind=word; a style on everything is role=style, a style on one "
+    "subject on=word"
+)
+"""How a LoRA's part in the picture is said."""
+
 
 def assign(
     text: PromptText, intents: Sequence[LoraIntent], wanted: Sequence[tuple[Candidate, ...]]
@@ -60,21 +66,17 @@ def _list_spans(found: Iterable[Candidate]) -> tuple[WordSpan, ...]:
 
 
 def _require_one_word(text: PromptText, intent: LoraIntent, found: Collection[Candidate]) -> None:
-    how = (
-        "click its word, or write it into the tag as bind=word; a style on everything is role=style, a style on one "
-        "subject on=word"
-    )
     if not found:
-        msg = f"What does “{intent.name}” draw? Nothing in the prompt tells: {how}; {list_choices(text)}."
-        raise intent.make_error(msg, "subject")
+        how = f"Nothing in the prompt tells: {_HOW}; {list_choices(text)}."
+        raise intent.ask([f"What does “{intent.name}” draw?"], how, "subject")
     words: dict[str, str] = {}
     for candidate in found:
         written = text.join(candidate.subject)
-        words[written.casefold()] = written
+        words[written.casefold()] = f"“{written}”"
     if len(words) > 1:
-        either = " or the ".join(f"“{word}”" for word in words.values())
-        msg = f"Is “{intent.name}” the {either}? Say so: {how}."
-        raise intent.make_error(msg, "subject")
+        either = [part for word in words.values() for part in (" or the ", word)][1:]
+        asked = [f"Is “{intent.name}” the ", *either, "?"]
+        raise intent.ask(asked, f"Say so: {_HOW}.", "subject", _list_spans(found))
 
 
 def _require_disjoint(text: PromptText, intents: Sequence[LoraIntent], chosen: Mapping[int, Candidate]) -> None:
@@ -88,13 +90,21 @@ def _require_disjoint(text: PromptText, intents: Sequence[LoraIntent], chosen: M
 
 
 def _refuse_shared(text: PromptText, sharing: Sequence[LoraIntent], place: Candidate) -> NoReturn:
-    names = " and ".join(f"“{intent.name}”" for intent in sharing)
+    """Ask the one of two of which nobody said what it draws, else all that want the place."""
     word = text.join(place.subject)
-    msg = (
-        f"{names} want to draw the same “{word}”; click a word for each, or write bind=word into their tags, with "
-        f"occurrence= if the word stands there several times; {list_choices(text)}."
+    open_to = [intent for intent in sharing if intent.seeks_subject]
+    if len(sharing) == 2 and len(open_to) == 1:
+        (loser,) = open_to
+        (winner,) = (intent for intent in sharing if intent is not loser)
+        asked = f"What does “{loser.name}” draw? “{winner.name}” has its “{word}”."
+        raise loser.ask([asked], f"Say so: {_HOW}; {list_choices(text)}.", "subject")
+    names = " and ".join(f"“{intent.name}”" for intent in sharing)
+    asked = f"{names} want to draw the same “{word}”."
+    how = (
+        f"Click a word for each, or write bind=word into their tags, with occurrence= if the word stands there several "
+        f"times; {list_choices(text)}."
     )
-    raise sharing[-1].make_error(msg, "subject")
+    raise sharing[-1].ask([asked], how, "subject")
 
 
 def _refuse(
@@ -111,10 +121,9 @@ def _refuse(
         sharing = [intents[other] for other in rivals]
         _refuse_shared(text, sharing, wanted[index][0])
     word = text.join(places[0].subject)
-    numbers = _list_occurrences(text, places)
-    stands = f"stands in {len(places)} places; click one, or write into its tag {numbers}"
-    msg = f"“{word}”, which “{intents[index].name}” draws, {stands}."
-    raise intents[index].make_error(msg, "occurrence")
+    asked = f"“{word}”, which “{intents[index].name}” draws, stands in {len(places)} places."
+    how = f"Click one, or write into its tag {_list_occurrences(text, places)}."
+    raise intents[index].ask([asked], how, "occurrence", _list_spans(places))
 
 
 def _list_occurrences(text: PromptText, places: Sequence[Candidate]) -> str:

@@ -22,11 +22,11 @@ def dress(
     wearers = {wearer for wearer in found if wearer is not None}
     if len(wearers) != 1:
         name = clothes.intent.name
-        msg = (
-            f"Whose clothes does “{name}” draw? The prompt does not tell: write on= with that subject's words into its "
-            f"tag, role=style for everybody's, or bind= with a word where it is a subject of its own."
+        how = (
+            "The prompt does not tell: write on= with that subject's words into its tag, role=style for everybody's, "
+            "or bind= with a word where it is a subject of its own."
         )
-        raise clothes.intent.make_error(msg, "on")
+        raise clothes.intent.ask([f"Whose clothes does “{name}” draw?"], how, "on")
     (wearer,) = wearers
     return clothes.as_style("clothes", evidence[wearer].intent.name)
 

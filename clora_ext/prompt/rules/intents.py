@@ -8,8 +8,10 @@ from clora_ext.errors import BindingError
 from clora_ext.prompt.bindings.binding import Binding, Role
 from clora_ext.prompt.bindings.in_tag import read_tag_binding
 from clora_ext.prompt.bindings.own_mask import MaskWay
+from clora_ext.prompt.grammar.spans import WordSpan
 from clora_ext.prompt.grammar.tags import OUR_TAG_ARGUMENTS, Tag
 from clora_ext.prompt.rules.facts import LoraFacts, find_facts
+from clora_ext.prompt.rules.question import Question
 
 _Value = TypeVar("_Value")
 
@@ -69,11 +71,16 @@ class LoraIntent:
         """Whether the default binding has to find this LoRA's subject."""
         return self.role == "subject" and self.subject is None
 
-    def make_error(self, sentence: str, field: str | None = None) -> BindingError:
+    def make_error(self, sentence: str, field: str) -> BindingError:
         """A ``BindingError`` about this LoRA, in the binding's field if it came from a binding."""
-        if field is None or self.field == "prompt":
-            return BindingError(sentence, field=self.field)
-        return BindingError(sentence, field=f"{self.field}.{field}")
+        return BindingError(sentence, field=self._place(field))
+
+    def ask(self, asked: Sequence[str], how: str, field: str, choices: Sequence[WordSpan] = ()) -> Question:
+        """A ``Question`` about this LoRA, in the same field."""
+        return Question(self.name, asked, how, self._place(field), choices)
+
+    def _place(self, field: str) -> str:
+        return self.field if self.field == "prompt" else f"{self.field}.{field}"
 
 
 def merge_tags_and_bindings(

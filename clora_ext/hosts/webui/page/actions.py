@@ -3,14 +3,13 @@ that changes no field is answered.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from clora_ext.errors import CLoRAError, SettingsError
 from clora_ext.hosts.webui.page import presets
 from clora_ext.hosts.webui.page.fields import PRESET_FIELDS, expand_advanced, request_to_fields
-from clora_ext.prompt import Binding, edit_binding, format_bindings, lora_key, parse_bindings, part_bindings
-from clora_ext.prompt.grammar.edits import TextEdit
+from clora_ext.hosts.webui.page.row_edits import edit_row, move_bindings
 from clora_ext.settings.retired import retired_note
 
 NewValues = dict[str, Any]
@@ -25,11 +24,11 @@ Answers = Mapping[str, Callable[[Mapping[str, Any]], Told]]
 def act(action: str, fields: Mapping[str, Any], answers: Answers) -> tuple[NewValues, Told]:
     """Do one action on ``fields``, the prompt among them; gives their new values and what the script is told.
 
-    ``{"lora": name, "changes": {field: value}}`` changes what is said of a LoRA, ``{"gone": ...}`` with its ``names``
-    takes its bindings out, ``{"back": text}`` puts such ones in. These answer an ``edit``, which the script makes: the
-    fields may have been typed in since. ``{"preset": what, "name": ..., "text": ...}`` lists, loads, saves, deletes or
-    applies (a JSON text). An action with a name of ``answers`` asks that one. What goes wrong is ``told``, and
-    ``asked`` is the action's own.
+    ``{"lora": name, "changes": {field: value}}`` changes what is said of a LoRA, with ``losers`` of others too, and
+    with ``add`` the prompt; ``{"gone": ...}`` with its ``names`` takes its bindings out, ``{"back": text}`` puts such
+    ones in. These answer edits, which the script makes: the fields may have been typed in since.
+    ``{"preset": what, "name": ..., "text": ...}`` lists, loads, saves, deletes or applies (a JSON text). An action with
+    a name of ``answers`` asks that one. What goes wrong is ``told``, and ``asked`` is the action's own.
     """
     wanted = json.loads(action)
     try:
@@ -44,38 +43,9 @@ def _do(wanted: Mapping[str, Any], fields: Mapping[str, Any], answers: Answers) 
         return {}, answers[name](wanted)
     if "preset" in wanted:
         return _use_preset(wanted, fields)
-    return {}, _move(wanted, fields["bindings"]) if "lora" not in wanted else _edit(wanted, fields)
-
-
-def _edit(wanted: Mapping[str, Any], fields: Mapping[str, Any]) -> Told:
-    """A LoRA's row is changed."""
-    prompt, bindings = fields["prompt"], parse_bindings(fields["bindings"])
-    names = wanted.get("names") or [wanted["lora"]]
-    tag, left = edit_binding(prompt, bindings, names, wanted["changes"], wanted.get("number", 0))
-    return _told_edit(fields["bindings"], bindings, left) | {"tag": None if tag is None else _whole(prompt, tag)}
-
-
-def _move(wanted: Mapping[str, Any], text: str) -> Told:
-    """Bindings go with their LoRA's tag, and come back with it."""
-    bindings = parse_bindings(text)
-    if "back" in wanted:
-        there = {lora_key(binding.lora) for binding in bindings}
-        back = [binding for binding in parse_bindings(wanted["back"]) if lora_key(binding.lora) not in there]
-        return _told_edit(text, bindings, (*bindings, *back))
-    left, gone = part_bindings(bindings, wanted["names"])
-    return _told_edit(text, bindings, left) | {"gone": format_bindings(gone)}
-
-
-def _told_edit(was: str, bindings: Sequence[Binding], left: Sequence[Binding]) -> Told:
-    """The field “Bindings”: what stood there, and what stands there now."""
-    return {"bindings": None if tuple(left) == tuple(bindings) else {"was": was, "now": format_bindings(left)}}
-
-
-def _whole(prompt: str, tag: TextEdit) -> dict[str, str]:
-    """A tag with its brackets, as it was and as it is now; of equal ones, which are of one subject, the first."""
-    start = prompt.rindex("<", 0, tag.start)
-    kind = prompt[start : tag.start]
-    return {"was": f"{prompt[start : tag.end]}>", "now": f"{kind}{tag.text}>"}
+    if "lora" in wanted:
+        return {}, edit_row(wanted, fields["prompt"], fields["bindings"])
+    return {}, move_bindings(wanted, fields["bindings"])
 
 
 def _use_preset(wanted: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[NewValues, Told]:

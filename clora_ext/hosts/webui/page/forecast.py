@@ -1,6 +1,7 @@
 """What a job will do, told before it is drawn: for the panel's line, rows and words, and for the REST routes."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from clora_ext.engine.prepare import Prepared, assemble
@@ -10,7 +11,7 @@ from clora_ext.hosts.webui.page.cost import Cost, cost_of
 from clora_ext.hosts.webui.page.in_the_way import known_facts, refusals, second_pass, settings_for, unusual_weights
 from clora_ext.hosts.webui.page.overlays import STYLE, colour_of
 from clora_ext.hosts.webui.page.source import PageSource
-from clora_ext.prompt import Inspection, LoraFacts, LoraRow, inspect, remove_tags
+from clora_ext.prompt import Inspection, LoraFacts, LoraRow, Question, inspect, remove_tags
 from clora_ext.settings.profiles import build_settings
 from clora_ext.settings.request import JobRequest
 
@@ -48,12 +49,13 @@ def forecast(
         second = second_pass(source, sampling, styles, bindings)
         problems += refusals(source, prepared, [text], second)
     cost = None if prepared is None or problems else cost_of(source, prepared, sampling)
-    parts = [*_spaced(notes), *_line(seen, request, problems, prepared, cost)]
+    messages = [problem.message for problem in problems]
+    said = [] if prepared is None or cost is None else _line(seen, request, prepared, cost)
     return {
         "prompt": prompt,
         "text": text,
-        "line": "".join(parts).strip(),
-        "parts": parts,
+        "line": "".join([*_spaced(notes), *_spaced(messages), *said]).strip(),
+        "parts": [*_spaced(notes), *_asked(problems), *said],
         "notes": notes,
         "problems": [{"message": problem.message, "field": problem.field} for problem in problems],
         "rows": _rows(seen, facts, problems, missing),
@@ -89,12 +91,8 @@ def with_tokens(source: PageSource, told: dict[str, Any]) -> dict[str, Any]:
 # -- in words ----------------------------------------------------------------------------------------------------------
 
 
-def _line(
-    seen: Inspection, request: JobRequest, problems: Sequence[CLoRAError], prepared: Prepared | None, cost: Cost | None
-) -> list[str]:
-    """One sentence in its parts: what is wrong, or who draws what and what that costs."""
-    if problems or prepared is None or cost is None:
-        return _spaced([problem.message for problem in problems])
+def _line(seen: Inspection, request: JobRequest, prepared: Prepared, cost: Cost) -> list[str]:
+    """Who draws what and what that costs, one sentence in its parts."""
     if not seen.rows:
         return ["No LoRA yet: add two from the Lora tab."]
     who = _joined([_who(row) for row in seen.rows])
@@ -103,6 +101,12 @@ def _line(
     if not prepared.composes:
         return [*who, ": ", "nothing to keep apart, so WebUI draws it as always", "."]
     return [*who, ": ", *_joined(cost.in_words()), "."]
+
+
+def _asked(problems: Sequence[CLoRAError]) -> list[str]:
+    """What is wrong; of a question no more than what is asked, for it has a button for each answer."""
+    told = [problem.asked if isinstance(problem, Question) else (problem.message,) for problem in problems]
+    return [part for parts in told for part in (*parts, " ")]
 
 
 def _joined(parts: Sequence[str]) -> list[str]:
@@ -158,7 +162,11 @@ def _row(row: LoraRow, hue: str, known: LoraFacts, problem: str | None) -> dict[
         "on": row.on,
         "why": row.why,
         "names": [known.name, *known.aliases],
+        "said": row.said,
+        "unwritten": None if row.unwritten is None else asdict(row.unwritten),
         "problem": problem,
+        "asks": row.asks,
+        "choices": row.choices,
     }
 
 
