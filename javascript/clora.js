@@ -468,7 +468,7 @@
                 send(tab, {...addressOf(row), changes});
             }));
         }
-        if (row.unwritten) parts.push(window.cloraQuestions.unwritten(row, (words) => add(tab, row, words)));
+        if (row.unwritten && !row.choices.length) parts.push(window.cloraQuestions.unwritten(row, (words) => add(tab, row, words)));
         if (row.problem && !row.asks) parts.push(make("p", {className: "clora-wrong", textContent: say(row.problem)}));
         const box = make("fieldset", {className: "clora-row", style: {"--clora-colour": row.colour}, aria: {label: row.lora}}, parts);
         box.classList.toggle("clora-active", active);

@@ -15,7 +15,7 @@
 
     function sentence(text, ...elements) {
         return say(text).split(/\{(\d)\}/).flatMap((part, at) =>
-            at % 2 ? elements[part - 1] : part.trim() ? [make("span", {textContent: part.trim()})] : []);
+            at % 2 ? elements[part - 1] : part ? [make("span", {textContent: part})] : []);
     }
 
     function button(row, what, text, onclick) {
@@ -44,7 +44,7 @@
         });
         const others = roles.map(([value, text, changes]) => button(row, value, text, () => changed(changes)));
         const name = make("bdi", {textContent: row.lora});
-        const either = words.flatMap((each) => [make("span", {textContent: say("or the")}), each]).slice(1);
+        const either = words.flatMap((each) => [make("span", {textContent: ` ${say("or the")} `}), each]).slice(1);
         const asked = row.choices.length ? sentence("Is {1} the {2}? If neither: {3}", name, either, others) :
             words.length ? sentence("What does {1} draw? Click its word: {2} or {3}", name, words, others) :
                 sentence("What does {1} draw? {2}", name, others);
@@ -52,7 +52,7 @@
     }
 
     function group(label, parts) {
-        return make("div", {className: "clora-chips clora-question", role: "group", aria: {label}}, parts);
+        return make("div", {className: "clora-question", role: "group", aria: {label}}, parts);
     }
 
     // -- words that a LoRA was trained on ------------------------------------------------------------------------------

@@ -1,9 +1,6 @@
 """What a person does with the panel, in a real browser on the tiny world: compose, bind by pointing, switch off."""
 
-from collections.abc import Iterator
-
 import pytest
-from safetensors.torch import load_file, save_file
 
 from clora_ext.settings.knobs import KNOB
 from tests.webui.browser import find_chromium, open_page
@@ -11,7 +8,6 @@ from tests.webui.jobs import last
 from tests.webui.panel import JOB, PAGE, PROMPT, UNBOUND, Panel, by_api
 from tests.webui.server import WebUI, pixel_sha1
 from tests.webui.test_routes import HOSTILE
-from tiny_world.judge import Judge, verdict
 
 SPOKEN = ("button", "checkbox", "combobox", "radio", "slider", "spinbutton", "textbox")
 """Roles of what can be used."""
@@ -188,73 +184,3 @@ def test_hostile_text_is_only_text(world: WebUI):
         page.prompt(PROMPT)
         panel.says("tuxcat on “cat”, browndog on “dog”")
         assert page.errors_outside_gradio() == []
-
-
-COUNT = """() => {
-    const written = new Set();
-    window.clicks = 0;
-    window.actions = () => window.clicks + written.size;
-    document.addEventListener('pointerdown', () => { window.clicks += 1; }, true);
-    document.addEventListener('input', ({target}) => { if (target.matches('textarea')) written.add(target); }, true);
-}"""
-"""Counts what a hand does on the page: each click, and each text field that is written in."""
-
-
-COPIED = (
-    "masterpiece, best quality, (very detailed:1.2), score_9, a vako cat and a pleko dog sitting in the grass, "
-    "looking at viewer <lora:tuxcat:1> <lora:browndog:1> <lora:{more}:0.5>"
-)
-"""As prompts stand beside pictures on the pages of models, with a third LoRA that has no metadata."""
-
-
-@pytest.fixture
-def bare(world: WebUI) -> Iterator[list[str]]:
-    """LoRA files without metadata: one of details by its name, and one of which nothing is known."""
-    folder, names = world.data_dir / "models" / "Lora", ["add_detail", "xq_v2"]
-    tensors = load_file(folder / "lineart.safetensors")
-    for name in names:
-        save_file(tensors, folder / f"{name}.safetensors")
-    world.post("/sdapi/v1/refresh-loras").raise_for_status()
-    yield names
-    for name in names:
-        (folder / f"{name}.safetensors").unlink()
-    world.post("/sdapi/v1/refresh-loras").raise_for_status()
-
-
-@pytest.mark.row("Prompts", "composed at once", name="a prompt copied from a page, with a LoRA for details")
-def test_a_new_users_first_minutes(world: WebUI, bare: list[str]):
-    """A copied prompt is composed at once; where nobody can know what a LoRA is, one question has a button for it."""
-    known, unknown = bare
-    with open_page(world) as page:
-        panel = Panel(page)
-        page.sampling(**JOB)
-        page.prompt(COPIED.format(more=known))
-        panel.switch()
-        panel.says(f"tuxcat on “cat”, browndog on “dog”, {known} everywhere")
-        page.generate()
-        assert last(world)["composed"] is True
-        page.prompt(COPIED.format(more=unknown))
-        panel.says(f"“{unknown}”")
-        asked = panel.board.get_by_role("group", name="What does")
-        assert asked.count() == 1
-        asked.get_by_role("button", name="everything (a style)").click()
-        panel.says(f"tuxcat on “cat”, browndog on “dog”, {unknown} everywhere")
-        page.generate()
-        assert last(world)["composed"] is True
-        assert page.errors_outside_gradio() == []
-
-
-def test_at_most_four_actions_to_two_characters(world: WebUI):
-    """Of the small model's own size; one of three seeds must be right to the judge."""
-    judge = Judge.load()
-    for seed in (1, 2, 3):
-        with open_page(world) as page:
-            page.sampling(steps=20, width=128, height=128, seed=seed)
-            page.page.evaluate(COUNT)
-            page.prompt("a vako cat and a pleko dog in the grass <lora:tuxcat:1> <lora:browndog:1>")
-            Panel(page).switch()
-            image = page.generate()
-            assert 3 <= page.page.evaluate("window.actions()") <= 4
-        if verdict(judge.find(image), ("tuxcat", "browndog")).right:
-            return
-    pytest.fail("none of three seeds has both subjects")

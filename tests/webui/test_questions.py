@@ -39,7 +39,7 @@ def test_a_choice_of_two_words_is_one_click(hand: Hand, latency: int):
     hand.begin(TWO_WORDS, latency, "Is “tuxcat” the “house” or the “cat”?")
     expect(hand.line).not_to_contain_text("bind=")
     asked = question(hand, "tuxcat")
-    expect(asked).to_have_text("Istuxcatthehouseor thecat? If neither:everything (a style)only on browndog")
+    expect(asked).to_have_text("Is tuxcat the house or the cat? If neither: everything (a style)only on browndog")
     asked.get_by_role("button", name="cat", exact=True).click()
     hand.has(TWO_WORDS, "tuxcat: cat")
     expect(hand.line).to_contain_text("tuxcat on “cat”, browndog on “dog”")
@@ -104,7 +104,7 @@ def test_a_click_on_its_own_word_keeps_it_and_another_takes_it_back(hand: Hand, 
 def test_words_that_are_lacking_are_added_while_the_prompt_is_typed_in(hand: Hand, latency: int):
     hand.begin(BOTH, latency)
     lacking = hand.row("tuxcat").get_by_role("group", name="Words of tuxcat")
-    expect(lacking).to_have_text("tuxcat's wordsvako catare not in the prompt:add vako")
+    expect(lacking).to_have_text("tuxcat's words vako cat are not in the prompt: add vako")
     trigger = hand.entry("tuxcat", "Trigger")
     assert (trigger.input_value(), trigger.get_attribute("placeholder")) == ("", None), "an empty trigger looks empty"
     lacking.get_by_role("button", name="add vako").click()
@@ -140,11 +140,11 @@ def test_a_lora_whose_thing_is_not_in_the_prompt_brings_its_words(hand: Hand):
 
 def test_a_screen_reader_finds_questions_and_answers_by_name(hand: Hand):
     hand.begin(CATS, 0, "stands in 2 places")
-    tree = [line.strip(" -").rstrip(":") for line in hand.row("tuxcat").aria_snapshot().splitlines()]
+    tree = [line.strip(" -").rstrip(":") for line in hand.board.aria_snapshot().splitlines()]
     for said in (
         'group "What does tuxcat draw?"',
         'button "cat 1"',
-        'group "Words of tuxcat"',
-        'button "add vako cat"',
+        'group "Words of browndog"',
+        'button "add pleko"',
     ):
         assert said in tree
