@@ -3,7 +3,7 @@
 from clora_ext.prompt.bind import BoundPrompt, bind, bind_or_merge
 from clora_ext.prompt.bindings.add_words import add_words
 from clora_ext.prompt.bindings.binding import BINDING_FIELDS, ROLES, Binding, Role
-from clora_ext.prompt.bindings.edit import edit_binding, part_bindings
+from clora_ext.prompt.bindings.edit import drop_tags, edit_binding, part_bindings
 from clora_ext.prompt.bindings.objects import MASK_FIELDS, read_bindings, with_masks
 from clora_ext.prompt.bindings.own_mask import LARGEST, MASK_WAYS, MaskWay, mask_digest, picture_bytes
 from clora_ext.prompt.bindings.text import format_bindings, parse_bindings
@@ -39,6 +39,7 @@ __all__ = [
     "add_words",
     "bind",
     "bind_or_merge",
+    "drop_tags",
     "edit_binding",
     "find_tags",
     "format_bindings",

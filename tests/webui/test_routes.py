@@ -123,7 +123,7 @@ def test_masks_are_shown_on_request_and_change_nothing(webui: WebUI):
     assert len(shown.images) == len(shown.infotexts) == 2
     assert shown.sha1 == plain.sha1
     assert shown.images[1].height > shown.images[0].height, "a legend stands below"
-    assert shown.images[1].width == 3 * shown.images[0].width, "masks and two subjects' attention"
+    assert shown.images[1].width == 3 * 256, "masks and two subjects' attention; a small picture is enlarged"
     found = webui.get("/clora/v1/masks").json()
     assert [(mask["image"], mask["lora"], mask["words"]) for mask in found] == [
         (0, "tinyA", "cat"),

@@ -22,9 +22,11 @@ from clora_ext.hosts.webui.drive.source import WebUISource
 from clora_ext.hosts.webui.job import LAST_JOB, Job, bound_passes
 from clora_ext.hosts.webui.page.chosen import Sampling
 from clora_ext.hosts.webui.page.cost import count_rows
-from clora_ext.hosts.webui.page.fields import args_to_fields, is_off, request_of
-from clora_ext.hosts.webui.page.overlays import add_sheets
+from clora_ext.hosts.webui.page.fields import args_to_fields, is_off, request_of, settings_fields
+from clora_ext.hosts.webui.page.finished import FINISHED, Finished
 from clora_ext.hosts.webui.page.pace import PACE, Load
+from clora_ext.hosts.webui.page.pass_record import shown_passes
+from clora_ext.hosts.webui.page.show_masks import add_sheets
 from clora_ext.hosts.webui.page.xyz import with_cell
 from clora_ext.hosts.webui.redrawing import is_part, meet_parts, remember_pictures
 from clora_ext.hosts.webui.sampling import composing_launch, sampling_with
@@ -36,7 +38,7 @@ from clora_ext.settings.retired import retired_note
 log = logging.getLogger("clora")
 SOURCE = WebUISource()
 """What the page asks of the drive."""
-__all__ = ["LAST_JOB", "SOURCE", "activated", "attach", "drawn", "finished", "meet_parts", "process"]
+__all__ = ["FINISHED", "LAST_JOB", "SOURCE", "activated", "attach", "drawn", "finished", "meet_parts", "process"]
 
 
 def _job_of(p: Any) -> Job | None:
@@ -153,10 +155,27 @@ def finished(p: Any, processed: Any) -> None:
         job.step_aside(p)
         if job.record.request is not None:
             job.tell()
+            pictures = _finished_pictures(p, job, processed)
+            for at, picture in pictures:
+                FINISHED.keep(processed.infotexts[at], picture)
             if job.request.show_masks:
-                add_sheets(p, processed, job.record.passes)
+                add_sheets(p, processed, pictures)
     if seconds is not None and processed.images:
         _keep_pace(p, job, seconds)
+
+
+def _finished_pictures(p: Any, job: Job, processed: Any) -> list[tuple[int, Finished]]:
+    """The job's pictures with masks, by their index in ``processed``; none for methods without masks."""
+    first, request = processed.index_of_first_image, job.request
+    fields = settings_fields(request)
+    found: list[tuple[int, Finished]] = []
+    for shown in shown_passes(job.record.passes):
+        for number in range(len(shown.report.region_masks)):
+            at = len(found)
+            if first + at < len(processed.images):
+                asked = p.all_negative_prompts[at], p.steps, request.bindings, fields
+                found.append((first + at, Finished(shown, number, *asked)))
+    return found
 
 
 def _keep_pace(p: Any, job: Job | None, seconds: float) -> None:

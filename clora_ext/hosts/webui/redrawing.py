@@ -162,10 +162,10 @@ def _subject_there(p: Any, job: Job) -> Subject:
     part = _pixels(mask, "L")
     _require_same(job.pictures[outer.batch_index], _pixels(p.init_images[0], "RGB"), part)
     passes = shown_passes(each for each in job.record.passes if each.batch == outer.iteration)
-    regions = [each.report.region_masks for each in passes]
-    if not regions or not regions[0]:
+    regions = [each.regions(outer.batch_index) for each in passes if each.report.region_masks]
+    if not regions:
         raise HostError(f"the method {job.request.settings.method} has no masks.")
-    place = owner(regions[0][outer.batch_index].float().cpu(), part[0])
+    place = owner(regions[0].float().cpu(), part[0])
     if place is None:
         raise HostError("no subject has most of that part.")
     return job.passes[0].prepared.bound[int(outer.batch_index)].subjects[place]

@@ -9,6 +9,7 @@ from modules.processing import Processed
 
 from clora_ext.core.schedule import position_of
 from clora_ext.core.shapes import RegionMasks
+from clora_ext.engine.prepare import lora_names
 from clora_ext.engine.run import Run, composing
 from clora_ext.engine.step import Composition
 from clora_ext.errors import CLoRA, CLoRAError, HostError, let_go
@@ -22,7 +23,7 @@ from clora_ext.hosts.webui.drive.own_masks import own_masks
 from clora_ext.hosts.webui.drive.samplers import MASKS_ONLY, traits_of
 from clora_ext.hosts.webui.drive.sampling_pass import enlarged
 from clora_ext.hosts.webui.drive.shortcuts import shortcuts_off
-from clora_ext.hosts.webui.drive.whole_picture import look_outside
+from clora_ext.hosts.webui.drive.whole_picture import look_outside, window_of
 from clora_ext.hosts.webui.job import BoundPass, Job
 from clora_ext.hosts.webui.page.live_preview import masks_in_preview
 from clora_ext.hosts.webui.page.pass_record import PassRecord
@@ -130,10 +131,11 @@ def _tell_pass(p: Any, job: Job, own: BoundPass, hook: DenoiserHook, notes: Sequ
     """The pass is over: keep what it came to."""
     reports = [run.composition.report for run in hook.runs]
     found = [*notes, *(note for report in reports for note in report.notes), *hook.notes]
-    loras, masks = own.prepared.subject_loras, own.prepared.own_masks
+    prompts = tuple(own.host.sampling.prompts)
+    names = {name: own.host.facts(name).name for name in lora_names(prompts, job.request.bindings)}
+    told = prompts, own.prepared.bound[0], names, tuple(found), window_of(p)
     for run in hook.runs:
-        told = (p.iteration, own.host.sampling.hires, run.composition.report, loras, tuple(found), masks)
-        job.record.passes.append(PassRecord(*told))
+        job.record.passes.append(PassRecord(p.iteration, own.host.sampling.hires, run.composition.report, *told))
         job.masks = run.composition.found_masks
     for note in found:
         p.comment(f"{KEY}: {note}")

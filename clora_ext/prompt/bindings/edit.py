@@ -10,10 +10,12 @@ from typing import Any
 
 from clora_ext.prompt.bindings.binding import BINDING_FIELDS, Binding
 from clora_ext.prompt.bindings.in_tag import TAG_ARGUMENTS, read_argument
-from clora_ext.prompt.grammar.edits import TextEdit
-from clora_ext.prompt.grammar.tags import LORA_TAG_KINDS, OUR_TAG_ARGUMENTS, TAG_PATTERN, lora_key
+from clora_ext.prompt.grammar.edits import TextEdit, apply_edits
+from clora_ext.prompt.grammar.tags import LORA_TAG_KINDS, OUR_TAG_ARGUMENTS, TAG_PATTERN, find_tags, lora_key
 
 Bindings = tuple[Binding, ...]
+BREAKS = ("", " ", ",", ".", ";", "\n", "<")
+"""Before these no space is left over where a tag is taken out."""
 
 
 def edit_binding(
@@ -57,6 +59,21 @@ def part_bindings(bindings: Sequence[Binding], names: Collection[str]) -> tuple[
     keys = {lora_key(name) for name in names}
     gone = [binding for binding in bindings if lora_key(binding.lora) in keys and binding.weight is None]
     return tuple(binding for binding in bindings if binding not in gone), tuple(gone)
+
+
+def drop_tags(prompt: str, names: Collection[str]) -> str:
+    """``prompt`` without the tags of LoRAs that are called by any of ``names``, and without the space before each.
+
+    >>> drop_tags("a cat <lora:tuxcat:1> and a dog <lora:browndog:1>", {"browndog"})
+    'a cat <lora:tuxcat:1> and a dog'
+    """
+    keys = {lora_key(name) for name in names}
+    edits: list[TextEdit] = []
+    for tag in find_tags(prompt):
+        if lora_key(tag.name) in keys:
+            start, end = tag.span
+            edits.append(TextEdit(len(prompt[:start].rstrip(" ")) if prompt[end : end + 1] in BREAKS else start, end))
+    return apply_edits(prompt, edits)
 
 
 def _find_tags(prompt: str, keys: Collection[str]) -> list[tuple[int, int]]:

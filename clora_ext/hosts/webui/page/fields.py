@@ -2,12 +2,14 @@
 
 import html
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from clora_ext.errors import SettingsError, shown
 from clora_ext.hosts.pictures import check_masks
 from clora_ext.hosts.webui.options import with_defaults
 from clora_ext.prompt import format_bindings
+from clora_ext.settings.infotext import from_infotext, to_infotext
 from clora_ext.settings.knobs import KNOB
 from clora_ext.settings.profiles import changed_values
 from clora_ext.settings.request import JobRequest, read_request
@@ -83,6 +85,12 @@ def request_to_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
         "advanced": format_text(advanced),
     }
     return values | {name: getattr(settings, name) for name in MAIN}
+
+
+def settings_fields(request: JobRequest) -> dict[str, Any]:
+    """What stands in the fields of a preset for a request, but for whether masks are shown."""
+    values = request_to_fields(from_infotext(to_infotext(replace(request, bindings=()))) or {})
+    return {name: values[name] for name in PRESET_FIELDS if name != "show_masks"}
 
 
 def told_turns(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

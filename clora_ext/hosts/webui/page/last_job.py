@@ -133,23 +133,19 @@ def _error(error: Exception) -> dict[str, str | None]:
 def _mask_pictures(shown: PassRecord, number: int, image: int) -> list[dict[str, Any]]:
     """Those of one image: ``number`` in its batch, ``image`` in the job."""
     found: list[dict[str, Any]] = []
-    regions, maps = shown.report.region_masks[number], shown.report.maps
+    regions, maps = shown.regions(number), shown.maps(number)
     for subject, (lora, words) in enumerate(zip(shown.loras, shown.report.subjects, strict=True)):
         png = _png(regions[subject + 1])
-        attention = _png(peaked(maps[number][subject])) if maps else None
+        attention = None if maps is None else _png(peaked(maps[subject]))
         own = _own(shown, subject)
         found.append({"image": image, "lora": lora, "words": words, "png": png, "attention": attention, "own": own})
     return found
 
 
 def _own(shown: PassRecord, subject: int) -> dict[str, str] | None:
-    mask = shown.own_masks[subject]
-    if mask is None:
-        return None
-    way, picture = mask
-    return {"mask": picture, "mask_way": way}
+    bound = shown.bound.subjects[subject]
+    return None if bound.mask is None else {"mask": bound.mask, "mask_way": bound.mask_way}
 
 
 def _png(share: torch.Tensor) -> str:
-    height, width = share.shape
-    return as_png(grey_picture(share, (width, height)))
+    return as_png(grey_picture(share))
