@@ -136,6 +136,7 @@
         if (action.preset) drawPresets(tab, told);
         else if ("report" in action) giveReport(tab, told.report);
         else if ("mask_of" in action) window.cloraMasks.answer(tab, action.mask_of, told);
+        else if ("finished" in action || "inpaint" in action) window.cloraFinished.answer(tab, action, told);
         else if (told.wrong) refuse(tab, told.told);
         else edit(tab, action, told);
     }
@@ -728,6 +729,7 @@
         const board = make("div", {id: `clora_${tab}_board`, className: "clora-board"});
         const line = element(tab, "line");
         line.after(board, window.cloraMasks.begin(tab, {make, labelled, send, draw, say}));
+        window.cloraFinished.begin(tab, {make, send, say});
         line.classList.add("clora-replaced");
         gradioApp().getElementById(`clora_${tab}_enabled-visible-checkbox`)?.setAttribute("aria-label", "CLoRA");
         element(tab, "check").classList.add("clora-replaced");

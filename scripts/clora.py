@@ -25,7 +25,12 @@ else:
         private = bool(wanted["report"])
         return {"report": problem.problem_report(lifecycle.LAST_JOB, lifecycle.SOURCE, private=private)}
 
-    ANSWERS = {"report": _report, "mask_of": lifecycle.LAST_JOB.mask_of}
+    ANSWERS = {
+        "report": _report,
+        "mask_of": lifecycle.LAST_JOB.mask_of,
+        "finished": lifecycle.FINISHED.tell,
+        "inpaint": lifecycle.FINISHED.inpaint,
+    }
 
     class CLoRAScript(scripts.Script):
         """The always-on script of both tabs."""

@@ -28,7 +28,8 @@ def act(action: str, fields: Mapping[str, Any], answers: Answers) -> tuple[NewVa
     with ``add`` the prompt; ``{"gone": ...}`` with its ``names`` takes its bindings out, ``{"back": text}`` puts such
     ones in. These answer edits, which the script makes: the fields may have been typed in since.
     ``{"preset": what, "name": ..., "text": ...}`` lists, loads, saves, deletes or applies (a JSON text). An action with
-    a name of ``answers`` asks that one. What goes wrong is ``told``, and ``asked`` is the action's own.
+    a name of ``answers`` asks that one, which may fill fields of a preset, and ``{"settings": values}`` puts back what
+    was in them. What goes wrong is ``told``, and ``asked`` is the action's own.
     """
     wanted = json.loads(action)
     try:
@@ -40,12 +41,21 @@ def act(action: str, fields: Mapping[str, Any], answers: Answers) -> tuple[NewVa
 
 def _do(wanted: Mapping[str, Any], fields: Mapping[str, Any], answers: Answers) -> tuple[NewValues, Told]:
     for name in answers.keys() & wanted.keys():
-        return {}, answers[name](wanted)
+        return _filling(answers[name](wanted), fields)
+    if "settings" in wanted:
+        return {name: value for name, value in wanted["settings"].items() if name in PRESET_FIELDS}, {}
     if "preset" in wanted:
         return _use_preset(wanted, fields)
     if "lora" in wanted:
         return {}, edit_row(wanted, fields["prompt"], fields["bindings"])
     return {}, move_bindings(wanted, fields["bindings"])
+
+
+def _filling(told: Told, fields: Mapping[str, Any]) -> tuple[NewValues, Told]:
+    """An answer whose ``fields``, if it has any, are filled in; it is told what ``was`` there."""
+    changed = told.get("fields", {})
+    was = {name: fields[name] for name in changed}
+    return changed, {**told, "was": was} if changed else told
 
 
 def _use_preset(wanted: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[NewValues, Told]:
