@@ -123,11 +123,11 @@ TASKS = {
         (Command("-m tests.webui.install", WEBUI),),
     ),
     "screenshots": Task(
-        "the page at every step of a test: out/screenshots, and docs/panel.png",
+        "the page at every step of a test: out/screenshots, and the pictures of README and docs",
         TESTS,
         (
             Command("-m pytest tests/webui/test_panel.py -k pointing"),
-            Command("-m tests.webui.screenshot docs/panel.png docs/plot.png"),
+            Command("-m tests.webui.screenshot docs/panel.png docs/plot.png docs/first-screen.png"),
         ),
     ),
     "train-tiny": Task(

@@ -47,6 +47,15 @@ class WebUIPage:
     refused: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
+    def reopen(self, address: str = "") -> None:
+        """Load the page anew, at an address that follows the host's, and wait until it is wired up."""
+        self.page.goto(self.host.url + address, wait_until="domcontentloaded", timeout=LOAD_MILLISECONDS)
+        self.element("txt2img_generate").wait_for(timeout=LOAD_MILLISECONDS)
+        # WebUI's own scripts wire the page up a while after it is drawn
+        self.page.wait_for_function(
+            "() => window.opts && Object.keys(window.opts).length > 0", timeout=LOAD_MILLISECONDS
+        )
+
     def errors_outside_gradio(self) -> list[str]:
         """Return the uncaught exceptions that were not thrown in Gradio's own bundle, served under `/assets/`."""
         return [stack for stack in self.errors if f"{self.host.url}/assets/" not in stack]
@@ -147,12 +156,7 @@ def open_page(host: WebUI) -> Iterator[WebUIPage]:
             opened = WebUIPage(page=page, host=host)
             page.route("**/*", lambda route: _only_loopback(route, opened.refused))
             page.on("pageerror", lambda error: opened.errors.append(error.stack or str(error)))
-            page.goto(host.url, wait_until="domcontentloaded", timeout=LOAD_MILLISECONDS)
-            opened.element("txt2img_generate").wait_for(timeout=LOAD_MILLISECONDS)
-            # WebUI's own scripts wire the page up a while after it is drawn
-            page.wait_for_function(
-                "() => window.opts && Object.keys(window.opts).length > 0", timeout=LOAD_MILLISECONDS
-            )
+            opened.reopen()
             yield opened
         finally:
             browser.close()

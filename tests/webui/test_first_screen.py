@@ -137,9 +137,7 @@ def test_the_line_says_how_long_a_picture_takes_once_some_were_drawn(world: WebU
 def test_the_first_screen_fits_a_narrow_and_dark_window(world: WebUI):
     with open_page(world) as page:
         page.page.set_viewport_size({"width": 420, "height": 1000})
-        page.page.goto(f"{world.url}/?__theme=dark")
-        page.element("txt2img_generate").wait_for()
-        page.page.wait_for_function("() => window.opts && Object.keys(window.opts).length > 0")
+        page.reopen("/?__theme=dark")
         panel = Panel(page)
         panel.switch()
         page.prompt("a cat and a dog <lora:tuxcat:1> <lora:nobody:1>")
