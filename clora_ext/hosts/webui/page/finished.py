@@ -58,7 +58,7 @@ class Finished:
         bound, lora = self.shown.bound, self.shown.loras[subject]
         on_it = {style.lora for style in bound.styles if style.on is None or self.shown.loras[style.on] == lora}
         kept = {lora, *on_it}
-        found = {each.lora for each in (*bound.subjects, *bound.styles)} - kept
+        found = {*(each.lora for each in bound.subjects), *(each.lora for each in bound.styles)} - kept
         return found | {name for name, meant in self.shown.names.items() if meant in found}
 
     def prompt_of(self, subject: int) -> str:
