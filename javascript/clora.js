@@ -78,9 +78,11 @@
 
     function giveUp(tab) {
         const now = state(tab);
-        if (now.asking.action) refuse(tab, "WebUI does not answer; try again.");
+        const {action} = now.asking;
+        if (action && !action.finished) refuse(tab, "WebUI does not answer; try again.");
         now.asking = {};
         free(tab);
+        if (action?.finished) window.cloraFinished.askAgain(tab);
     }
 
     // What is set in a row counts in its drawing at once; several changes of a row that wait are sent as one.

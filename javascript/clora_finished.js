@@ -54,6 +54,11 @@
         draw(tab);
     }
 
+    function askAgain(tab) {
+        tabs[tab].key = null;
+        look(tab);
+    }
+
     function answer(tab, action, told) {
         const now = tabs[tab];
         if (told.wrong) tell(tab, told.told, true);
@@ -252,5 +257,5 @@
     onAfterUiUpdate(() => Object.keys(tabs).forEach(look));
     document.addEventListener("click", clicked, true);
 
-    window.cloraFinished = {begin, answer};
+    window.cloraFinished = {begin, answer, askAgain};
 })();
