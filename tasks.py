@@ -25,7 +25,7 @@ QUIET_THREADS = {"GOMP_SPINCOUNT": "0", "OMP_WAIT_POLICY": "PASSIVE"}
 """Idle threads that spin make a busy machine ten times slower."""
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-PURE = ("settings", "prompt", "core", "batch", "lora", "attention", "engine")
+PURE = ("settings", "prompt", "core", "batch", "lora", "attention", "engine", "merge")
 """Parts of ``clora_ext`` whose lines the unit tests must cover."""
 
 Variables = Mapping[str, str]

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("core", "batch", "prompt", "settings", "lora", "attention", "engine", "hosts")
+ROOMS = ("core", "batch", "prompt", "settings", "lora", "attention", "engine", "merge", "hosts")
 DENSE = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return, ast.Expr)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 Function = ast.FunctionDef | ast.AsyncFunctionDef

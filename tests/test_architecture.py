@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HOSTS = ("modules", "gradio", "fastapi", "diffusers", "transformers", "PIL")
 PARTS = (
     "core.loss", "core.masks", "batch.context", "lora.routing", "lora.files", "attention.capture", "engine.run",
-    "engine.estimate", "prompt", "settings.request", "patching",
+    "engine.estimate", "merge.inputs", "prompt", "settings.request", "patching",
 )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Merging a set of LoRAs into one file; no host."""
