@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 
 from clora_ext.errors import LoraError
 from clora_ext.lora.deltas import DenseDelta, LowRank
-from clora_ext.lora.differences import Parts
+from clora_ext.lora.differences import DOWN, Parts, low_rank_factors
 from clora_ext.lora.files import LoraFile, read_lora
 from clora_ext.lora.header import AGAIN
 from clora_ext.lora.kinds import MisfitError, PartsError, Shape, delta_of_parts, kind_of
@@ -75,8 +75,23 @@ class MergeLora:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The names of its layers."""
-        return tuple(self.file.layers)
+        """The names of its layers; those that the base lacks do nothing and are left out."""
+        return tuple(layer for layer in self.file.layers if not self.weights or layer in self.weights)
+
+    def shape(self, layer: str) -> Shape:
+        """That of the layer's weight, worked out without its numbers. Raises ``LoraError`` as ``delta``."""
+        if layer in self.weights:
+            return tuple(self.weights[layer].shape)
+        try:
+            return _shape(layer, self.file.layers[layer])
+        except PartsError as error:
+            raise self._refusal(layer, error) from error
+
+    def rank(self, layer: str) -> int:
+        """The most that its delta of ``layer`` can have. Raises ``LoraError`` as ``delta``."""
+        parts, shape = self.file.layers[layer], self.shape(layer)
+        largest = min(shape[0], Size(shape[1:]).numel())
+        return min(parts[DOWN].shape[0], largest) if DOWN in parts and "dora_scale" not in parts else largest
 
     def delta(self, layer: str) -> LayerDelta:
         """What it adds to ``layer`` at its ratio. Raises ``LoraError`` where that needs a base or does not fit it."""
@@ -84,8 +99,11 @@ class MergeLora:
         try:
             return _delta(layer, parts, self.weights.get(layer)).scaled(self.ingredient.ratio)
         except PartsError as error:
-            cure = "choose LoRAs of that base" if isinstance(error, MisfitError) else f"{AGAIN} or leave it out"
-            raise LoraError(f"LoRA {self.name} can not be merged: layer {layer} {error}; {cure}.", "lora") from error
+            raise self._refusal(layer, error) from error
+
+    def _refusal(self, layer: str, error: PartsError) -> LoraError:
+        cure = "choose LoRAs of that base" if isinstance(error, MisfitError) else f"{AGAIN} or leave it out"
+        return LoraError(f"LoRA {self.name} can not be merged: layer {layer} {error}; {cure}.", "lora")
 
 
 def told_family(metadata: Mapping[str, str]) -> str | None:
@@ -120,8 +138,11 @@ def _renamed(lora: MergeLora, weights: Mapping[str, Tensor], *, is_xl: bool) -> 
 
 def layers_of(loras: Sequence[MergeLora]) -> dict[str, tuple[MergeLora, ...]]:
     """Every layer that one of ``loras`` changes, in the order of its name, and those that do."""
-    names = sorted({layer for lora in loras for layer in lora.layers})
-    return {name: tuple(lora for lora in loras if name in lora.file.layers) for name in names}
+    found: dict[str, list[MergeLora]] = {}
+    for lora in loras:
+        for layer in lora.layers:
+            found.setdefault(layer, []).append(lora)
+    return {layer: tuple(found[layer]) for layer in sorted(found)}
 
 
 def deltas_at(layer: str, loras: Sequence[MergeLora]) -> Iterator[LayerDelta]:
@@ -158,7 +179,7 @@ def _shape(layer: str, parts: Parts) -> Shape:
     shape = tuple(difference.shape)
     if len(shape) != 2:
         return shape
-    down = parts.get("lora_down.weight")
+    down = low_rank_factors(sizes)[0] if DOWN in parts else None
     if down is not None and down.dim() == 4:
         return shape[0], *down.shape[1:]
     return (shape[0], shape[1] // 9, 3, 3) if _WIDE.search(layer) and shape[1] % 9 == 0 else shape
