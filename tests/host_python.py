@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ("pytest==9.2.0", "pytest-timeout==2.4.0", "hypothesis==6.168.5")
 TESTS = (
-    *(f"tests/{room}" for room in ("core", "batch", "lora", "attention", "engine", "prompt")),
+    *(f"tests/{room}" for room in ("core", "batch", "lora", "attention", "engine", "merge", "prompt")),
     *(f"tests/test_{name}.py" for name in ("patching", "portable", "settings")),
     "tests/hosts/test_webui_samplers.py",
 )

@@ -3,13 +3,15 @@
 Each is of one layer. A layer that a single LoRA changes stays as it is, by every method.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
+from zlib import crc32
 
 import torch
 from torch import Tensor
 
+from clora_ext.merge.inputs import MergeLora, deltas_at, layers_of
 from clora_ext.merge.layer import FactoredDelta, LayerDelta, MatrixDelta, are_factored
 from clora_ext.merge.lowrank import rank_of_energy, singular, truncated
 
@@ -41,6 +43,15 @@ def merged_by(method: str, deltas: Sequence[LayerDelta], numbers: BaselineNumber
         return deltas[0]
     found, bias = BASELINES[method](deltas, numbers), _bias(deltas)
     return found if bias is None else MatrixDelta(found.shape, found.matrix, bias)
+
+
+def merged_layers(
+    method: str, loras: Sequence[MergeLora], numbers: BaselineNumbers
+) -> Iterator[tuple[str, LayerDelta]]:
+    """Every layer of ``loras`` merged by a baseline, one at a time. Raises ``LoraError`` as ``MergeLora.delta``."""
+    for layer, those in layers_of(loras).items():
+        own = replace(numbers, seed=numbers.seed + crc32(layer.encode()))  # chance is another one in every layer
+        yield layer, merged_by(method, list(deltas_at(layer, those)), own)
 
 
 def _bias(deltas: Sequence[LayerDelta]) -> Tensor | None:

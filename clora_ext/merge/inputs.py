@@ -57,6 +57,8 @@ class MergeLora:
     file: LoraFile
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     """Those of the base's layers, by the same names; empty without a base."""
+    parts: Mapping[str, Parts] = field(default_factory=dict)
+    """Its tensors by layer."""
 
     @property
     def name(self) -> str:
@@ -76,26 +78,26 @@ class MergeLora:
     @property
     def layers(self) -> tuple[str, ...]:
         """The names of its layers; those that the base lacks do nothing and are left out."""
-        return tuple(layer for layer in self.file.layers if not self.weights or layer in self.weights)
+        return tuple(layer for layer in self.parts if not self.weights or layer in self.weights)
 
     def shape(self, layer: str) -> Shape:
         """That of the layer's weight, worked out without its numbers. Raises ``LoraError`` as ``delta``."""
         if layer in self.weights:
             return tuple(self.weights[layer].shape)
         try:
-            return _shape(layer, self.file.layers[layer])
+            return _shape(layer, self.parts[layer])
         except PartsError as error:
             raise self._refusal(layer, error) from error
 
     def rank(self, layer: str) -> int:
         """The most that its delta of ``layer`` can have. Raises ``LoraError`` as ``delta``."""
-        parts, shape = self.file.layers[layer], self.shape(layer)
+        parts, shape = self.parts[layer], self.shape(layer)
         largest = min(shape[0], Size(shape[1:]).numel())
         return min(parts[DOWN].shape[0], largest) if DOWN in parts and "dora_scale" not in parts else largest
 
     def delta(self, layer: str) -> LayerDelta:
         """What it adds to ``layer`` at its ratio. Raises ``LoraError`` where that needs a base or does not fit it."""
-        parts = self.file.layers[layer]
+        parts = self.parts[layer]
         try:
             return _delta(layer, parts, self.weights.get(layer)).scaled(self.ingredient.ratio)
         except PartsError as error:
@@ -132,8 +134,8 @@ def read_ingredients(
 
 
 def _renamed(lora: MergeLora, weights: Mapping[str, Tensor], *, is_xl: bool) -> MergeLora:
-    tensors = written_names(lora.file.tensors, is_xl=is_xl)
-    return replace(lora, file=replace(lora.file, tensors=tensors), weights=weights)
+    file = replace(lora.file, tensors=written_names(lora.file.tensors, is_xl=is_xl))
+    return replace(lora, file=file, weights=weights, parts=file.layers)
 
 
 def layers_of(loras: Sequence[MergeLora]) -> dict[str, tuple[MergeLora, ...]]:
@@ -146,8 +148,8 @@ def layers_of(loras: Sequence[MergeLora]) -> dict[str, tuple[MergeLora, ...]]:
 
 
 def deltas_at(layer: str, loras: Sequence[MergeLora]) -> Iterator[LayerDelta]:
-    """What each of ``loras`` adds to ``layer``, of one shape. Raises ``LoraError`` as ``MergeLora.delta``."""
-    found = [lora.delta(layer) for lora in loras]
+    """What ``loras`` add to ``layer``, those that change it, in one shape. Raises ``LoraError`` as ``MergeLora.delta``."""
+    found = [lora.delta(layer) for lora in loras if layer in lora.parts]
     shape = max((delta.shape for delta in found), key=len)  # a 1x1 kernel may be written as a matrix
     yield from (replace(delta, shape=shape) for delta in found)
 

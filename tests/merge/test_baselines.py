@@ -1,12 +1,15 @@
 """Each known way to merge against a slow one, and what has to hold of all of them."""
 
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
-from clora_ext.merge.baselines import BASELINES, BaselineNumbers, merged_by, ssr, stacked_downs
+from clora_ext.merge.baselines import BASELINES, BaselineNumbers, merged_by, merged_layers, ssr, stacked_downs
+from clora_ext.merge.inputs import Ingredient, read_ingredients
 from clora_ext.merge.layer import FactoredDelta, LayerDelta, MatrixDelta
 from clora_ext.merge.lowrank import rank_of_energy, relative_error, singular, truncated
 
@@ -145,6 +148,19 @@ def test_dare_drops_numbers_and_keeps_their_mean():
     share = one / deltas[0].matrix
     assert ((share.abs() < 1e-6) | ((share - 2.5).abs() < 1e-4)).all()
     assert merged_by("dare", deltas, BaselineNumbers(density=1.0)).matrix.allclose(whole, atol=1e-5)
+
+
+def test_dare_drops_others_in_every_layer(tmp_path: Path):
+    layers = [f"lora_unet_down_blocks_{n}_attentions_0_transformer_blocks_0_attn1_to_q" for n in range(2)]
+    wanted = []
+    for name in "ab":
+        save_file({f"{layer}.diff": torch.ones(OUT, IN) for layer in layers}, str(tmp_path / f"{name}.safetensors"))
+        wanted.append(Ingredient(tmp_path / f"{name}.safetensors"))
+    found = dict(merged_layers("dare", read_ingredients(wanted), NUMBERS))
+    assert sorted(found) == layers
+    assert not torch.equal(found[layers[0]].matrix, found[layers[1]].matrix)
+    again = dict(merged_layers("dare", read_ingredients(wanted), NUMBERS))
+    assert all(torch.equal(found[layer].matrix, again[layer].matrix) for layer in layers)
 
 
 @pytest.mark.parametrize("kind", SETS)

@@ -78,8 +78,7 @@ def test_a_base_of_other_sizes_is_told(tmp_path: Path):
 
 @pytest.mark.world
 def test_names_are_those_of_diffusers_own_conversion():
-    from clora_ext.hosts.diffusers.checkpoint import load
-
+    load = pytest.importorskip("clora_ext.hosts.diffusers.checkpoint", exc_type=ImportError).load
     found = load(TINY.parent / "tiny-world.safetensors").unet_names
     names = {"lora_unet_" + ldm.replace(".", "_"): "lora_unet_" + own.replace(".", "_") for ldm, own in found.items()}
     assert len(names) > 300
@@ -122,6 +121,13 @@ def test_one_layer_of_four_trainers_is_one_layer(tmp_path: Path):
     assert [(layer, len(those)) for layer, those in layers_of(loras).items()] == [(TO_Q, 4)]
     for delta in deltas_at(TO_Q, loras):
         torch.testing.assert_close(delta.matrix, up @ down)
+
+
+def test_a_lora_that_leaves_a_layer_alone_adds_nothing_there(tmp_path: Path):
+    one, other = _file(tmp_path, "LoRA"), _write(tmp_path / "other.safetensors", {f"{CONV}.diff": torch.ones(2, 2)})
+    loras = read_ingredients([Ingredient(one), Ingredient(other)])
+    assert [len(list(deltas_at(layer, loras))) for layer in (TO_Q, CONV)] == [1, 1]
+    assert {layer: len(those) for layer, those in layers_of(loras).items()} == {TO_Q: 1, CONV: 1}
 
 
 def test_a_kernel_of_one_may_be_written_as_a_matrix(tmp_path: Path):

@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 
 from clora_ext.errors import LoraError
 from clora_ext.lora.files import read_lora
-from clora_ext.merge.baselines import BaselineNumbers, merged_by
+from clora_ext.merge.baselines import BaselineNumbers, merged_layers
 from clora_ext.merge.inputs import Ingredient, deltas_at, layers_of, read_ingredients
 from clora_ext.merge.layer import FactoredDelta, LayerDelta, MatrixDelta
 from clora_ext.merge.metadata import merged_metadata
-from clora_ext.merge.output import PRECISIONS, PART, OutputForm, write_merged, written_layer
+from clora_ext.merge.output import PART, PRECISIONS, OutputForm, write_merged, written_layer
 from clora_ext.merge.recipe import HEADER_KEY, Part, Recipe, recipe_of
 
 torch.manual_seed(0)
@@ -155,10 +155,8 @@ RECIPE = Recipe(
 def test_it_says_what_it_is(tmp_path: Path):
     wanted = [Ingredient(TINY / f"{name}.safetensors") for name in ("tuxcat", "browndog")]
     loras = read_ingredients(wanted)
-    layers = {}
-    for layer, those in layers_of(loras).items():
-        merged = merged_by("concat", list(deltas_at(layer, those)), BaselineNumbers())
-        layers[layer] = written_layer(merged, OutputForm(rank=8))
+    merged = dict(merged_layers("concat", loras, BaselineNumbers()))
+    layers = {layer: written_layer(delta, OutputForm(rank=8)) for layer, delta in merged.items()}
     path = tmp_path / "six.safetensors"
     write_merged(path, layers, merged_metadata("six", loras, layers, RECIPE))
     file = read_lora(path)

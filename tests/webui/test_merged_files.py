@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from clora_ext.merge.baselines import BaselineNumbers, merged_by
-from clora_ext.merge.inputs import Ingredient, MergeLora, deltas_at, layers_of, read_ingredients
+from clora_ext.merge.baselines import BaselineNumbers, merged_layers
+from clora_ext.merge.inputs import Ingredient, read_ingredients
 from clora_ext.merge.metadata import merged_metadata
-from clora_ext.merge.output import OutputForm, WrittenLayer, write_merged, written_layer
+from clora_ext.merge.output import OutputForm, write_merged, written_layer
 from clora_ext.merge.recipe import Part, Recipe
 from tests.webui.exact import LORAS, SMALL, largest
 from tests.webui.jobs import PROMPT, draw, with_model
@@ -16,14 +16,6 @@ from tests.webui.server import Result, WebUI
 
 FORMS = {"low": OutputForm(dtype="fp32", energy=1.0), "whole": OutputForm("full", dtype="fp32")}
 RATIOS = (1.0, 0.5)
-
-
-def _written(loras: tuple[MergeLora, ...], form: OutputForm) -> dict[str, WrittenLayer]:
-    found = {}
-    for layer, those in layers_of(loras).items():
-        delta = merged_by("concat", list(deltas_at(layer, those)), BaselineNumbers())
-        found[layer] = written_layer(delta, form)
-    return found
 
 
 @contextmanager
@@ -34,7 +26,8 @@ def _merged(host: WebUI, model: str, kind: str) -> Iterator[str]:
         Ingredient(folder / f"{lora}.safetensors", ratio) for lora, ratio in zip(LORAS[model], RATIOS, strict=True)
     ]
     loras = read_ingredients(wanted, "SDXL" if "sdxl" in model else "Stable Diffusion 1.x")
-    layers = _written(loras, FORMS[kind])
+    deltas = merged_layers("concat", loras, BaselineNumbers())
+    layers = {layer: written_layer(delta, FORMS[kind]) for layer, delta in deltas}
     recipe = Recipe("concat", tuple(Part(lora.name) for lora in loras))
     path = folder / f"{name}.safetensors"
     write_merged(path, layers, merged_metadata(name, loras, layers, recipe))
