@@ -148,7 +148,7 @@ def layers_of(loras: Sequence[MergeLora]) -> dict[str, tuple[MergeLora, ...]]:
 
 
 def deltas_at(layer: str, loras: Sequence[MergeLora]) -> Iterator[LayerDelta]:
-    """What ``loras`` add to ``layer``, those that change it, in one shape. Raises ``LoraError`` as ``MergeLora.delta``."""
+    """What ``loras`` add to ``layer``, without those that do not change it. Raises ``LoraError`` as their ``delta``."""
     found = [lora.delta(layer) for lora in loras if layer in lora.parts]
     shape = max((delta.shape for delta in found), key=len)  # a 1x1 kernel may be written as a matrix
     yield from (replace(delta, shape=shape) for delta in found)

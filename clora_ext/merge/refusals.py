@@ -28,7 +28,7 @@ def checked(loras: Sequence[MergeLora], family: str | None = None) -> tuple[str,
         _require_whole(lora)
     _require_no_twins(loras)
     _require_one_family(loras, family)
-    notes = [note for lora in loras if lora.weights for note in _fit(lora, family)]
+    notes = [note for lora in loras for note in _fit(lora, family)]
     _require_one_size(loras)
     return (*notes, *_warnings(loras))
 
@@ -99,7 +99,12 @@ def _require_one_family(loras: Sequence[MergeLora], family: str | None) -> None:
 
 
 def _fit(lora: MergeLora, family: str | None) -> tuple[str, ...]:
-    shapes = {layer: tuple(weight.shape) for layer, weight in lora.weights.items()}
+    """Notes on layers and tensors that are strange; without a base, a LoRA's own layers are all known."""
+    strange, count = lora.file.strange, len(lora.file.tensors)
+    if 2 * len(strange) > count:
+        told = f"{len(strange)} of its {count} tensors are of no layer, {strange[0]} first"
+        raise LoraError(f"LoRA {lora.name} does not fit: {told}; choose one for Stable Diffusion.", field="lora")
+    shapes = {layer: lora.shape(layer) for layer in lora.weights or lora.layers}
     return require_fit(lora.file.without_numbers(), shapes, family)
 
 

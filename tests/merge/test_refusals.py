@@ -76,6 +76,14 @@ def test_a_few_layers_strange_to_the_base_are_told_and_left_out(tmp_path: Path):
     assert loras[1].layers == (TO_Q,)
 
 
+def test_most_tensors_of_no_layer(tmp_path: Path):
+    strange = {f"decoder.{n}": torch.zeros(1) for n in range(3)}
+    with pytest.raises(LoraError, match=r"LoRA b does not fit: 3 of its 5 tensors are of no layer, decoder.0 first"):
+        checked(read_ingredients(_of(tmp_path, a=_pair(), b=_pair() | strange)))
+    (note,) = checked(read_ingredients(_of(tmp_path, a=_pair(), c=_pair() | {"decoder.0": torch.zeros(1)})))
+    assert note == "1 tensors of LoRA c are of no layer and do nothing (decoder.0 first)"
+
+
 def test_numbers_that_are_none(tmp_path: Path):
     spoilt = _pair()
     spoilt[f"{TO_Q}.lora_up.weight"][0, 0] = float("nan")
