@@ -107,7 +107,9 @@ def write_merged(
     """
     if path.exists() and not overwrite:
         raise LoraError(f"{path.name} is there already: choose another name, or allow overwriting.", field="name")
-    tensors = {f"{name}.{part}": each for name, layer in layers.items() for part, each in layer.tensors.items()}
+    tensors: Tensors = {}
+    for name, layer in layers.items():
+        tensors |= {f"{name}.{part}": tensor for part, tensor in layer.tensors.items()}
     kohyas = {key: value for key, value in metadata.items() if key.startswith("ss_")}
 
     def write(part: Path) -> None:

@@ -4,7 +4,7 @@ import math
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 
 import torch
@@ -28,7 +28,7 @@ def checked(loras: Sequence[MergeLora], family: str | None = None) -> tuple[str,
         _require_whole(lora)
     _require_no_twins(loras)
     _require_one_family(loras, family)
-    notes = [note for lora in loras for note in _fit(lora, family)]
+    notes = tuple(chain.from_iterable(_fit(lora, family) for lora in loras))
     _require_one_size(loras)
     return (*notes, *_warnings(loras))
 
