@@ -13,7 +13,9 @@ with contextlib.suppress(ModuleNotFoundError):  # absent under WebUI's Python, w
 
     import tests.annotations  # noqa: F401  (found by the name below)
 
-    install_import_hook([f"clora_ext.{part}" for part in ("core", "batch", "lora", "attention", "engine")], CHECK)
+    install_import_hook(
+        [f"clora_ext.{part}" for part in ("core", "batch", "lora", "attention", "engine", "merge")], CHECK
+    )
 
 settings.register_profile("steady", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("steady")
