@@ -1,21 +1,23 @@
-"""What is kept of a layer's inputs: their second moments, or some of the inputs themselves."""
+"""What is kept of a layer's inputs under one LoRA: their second moments, or some of the inputs themselves."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from clora_ext.merge.span import LoraSpan
 
-Tensors = dict[str, Tensor]
+Tensors = Mapping[str, Tensor]
 
 
+@runtime_checkable
 class Features(Protocol):
-    """What is kept of one layer's inputs under one LoRA, call after call."""
+    """What is kept of one layer's inputs, call after call."""
 
-    def add(self, samples: Tensor) -> None:
-        """Take [sample, q] in, as ``seen`` gives them."""
+    def add(self, samples: Tensor, *, held: bool) -> None:
+        """Take [sample, q] in, as ``seen`` gives them; those that are ``held`` out are not learnt from."""
         ...
 
     def tensors(self) -> Tensors:
@@ -31,16 +33,9 @@ def seen(layer: nn.Module, x: Tensor, span: LoraSpan) -> Tensor:
     x = x.float()
     if not isinstance(layer, nn.Conv2d):
         return span.seen(x.flatten(0, -2))
-    if span.rows is None:
-        eye = torch.eye(layer.weight[0].numel(), device=x.device)
-        return _patches(layer, x, eye)
-    return _patches(layer, x, span.rows.to(x.device))
-
-
-def _patches(layer: nn.Conv2d, x: Tensor, rows: Tensor) -> Tensor:
-    """By the layer's own convolution, so that stride and padding are its own."""
+    rows = torch.eye(layer.weight[0].numel(), device=x.device) if span.rows is None else span.rows
     kernel = rows.reshape(len(rows), -1, *layer.kernel_size)
-    found: Tensor = layer._conv_forward(x, kernel, None)  # noqa: SLF001 - pads in a circle where the layer does
+    found: Tensor = layer._conv_forward(x, kernel, None)  # noqa: SLF001 - stride and padding are the layer's own
     return found.permute(0, 2, 3, 1).flatten(0, 2)
 
 
@@ -51,45 +46,65 @@ class Moments:
     total: Tensor
     count: int = 0
 
-    @classmethod
-    def of_width(cls, width: int, device: torch.device | None = None) -> "Moments":
-        """Of no samples yet."""
-        return cls(torch.zeros(width, width, device=device))
-
     @property
     def mean(self) -> Tensor:
         """Per sample."""
         return self.total / max(self.count, 1)
+
+    def seen_by(self, rows: Tensor) -> "Moments":
+        """Those of ``rows`` [p, q] times the samples."""
+        return Moments(rows @ self.total @ rows.T, self.count)
 
     def add(self, samples: Tensor) -> None:
         """Samples [sample, q] more."""
         self.total.addmm_(samples.T, samples)
         self.count += len(samples)
 
-    def tensors(self) -> Tensors:
-        """To be kept in a file."""
-        return {"total": self.total, "count": torch.tensor(self.count)}
+
+@dataclass
+class HeldMoments:
+    """Moments of what is learnt from and, apart, of what is held out."""
+
+    learned: Moments
+    held: Moments
 
     @classmethod
-    def from_tensors(cls, tensors: Tensors) -> "Moments":
+    def of_width(cls, width: int, device: torch.device) -> "HeldMoments":
+        """Of no samples [sample, width] yet."""
+        return cls(*(Moments(torch.zeros(width, width, device=device)) for _ in range(2)))
+
+    def add(self, samples: Tensor, *, held: bool) -> None:
+        """Samples [sample, q] more."""
+        (self.held if held else self.learned).add(samples)
+
+    def tensors(self) -> Tensors:
+        """Both sums and numbers."""
+        counts = torch.tensor([self.learned.count, self.held.count])
+        return {"learned": self.learned.total, "held": self.held.total, "counts": counts}
+
+    @classmethod
+    def from_tensors(cls, tensors: Tensors) -> "HeldMoments":
         """As ``tensors`` gave them."""
-        return cls(tensors["total"], int(tensors["count"]))
+        learned, held = tensors["counts"].tolist()
+        return cls(Moments(tensors["learned"], learned), Moments(tensors["held"], held))
 
 
 @dataclass
 class Samples:
-    """At most ``most`` inputs of every call, the same places of each call whatever the LoRA."""
+    """At most ``most`` inputs of every call, from the same places of each call whatever the LoRA."""
 
     most: int
-    _kept: list[Tensor] = field(default_factory=list)
+    kept: list[Tensor] = field(default_factory=list)
 
-    def add(self, samples: Tensor) -> None:
-        """Some of the samples [sample, q]."""
+    def add(self, samples: Tensor, *, held: bool) -> None:
+        """Some of the samples [sample, q]; nothing of what is held out."""
+        if held:
+            return
         if len(samples) > self.most:
-            chosen = torch.randperm(len(samples), generator=torch.Generator().manual_seed(len(self._kept)))
-            samples = samples[chosen[: self.most].sort().values.to(samples.device)]
-        self._kept.append(samples.clone())
+            chosen = torch.randperm(len(samples), generator=torch.Generator().manual_seed(len(self.kept)))
+            samples = samples[chosen[: self.most].to(samples.device)]
+        self.kept.append(samples.clone())
 
     def tensors(self) -> Tensors:
-        """To be kept in a file."""
-        return {"samples": torch.cat(self._kept)}
+        """All of them, [sample, q]."""
+        return {"samples": torch.cat(self.kept)}

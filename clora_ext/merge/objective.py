@@ -5,8 +5,9 @@ other delta D on these inputs is ||W - D||_i = sqrt(tr((W - D) C_i (W - D)')): t
 
     pull(i) = ||W - D_i||_i^2 / s^2                             s^2 = mean over i of ||D_i||_i^2
     push(i) = max(0, margin - min over j of n_ij)^2             n_ij = ||W - D_j||_i / ||D_i - D_j||_i
-    loss    = mean of (pull + push) + ridge * t * ||W||^2 / s^2    t = mean of the diagonal of the mean of all C_i
+    loss    = mean of (pull + push) + ridge * t * ||W - W_0||^2 / s^2
 
+t is the mean of the diagonal of the mean of all C_i; W_0 is what the inputs that are known do not speak against.
 n_ij is 1 where W does what LoRA i does, and 0 where it does what LoRA j would have done there. Base weights and
 outputs are not in it, so that sums over the inputs are all that has to be kept of them. The paper compares with what
 the others give for their own inputs instead: that is ``merge.official``.
@@ -28,6 +29,13 @@ class Problem:
 
     targets: Tensor
     moments: Tensor
+    start: Tensor | None = None
+    """W_0, [p, q]; nothing by default."""
+
+    @property
+    def begun(self) -> Tensor:
+        """W_0."""
+        return torch.zeros_like(self.targets[0]) if self.start is None else self.start
 
     def squares(self, delta: Tensor) -> Tensor:
         """||delta||_i^2 of [p, q] for every i, or of [lora, p, q] for each its own."""
@@ -65,24 +73,26 @@ class Problem:
         if margin > 0:
             nearest = self.nearness(delta, self.pairs() if pairs is None else pairs).amin(dim=1)
             found = found + (margin - nearest).clamp(min=0.0).square()
-        small = delta.square().sum() * self.ridge_unit / self.usual
+        small = (delta - self.begun).square().sum() * self.ridge_unit / self.usual
         return found.mean() + ridge * small
 
 
 def closed_forms(problem: Problem, ridges: tuple[float, ...]) -> Iterator[Tensor]:
-    """The least of ``Problem.loss`` without a margin, for each ridge: (sum D_i C_i) (sum C_i + n ridge t)^-1.
+    """The least of ``Problem.loss`` without a margin, for each ridge.
 
-    A ridge of 0 is the least of the shortest. All come from one decomposition, in double precision.
+    That is W_0 + (sum (D_i - W_0) C_i) (sum C_i + n ridge t)^-1; with a ridge of 0, of all that are as good the one
+    that is nearest to W_0. All come from one decomposition, in double precision.
     """
     total, wanted = _normal(problem)
     values, vectors = torch.linalg.eigh(total)
-    turned = wanted @ vectors
+    start = problem.begun.double()
+    turned = (wanted - start @ total) @ vectors
     least = values[-1].clamp(min=0.0) * len(values) * torch.finfo(problem.moments.dtype).eps
     for ridge in ridges:
         known = values > least
         bottom = torch.where(known, values, 0.0) + ridge * problem.ridge_unit.double()
         inverse = torch.where(bottom > 0, 1.0 / torch.where(bottom > 0, bottom, 1.0), 0.0)
-        yield ((turned * inverse) @ vectors.T).to(problem.targets)
+        yield (start + (turned * inverse) @ vectors.T).to(problem.targets)
 
 
 def _normal(problem: Problem) -> tuple[Tensor, Tensor]:
@@ -104,7 +114,9 @@ def pushed(problem: Problem, delta: Tensor, margin: float, ridge: float, pairs: 
     """
     near, which = problem.nearness(delta, pairs).min(dim=1)
     left, right = _normal(problem)
-    left = left + ridge * problem.ridge_unit.double() * torch.eye(len(left), dtype=left.dtype, device=left.device)
+    shrink = ridge * problem.ridge_unit.double()
+    left = left + shrink * torch.eye(len(left), dtype=left.dtype, device=left.device)
+    right = right + shrink * problem.begun.double()
     for lora in (near < margin).nonzero().flatten().tolist():
         other = problem.targets[which[lora]]
         share = 1.0 / (pairs[lora, which[lora]] * len(near))

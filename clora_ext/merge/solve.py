@@ -11,7 +11,7 @@ from clora_ext.merge.layer import LayerDelta
 from clora_ext.merge.objective import Problem, closed_forms, pushed
 from clora_ext.merge.span import LoraSpan
 
-RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 """Those that are tried where none is asked for."""
 MARGIN = 0.5
 _STEPS = 50
@@ -38,14 +38,18 @@ def solve(
     held: Sequence[Moments],
     margin: float = MARGIN,
     ridges: tuple[float, ...] = RIDGES,
+    *,
+    start: LayerDelta | None = None,
 ) -> Solved:
     """The delta of one layer whose LoRAs make ``deltas`` of inputs with the moments ``learned``, each its own.
 
     The ridge of those with the least error on ``held`` is taken, and steps are made while they lower the loss there.
+    ``start`` is what a ridge pulls to.
     """
     shape = deltas[0].shape
     targets = torch.stack([span.coordinates(delta) for delta in deltas])
-    problem, judge = (Problem(targets, torch.stack([each.mean for each in some])) for some in (learned, held))
+    begun = None if start is None else span.coordinates(start)
+    problem, judge = (Problem(targets, torch.stack([each.mean for each in some]), begun) for some in (learned, held))
     if not float(problem.usual) or not float(judge.usual):
         return Solved(span.delta(torch.zeros_like(targets[0]), shape), 0.0)
     found, ridge = _ridged(problem, judge, ridges)

@@ -23,6 +23,11 @@ class LoraSpan:
     rows: Tensor | None
     columns: Tensor | None
 
+    def to(self, device: torch.device) -> "LoraSpan":
+        """The same, elsewhere."""
+        rows, columns = (None if side is None else side.to(device) for side in (self.rows, self.columns))
+        return LoraSpan(rows, columns)
+
     def seen(self, samples: Tensor) -> Tensor:
         """z [sample, q] of inputs [sample, in]."""
         return samples if self.rows is None else samples @ self.rows.T

@@ -1,5 +1,7 @@
 """The objective equals an obvious one, and its closed forms are where its gradient vanishes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -84,3 +86,19 @@ def test_loras_that_do_the_same_are_not_pushed_apart():
     layer.deltas[1] = layer.deltas[0]
     problem = layer.problem(EVERYTHING)
     assert float(problem.loss(problem.targets[0], 1.0, 0.0)) == 0.0
+
+
+def test_a_ridge_pulls_to_where_it_is_begun():
+    problem = replace(
+        case(loras=2, rank=4, apart=0.1).problem(EVERYTHING), start=torch.randn(9, 12, dtype=torch.float64)
+    )
+    far, near = closed_forms(problem, (1e9, 0.1))
+    torch.testing.assert_close(far, problem.start, rtol=1e-5, atol=1e-5)
+    away = near
+    for _ in range(500):
+        away = pushed(problem, away, 0.9, 0.1, problem.pairs())
+    assert not torch.allclose(near, away)
+    for margin, found in ((0.0, near), (0.9, away)):
+        least = found.clone().requires_grad_()
+        problem.loss(least, margin, 0.1).backward()
+        assert least.grad.abs().max() < 1e-6

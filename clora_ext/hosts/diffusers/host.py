@@ -19,7 +19,7 @@ from clora_ext.engine.branches import ActiveLora, Branches
 from clora_ext.engine.port import TextForms
 from clora_ext.engine.report import StepReport
 from clora_ext.hosts.diffusers import texts
-from clora_ext.hosts.diffusers.architecture import Family, told_by_width
+from clora_ext.hosts.diffusers.architecture import told_by_width
 from clora_ext.hosts.diffusers.checkpoint import Model
 from clora_ext.hosts.diffusers.library import Library
 from clora_ext.lora.deltas import Delta
@@ -114,13 +114,11 @@ class EmbeddedHost:
         return EncodedTexts({key: self._condition(key, text) for key, text in zip(keys, encoded, strict=True)})
 
     def _condition(self, key: Key, text: texts.TextVectors) -> Condition:
-        """What the UNet is given; for SDXL, an empty negative prompt is all zeros and sizes are without a crop."""
-        if self.model.family is not Family.SDXL:
-            return Condition(text.tokens)
-        sizes = torch.tensor([*self.size, 0, 0, *self.size], dtype=torch.float32, device=self.device)
-        share = 0.0 if key[1] is Half.UNCOND and not self.negative else 1.0
-        pooled = None if text.pooled is None else text.pooled * share
-        return Condition(text.tokens * share, pooled, sizes)
+        """What the UNet is given; for SDXL, an empty negative prompt is all zeros."""
+        found = texts.text_condition(self.model, text, self.size)
+        if found.pooled is None or key[1] is Half.COND or self.negative:
+            return found
+        return replace(found, tokens=found.tokens * 0.0, pooled=found.pooled * 0.0)
 
     def _file(self, name: str) -> LoraFile:
         """The LoRA's file. Raises ``LoraError`` for one that does not fit the model."""

@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 from transformers.models.clip.modeling_clip import CLIPTextModelOutput
 
+from clora_ext.batch.conditions import Condition
 from clora_ext.batch.plan import Columns
+from clora_ext.core.maps import Grid
 from clora_ext.errors import PromptError
+from clora_ext.hosts.diffusers.architecture import Family
 from clora_ext.hosts.diffusers.checkpoint import Model
 from clora_ext.hosts.diffusers.encoders import TextEncoder
 
@@ -88,3 +91,11 @@ def side_by_side(parts: Sequence[TextVectors]) -> TextVectors:
     """One text by all text encoders: vectors side by side."""
     pooled = [part.pooled for part in parts if part.pooled is not None]
     return TextVectors(torch.cat([part.tokens for part in parts], dim=-1), pooled[0] if pooled else None)
+
+
+def text_condition(model: Model, text: TextVectors, size: Grid) -> Condition:
+    """What the UNet is given; SDXL's is told the ``size`` in pixels, without a crop."""
+    if model.family is not Family.SDXL:
+        return Condition(text.tokens)
+    sizes = torch.tensor([*size, 0, 0, *size], dtype=torch.float32, device=model.device)
+    return Condition(text.tokens, text.pooled, sizes)

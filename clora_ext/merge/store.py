@@ -1,0 +1,108 @@
+"""A merge that is under way, in a folder: every file is whole or not there, so that nothing done is done again."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from clora_ext.merge.features import Tensors
+from clora_ext.merge.layer import FactoredDelta, LayerDelta, MatrixDelta
+from clora_ext.merge.solve import Solved
+
+_JOB = "job.json"
+_UNFINISHED = ".part"
+
+
+class Store:
+    """The folder of one merge, told apart from others by its ``job``; what another job has left there is removed."""
+
+    def __init__(self, folder: Path, job: Mapping[str, object]) -> None:
+        self.folder = folder
+        told = json.dumps(job, sort_keys=True)
+        there = folder / _JOB
+        if folder.is_dir() and not (there.is_file() and there.read_text(encoding="utf-8") == told):
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not there.is_file():
+            part = there.with_suffix(_UNFINISHED)
+            part.write_text(told, encoding="utf-8")
+            part.replace(there)
+
+    def _save(self, name: str, tensors: Tensors, told: Mapping[str, object]) -> None:
+        path = self.folder / name
+        part = path.with_suffix(_UNFINISHED)
+        whole = {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}
+        save_file(whole, str(part), {"told": json.dumps(told)})
+        part.replace(path)
+
+    # -- features, of one group of layers under one LoRA ---------------------------------------------------------------
+
+    def has_features(self, group: str, lora: int) -> bool:
+        """Whether they are there."""
+        return (self.folder / f"{group}-{lora}.features").is_file()
+
+    def save_features(self, group: str, lora: int, features: Mapping[str, Tensors]) -> None:
+        """Keep those of every layer."""
+        flat: dict[str, Tensor] = {}
+        for layer, tensors in features.items():
+            flat |= {f"{layer}.{name}": tensor for name, tensor in tensors.items()}
+        self._save(f"{group}-{lora}.features", flat, {})
+
+    def features(self, group: str, loras: int, layer: str, device: torch.device) -> list[Tensors]:
+        """A layer's, under each LoRA; no more than that is read."""
+        found: list[Tensors] = []
+        with ExitStack() as stack:
+            for lora in range(loras):
+                path = self.folder / f"{group}-{lora}.features"
+                file = stack.enter_context(safe_open(str(path), framework="pt"))
+                names = [name for name in file.keys() if name.startswith(f"{layer}.")]  # noqa: SIM118 - not a mapping
+                found.append({name.rpartition(".")[2]: file.get_tensor(name).to(device) for name in names})
+        return found
+
+    def drop_features(self, group: str, loras: int) -> None:
+        """Remove them: their layers are merged."""
+        for lora in range(loras):
+            (self.folder / f"{group}-{lora}.features").unlink(missing_ok=True)
+
+    # -- merged layers -------------------------------------------------------------------------------------------------
+
+    def save(self, layer: str, solved: Solved) -> None:
+        """Keep a layer's merged delta."""
+        delta = solved.delta
+        tensors = {"bias": delta.bias} if delta.bias is not None else {}
+        if isinstance(delta, FactoredDelta):
+            tensors |= {"up": delta.up, "down": delta.down}
+        else:
+            tensors["matrix"] = delta.matrix
+        told = {"shape": delta.shape, "error": solved.error, "ridge": solved.ridge, "steps": solved.steps}
+        self._save(f"{layer}.merged", tensors, told)
+
+    def merged(self, layers: Sequence[str]) -> dict[str, Solved]:
+        """Those of ``layers`` that are there."""
+        paths = {layer: self.folder / f"{layer}.merged" for layer in layers}
+        return {layer: _read(path) for layer, path in paths.items() if path.is_file()}
+
+    def remove(self) -> None:
+        """The merge is over."""
+        shutil.rmtree(self.folder)
+
+
+def _read(path: Path) -> Solved:
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            told = json.loads(file.metadata()["told"])
+            parts = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+    except SafetensorError as error:
+        raise OSError(f"{path} is damaged; remove it, and the layer is merged again") from error
+    shape = tuple(told.pop("shape"))
+    if "up" in parts:
+        delta: LayerDelta = FactoredDelta(shape, parts["up"], parts["down"])
+    else:
+        delta = MatrixDelta(shape, parts["matrix"], parts.get("bias"))
+    return Solved(delta, **told)
