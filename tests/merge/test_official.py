@@ -1,11 +1,18 @@
 """The released code's objective and its numbers."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from clora_ext.merge.layer import FactoredDelta
 from clora_ext.merge.official import Official, contrast, official
+from tests.golden.loraclr.make import CASES
 from tests.merge.layers import Case, case
 from tests.obvious import merging
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "loraclr"
 
 PUSHED = 500.0
 """A margin beyond the distances of these outputs."""
@@ -51,3 +58,21 @@ def test_the_best_iteration_is_kept():
     layer, weight = case(), torch.randn(9, 12, dtype=torch.float64)
     wild = Official(iterations=3, learning_rate=100.0)
     assert not official(weight, layer.deltas, layer.inputs, wild).any()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_learns_what_the_authors_own_code_learns(name: str):
+    case = load_file(GOLDEN / f"{name}.safetensors")
+    deltas = [
+        FactoredDelta(tuple(case["weight"].shape), up, down) for up, down in zip(case["up"], case["down"], strict=True)
+    ]
+    found = official(case["weight"], deltas, list(case["inputs"]), Official())
+    assert (found - case["delta"]).norm() < 1e-3 * case["delta"].norm()
+    assert case["delta"].norm() > 1e-3
+
+
+def test_a_golden_case_is_within_the_margin_and_one_is_not():
+    for name, pushed in (("close", True), ("strong", False)):
+        case = load_file(GOLDEN / f"{name}.safetensors")
+        own = case["inputs"] @ (case["weight"] + case["up"] @ case["down"]).mT
+        assert bool((contrast(own, own, 0.5) > 0.0) == pushed)
