@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from clora_ext.merge.span import LoraSpan
 
-Tensors = Mapping[str, Tensor]
+FeatureTensors = Mapping[str, Tensor]
 
 
 @runtime_checkable
@@ -20,7 +20,7 @@ class Features(Protocol):
         """Take [sample, q] in, as ``seen`` gives them; those that are ``held`` out are not learnt from."""
         ...
 
-    def tensors(self) -> Tensors:
+    def tensors(self) -> FeatureTensors:
         """To be kept in a file."""
         ...
 
@@ -77,13 +77,13 @@ class HeldMoments:
         """Samples [sample, q] more."""
         (self.held if held else self.learned).add(samples)
 
-    def tensors(self) -> Tensors:
+    def tensors(self) -> FeatureTensors:
         """Both sums and numbers."""
         counts = torch.tensor([self.learned.count, self.held.count])
         return {"learned": self.learned.total, "held": self.held.total, "counts": counts}
 
     @classmethod
-    def from_tensors(cls, tensors: Tensors) -> "HeldMoments":
+    def from_tensors(cls, tensors: FeatureTensors) -> "HeldMoments":
         """As ``tensors`` gave them."""
         learned, held = tensors["counts"].tolist()
         return cls(Moments(tensors["learned"], learned), Moments(tensors["held"], held))
@@ -105,6 +105,6 @@ class Samples:
             samples = samples[chosen[: self.most].to(samples.device)]
         self.kept.append(samples.clone())
 
-    def tensors(self) -> Tensors:
+    def tensors(self) -> FeatureTensors:
         """All of them, [sample, q]."""
         return {"samples": torch.cat(self.kept)}

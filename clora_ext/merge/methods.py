@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from clora_ext.merge.features import Features, HeldMoments, Samples, Tensors
+from clora_ext.merge.features import Features, FeatureTensors, HeldMoments, Samples
 from clora_ext.merge.layer import LayerDelta, MatrixDelta
 from clora_ext.merge.official import Official, official
 from clora_ext.merge.solve import MARGIN, RIDGES, Solved, solve
@@ -41,7 +41,7 @@ class MergeMethod(Protocol):
         ...
 
     def solve(
-        self, span: LoraSpan, deltas: Sequence[LayerDelta], features: Sequence[Tensors], weight: Tensor
+        self, span: LoraSpan, deltas: Sequence[LayerDelta], features: Sequence[FeatureTensors], weight: Tensor
     ) -> Solved:
         """The merged delta of a layer with ``weight`` [out, in] from every LoRA's delta and features."""
         ...
@@ -70,7 +70,7 @@ class ByContrast:
         return 8 * width**2
 
     def solve(
-        self, span: LoraSpan, deltas: Sequence[LayerDelta], features: Sequence[Tensors], weight: Tensor
+        self, span: LoraSpan, deltas: Sequence[LayerDelta], features: Sequence[FeatureTensors], weight: Tensor
     ) -> Solved:
         """By ``merge.solve``; with all inputs, from what is found in the span."""
         both = [HeldMoments.from_tensors(each) for each in features]
@@ -104,7 +104,7 @@ class AsReleased:
         return 4 * width * self.most * _CALLS
 
     def solve(
-        self, span: LoraSpan, deltas: Sequence[LayerDelta], features: Sequence[Tensors], weight: Tensor
+        self, span: LoraSpan, deltas: Sequence[LayerDelta], features: Sequence[FeatureTensors], weight: Tensor
     ) -> Solved:
         """By ``merge.official``; the error is that on the samples it has learnt from."""
         samples = [each["samples"] for each in features]

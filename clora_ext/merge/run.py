@@ -6,6 +6,7 @@ on where it was. Layers are collected in groups whose features fit the memory th
 groups draws its pictures once for each.
 """
 
+from collections import ChainMap
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -98,7 +99,8 @@ class Merge:
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.loras, self.source, self.method, self.store, self.tell = loras, source, method, store, tell
-        names = sorted({layer for lora in loras for layer in lora.layers} & set(source.modules))
+        changed = set().union(*(lora.layers for lora in loras))
+        names = sorted(changed & set(source.modules))
         self.groups = list(self._grouped(names, budget))
 
     @property
@@ -107,18 +109,23 @@ class Merge:
         return sum(len(self.loras) + len(group.layers) for group in self.groups)
 
     @property
+    def memory_bytes(self) -> int:
+        """The most that features take in memory: those of a group under one LoRA."""
+        return max((group.nbytes for group in self.groups), default=0)
+
+    @property
     def disk_bytes(self) -> int:
-        """The most that features take at once in the store's folder."""
-        return max((group.nbytes for group in self.groups), default=0) * len(self.loras)
+        """The most that they take in the store's folder: those of a group under all."""
+        return self.memory_bytes * len(self.loras)
 
     def run(self) -> dict[str, Solved]:
         """Every layer merged."""
         found: dict[Stage, dict[str, Solved]] = {stage: {} for stage in Stage}
         for group in self.groups:
-            before = [found[stage] for stage in Stage if stage is not group.stage]
-            merged = {layer: solved.delta for each in before for layer, solved in each.items()}
+            before = ChainMap(*(found[stage] for stage in Stage if stage is not group.stage))
+            merged = {layer: solved.delta for layer, solved in before.items()}
             found[group.stage] |= self._group(group, merged)
-        return {layer: solved for each in found.values() for layer, solved in each.items()}
+        return dict(ChainMap(*found.values()))
 
     # -- groups --------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from clora_ext.merge.features import Tensors
+from clora_ext.merge.features import FeatureTensors
 from clora_ext.merge.layer import FactoredDelta, LayerDelta, MatrixDelta
 from clora_ext.merge.solve import Solved
 
@@ -34,7 +34,7 @@ class Store:
             part.write_text(told, encoding="utf-8")
             part.replace(there)
 
-    def _save(self, name: str, tensors: Tensors, told: Mapping[str, object]) -> None:
+    def _save(self, name: str, tensors: FeatureTensors, told: Mapping[str, object]) -> None:
         path = self.folder / name
         part = path.with_suffix(_UNFINISHED)
         whole = {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}
@@ -47,16 +47,16 @@ class Store:
         """Whether they are there."""
         return (self.folder / f"{group}-{lora}.features").is_file()
 
-    def save_features(self, group: str, lora: int, features: Mapping[str, Tensors]) -> None:
+    def save_features(self, group: str, lora: int, features: Mapping[str, FeatureTensors]) -> None:
         """Keep those of every layer."""
         flat: dict[str, Tensor] = {}
         for layer, tensors in features.items():
             flat |= {f"{layer}.{name}": tensor for name, tensor in tensors.items()}
         self._save(f"{group}-{lora}.features", flat, {})
 
-    def features(self, group: str, loras: int, layer: str, device: torch.device) -> list[Tensors]:
+    def features(self, group: str, loras: int, layer: str, device: torch.device) -> list[FeatureTensors]:
         """A layer's, under each LoRA; no more than that is read."""
-        found: list[Tensors] = []
+        found: list[FeatureTensors] = []
         with ExitStack() as stack:
             for lora in range(loras):
                 path = self.folder / f"{group}-{lora}.features"
@@ -87,10 +87,6 @@ class Store:
         """Those of ``layers`` that are there."""
         paths = {layer: self.folder / f"{layer}.merged" for layer in layers}
         return {layer: _read(path) for layer, path in paths.items() if path.is_file()}
-
-    def remove(self) -> None:
-        """The merge is over."""
-        shutil.rmtree(self.folder)
 
 
 def _read(path: Path) -> Solved:

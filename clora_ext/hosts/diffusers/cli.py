@@ -45,11 +45,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the method")
     made.add_argument("--bind", action="append", default=[], metavar="'LORA: subject'", help="bind by hand")
     made.add_argument("--out", type=Path, default=Path("out"), help="folder for the pictures")
-    _add_model(made)
+    add_model_options(made)
     return made
 
 
-def _add_model(made: argparse.ArgumentParser) -> None:
+def add_model_options(made: argparse.ArgumentParser) -> None:
+    """Those that say which model, which LoRAs beside it, and how it computes."""
     group = made.add_argument_group("model")
     group.add_argument(
         "--checkpoint",
@@ -81,11 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def draw(options: argparse.Namespace) -> list[Path]:
     """The pictures' paths. Raises ``CLoRAError``."""
     request = _request(options)
-    size = _size(options.size) if options.size else None
-    model = _model(options)
+    size = read_size(options.size) if options.size else None
+    model = asked_model(options)
     width, height = size or (model.size, model.size)
-    folder = options.checkpoint.parent
-    library = Library(*(options.lora_dir or (folder / "lora", folder / "lora-b")))
+    library = asked_library(options)
     pictures = [
         Picture(
             options.prompt,
@@ -120,7 +120,13 @@ def _draw(model: Model, library: Library, picture: Picture, request: JobRequest,
     return path
 
 
-def _model(options: argparse.Namespace) -> Model:
+def asked_library(options: argparse.Namespace) -> Library:
+    """The LoRAs of the folders that are asked for, or of those beside the checkpoint."""
+    folder = options.checkpoint.parent
+    return Library(*(options.lora_dir or (folder / "lora", folder / "lora-b")))
+
+
+def asked_model(options: argparse.Namespace) -> Model:
     """The model, on its device. Raises ``HostError`` where there is none."""
     try:
         device = torch.zeros(0, device=options.device).device
@@ -146,7 +152,8 @@ def _request(options: argparse.Namespace) -> JobRequest:
     )
 
 
-def _size(text: str) -> tuple[int, int]:
+def read_size(text: str) -> tuple[int, int]:
+    """Width and height. Raises ``CLoRAError`` for what is no size."""
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal()):
         msg = f"“{text}” is no size; write width x height, such as 128x128."

@@ -23,6 +23,10 @@ class Library:
             self._files[known] = read_lora(self.paths[known])
         return self._files[known]
 
+    def path(self, name: str) -> Path:
+        """Where the LoRA called ``name`` is. Raises ``LoraError`` as ``file``."""
+        return self.paths[self._find(name)]
+
     def _find(self, name: str) -> str:
         """The file that ``name`` stands for, with a folder and an ending or without."""
         if name in self.paths:

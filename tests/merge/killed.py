@@ -1,0 +1,74 @@
+"""`python -m tests.merge.killed --times 20`: a merge that is killed again and again, against one that is left alone.
+
+LoRAs of the tiny world are merged by the command line. Each time the process is killed after a random share of what the
+whole merge takes, and the next one goes on; the file in the end has to be the same, number by number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).resolve().parents[2]
+LORAS = ("tuxcat", "browndog")
+
+
+def merging(arguments: Sequence[str], out: Path) -> subprocess.Popen[bytes]:
+    """A process that merges into ``out`` on one thread."""
+    command = [sys.executable, "-m", "clora_ext", "merge", *arguments, "--out", str(out)]
+    quiet = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **quiet}, stderr=subprocess.DEVNULL)
+
+
+def main() -> int:
+    """Gives 0 where the numbers are the same."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--times", type=int, default=20)
+    parser.add_argument("--steps", default="4")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    chance = random.Random(options.seed)
+    arguments = [*LORAS, "--steps", options.steps]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        began = time.perf_counter()
+        merging(arguments, folder / "whole.safetensors").wait()
+        whole = time.perf_counter() - began
+        killed = _killed(arguments, folder / "killed.safetensors", whole, options.times, chance)
+        one, other = (load_file(folder / f"{each}.safetensors") for each in ("whole", "killed"))
+    same = one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+    print(f"killed {killed} times of {options.times}; the file is {'the same' if same else 'another'}")
+    return 0 if same and killed else 1
+
+
+def _killed(arguments: Sequence[str], out: Path, seconds: float, times: int, chance: random.Random) -> int:
+    """How often the merge was not over when its time was."""
+    killed = 0
+    for _ in range(times):
+        process = merging(arguments, out)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=chance.random() * seconds)
+        killed += process.poll() is None
+        process.kill()
+        process.wait()
+        done = len(list(out.parent.glob(f"{out.name}.merging/*.merged")))
+        print(f"{done} layers", flush=True)
+        if out.exists():
+            out.unlink()
+    assert merging(arguments, out).wait() == 0
+    return killed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
