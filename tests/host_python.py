@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TOOLS = ("pytest==9.2.0", "pytest-timeout==2.4.0", "hypothesis==6.168.5")
+TOOLS = ("pytest==9.2.0", "pytest-timeout==2.4.0", "pytest-xdist==3.8.0", "hypothesis==6.168.5")
 TESTS = (
     *(f"tests/{room}" for room in ("core", "batch", "lora", "attention", "engine", "merge", "prompt")),
     *(f"tests/test_{name}.py" for name in ("patching", "portable", "settings")),
@@ -34,12 +34,13 @@ def chosen(arguments: Sequence[str], variables: Mapping[str, str], system: str =
 def run(python: Path) -> int:
     """Install the test tools if they are not there, and run the tests; the exit status of pytest."""
     tools = ROOT / "out" / "host-tools"
-    if not (tools / "pytest").is_dir():
+    if not (tools / "xdist").is_dir():
         subprocess.run([python, "-m", "pip", "install", "-q", "--target", tools, *TOOLS], check=True)
     environment = os.environ | {"PYTHONPATH": str(tools), "PYTHONDONTWRITEBYTECODE": "1"}
     probe = "import sys, torch; print('Python', sys.version.split()[0], 'with torch', torch.__version__, flush=True)"
     subprocess.run([python, "-c", probe], check=True)
-    return subprocess.run([python, "-m", "pytest", "-q", *TESTS], cwd=ROOT, env=environment, check=False).returncode
+    command = [python, "-m", "pytest", "-q", "-n", "2", *TESTS]
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 
 def main(arguments: Sequence[str]) -> int:
