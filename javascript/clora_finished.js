@@ -144,7 +144,8 @@
         tell(tab, "Taken back.");
         before.back();
         draw(tab);
-        (tabs[before.to ?? tab].box.querySelector("button") ?? find(`#${tab}_generate`)).focus();
+        const next = tabs[before.to ?? tab].box.querySelector("button") ?? find(`#${tab}_generate`);
+        setTimeout(() => next.focus()); // its tab may just have been opened
     }
 
     // -- one subject to inpaint ----------------------------------------------------------------------------------------

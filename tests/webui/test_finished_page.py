@@ -169,9 +169,12 @@ def test_one_subject_is_inpainted_by_its_own_mask_and_lora(world: WebUI):
 def test_what_was_in_img2img_comes_back_by_one_button(world: WebUI):
     with open_page(world) as opened:
         strip = drawn(opened)
+        tabs = opened.page.locator("#tabs > .tab-nav button")
+        tabs.get_by_text("img2img", exact=True).click()
         opened.prompt("mine", tab="img2img")
         opened.number("img2img_steps", 11)
         before = opened.page.evaluate(STATE)
+        tabs.get_by_text("txt2img", exact=True).click()
         strip.button("Inpaint tuxcat: cat").click()
         other = Strip(opened, "img2img")
         other.tells("tuxcat: cat is ready to be inpainted")
