@@ -85,11 +85,12 @@ def _up(delta: LayerDelta) -> Tensor:
 
 
 def stacked_downs(deltas: Sequence[LayerDelta]) -> Tensor:
-    """The factors down [ranks of all, in] one below the other; those of a matrix by its singular values."""
-    return torch.cat([_factors(delta).down for delta in deltas])
+    """The factors down [ranks of all, in] one below the other; as ``as_factors`` gives them."""
+    return torch.cat([as_factors(delta).down for delta in deltas])
 
 
-def _factors(delta: LayerDelta) -> FactoredDelta:
+def as_factors(delta: LayerDelta) -> FactoredDelta:
+    """The same as two factors; a matrix by its singular values."""
     return delta if isinstance(delta, FactoredDelta) else truncated(delta, delta.rank)
 
 
@@ -152,7 +153,7 @@ def _beside(delta: LayerDelta, others: Sequence[LayerDelta], numbers: BaselineNu
     weighed = [values[:, None] * v for _, values, v in map(singular, others)]
     _, values, directions = torch.linalg.svd(torch.cat(weighed), full_matrices=False)
     taken = directions[: rank_of_energy(values, numbers.energy)]
-    own = _factors(delta)
+    own = as_factors(delta)
     return FactoredDelta(own.shape, own.up, own.down - own.down @ taken.T @ taken)
 
 
@@ -162,7 +163,7 @@ def ssr(deltas: Sequence[LayerDelta], grams: Sequence[Tensor], ridge: float = SS
     ``grams`` [ranks of all, ranks of all] are of each LoRA the mean of z z' for ``stacked_downs`` times the inputs
     under that LoRA. R = Q G^-1 with G their sum, and Q that block of rows of each which is the LoRA's own.
     """
-    own = [_factors(delta) for delta in deltas]
+    own = [as_factors(delta) for delta in deltas]
     blocks = torch.cat([torch.full((delta.rank,), place) for place, delta in enumerate(own)])
     each = torch.stack([gram.double() for gram in grams]) / len(grams)
     routed = each[blocks, torch.arange(len(blocks))]

@@ -7,8 +7,10 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from clora_ext.merge.baselines import as_factors, ssr, stacked_downs
 from clora_ext.merge.features import Features, FeatureTensors, HeldMoments, Samples
 from clora_ext.merge.layer import LayerDelta, MatrixDelta
+from clora_ext.merge.objective import Problem
 from clora_ext.merge.official import Official, official
 from clora_ext.merge.solve import MARGIN, RIDGES, Solved, solve
 from clora_ext.merge.span import LoraSpan, span_of
@@ -84,6 +86,36 @@ class ByContrast:
 
 
 @dataclass(frozen=True, slots=True)
+class ByRouting:
+    """``merge.baselines.ssr``: what the LoRAs' ways down make of the inputs is routed to their ways up."""
+
+    as_released: bool = False
+
+    def span(self, deltas: Sequence[LayerDelta]) -> LoraSpan:
+        """All ways down, one below the other; no basis of them."""
+        return LoraSpan(stacked_downs(deltas), None)
+
+    def features(self, width: int, device: torch.device) -> Features:
+        """Moments."""
+        return HeldMoments.of_width(width, device)
+
+    def nbytes(self, width: int) -> int:
+        """Of two matrices."""
+        return 8 * width**2
+
+    def solve(
+        self, span: LoraSpan, deltas: Sequence[LayerDelta], features: Sequence[FeatureTensors], weight: Tensor
+    ) -> Solved:
+        """By ``ssr``; the error is ``Problem.pull`` on inputs held out."""
+        both = [HeldMoments.from_tensors(each) for each in features]
+        found = ssr(deltas, [each.learned.mean for each in both])
+        ups = [as_factors(delta).up for delta in deltas]
+        own = [torch.cat([up if up is each else torch.zeros_like(up) for up in ups], 1) for each in ups]
+        judge = Problem(torch.stack(own), torch.stack([each.held.mean for each in both]))
+        return Solved(found, float(judge.pull(found.up).mean()) if float(judge.usual) else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
 class AsReleased:
     """``merge.official``: what the authors' released code does, on at most ``most`` samples of every call."""
 
@@ -120,5 +152,7 @@ MERGE_METHODS: dict[str, MergeMethod] = {
     "span": ByContrast(widest=0),
     "unrestricted": ByContrast(widest=2**31),
     "official": AsReleased(),
+    "fusion": ByContrast(margin=0.0),
+    "ssr": ByRouting(),
 }
 """By name."""
