@@ -128,10 +128,16 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _at_once(path: Path, write: Callable[[Path], None]) -> None:
-    """Write beside ``path`` and put that in its place; nothing is left of what fails."""
+    """Write beside ``path`` and put that in its place, for whoever may read other files; nothing is left of what
+    fails.
+    """
     part = path.with_name(path.name + PART)
     try:
+        part.unlink(missing_ok=True)
+        part.touch()
+        usual = part.stat().st_mode  # safetensors' own files are for their writer alone
         write(part)
+        part.chmod(usual)
         part.replace(path)
     except (OSError, SafetensorError) as error:
         msg = f"{path.name} can not be written ({error}): see to the folder and its room; nothing was changed."

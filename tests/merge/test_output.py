@@ -123,6 +123,12 @@ def test_it_is_there_at_once_or_not_at_all(tmp_path: Path, monkeypatch: pytest.M
     assert sorted(each.name for each in tmp_path.iterdir()) == ["six.json", "six.safetensors"]
 
 
+def test_who_may_read_other_files_may_read_it(tmp_path: Path):
+    usual = tmp_path / "usual"
+    usual.touch()
+    assert _write(tmp_path / "six.safetensors", OutputForm()).stat().st_mode == usual.stat().st_mode
+
+
 def test_a_users_own_note_stays(tmp_path: Path):
     note = tmp_path / "six.json"
     note.write_text('{"activation text": "mine"}', encoding="utf-8")
