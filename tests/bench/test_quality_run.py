@@ -176,7 +176,7 @@ def test_the_command_resumes_and_writes_all_three_files(tmp_path, capsys):
     path = tmp_path / "prompts.json"
     write(path, "small", [TWO], SAMPLING)
     given = ["--prompts", str(path), "--rows", "base,merge,balanced", "--seeds", "2", "--workers", "1",
-             "--mode", "full", "--out", str(tmp_path)]  # fmt: skip
+             "--mode", "default", "--out", str(tmp_path)]  # fmt: skip
     lines = tmp_path / "quality.jsonl"
     assert main(given) == 0
     kept = lines.read_text(encoding="utf-8")
