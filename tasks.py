@@ -94,12 +94,12 @@ TASKS = {
         (Command("-m pytest -n 2 --dist loadfile tests/webui", variables=ONE_THREAD),),
     ),
     "test-slow": Task(
-        "what takes minutes: the authors' whole pictures, the page with a fast and a slow server",
+        "what takes minutes: whole pictures of the authors' and of the paper, the page with a fast and a slow server",
         TESTS,
         (
             Command(
                 "-m pytest -n 2 --dist loadfile tests/test_obvious_pipeline.py tests/webui/test_parity.py "
-                "tests/webui/test_page_hand.py",
+                "tests/webui/test_page_hand.py tests/webui/test_questions.py tests/webui/test_world.py",
                 variables={"CLORA_SLOW": "1", **ONE_THREAD},
             ),
         ),

@@ -92,7 +92,7 @@ def test_a_first_visit_takes_at_most_fourteen_actions(world: WebUI, bare: list[s
         hand = Hand(page)
         extra = page.page.locator("#txt2img_extra_tabs > .tab-nav button")
         extra.get_by_text("Lora", exact=True).click()
-        page.page.locator("#txt2img_lora_extra_refresh").click()  # the server may have shown the cards before
+        page.page.locator("#txt2img_lora_extra_refresh:visible").first.click()  # cards may be those of before
         page.page.locator(f"#txt2img_lora_cards .card[data-name={style}]").wait_for()
         extra.get_by_text("Generation", exact=True).click()
         page.page.evaluate(COUNT)

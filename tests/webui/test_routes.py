@@ -177,7 +177,7 @@ def test_the_progress_text_says_what_runs(webui: WebUI):
 def _previews(host: WebUI, batch: int = 1, **options: Any) -> set[tuple[int, int]]:
     """The sizes of the live previews of a job."""
     shown = {"show_progress_every_n_steps": 1, "show_progress_type": "Approx cheap", "live_previews_enable": True}
-    wanted = {"steps": 40, "batch_size": batch, "override_settings": {**shown, **options, "return_grid": False}}
+    wanted = {"steps": 16, "batch_size": batch, "override_settings": {**shown, **options, "return_grid": False}}
     sizes = set()
     with ThreadPoolExecutor(1) as pool:
         job = pool.submit(compose, host, **SMALL | wanted)

@@ -10,6 +10,7 @@ from clora_ext.hosts.diffusers.checkpoint import load
 from clora_ext.hosts.diffusers.library import Library
 from clora_ext.hosts.diffusers.pipeline import Picture, generate
 from clora_ext.settings.request import read_request
+from tests.slow import needs_time
 from tests.webui.server import WebUI
 from tiny_world.judge import Judge, verdict
 from tiny_world.model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
@@ -88,6 +89,7 @@ def test_both_hosts_make_the_same_picture(world: WebUI, fields: dict[str, object
         assert np.abs(theirs - ours).max() <= 2, (seed, np.abs(theirs - ours).max())
 
 
+@needs_time
 def test_the_papers_updates_begin_alike_in_both_hosts(world: WebUI):
     """Its 60 unbounded updates at the start multiply the last bit of two torch versions: whole pictures differ."""
     _ask(world, 1, profile="paper")
