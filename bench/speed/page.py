@@ -202,7 +202,7 @@ def _page(data: dict[str, Any]) -> str:
         "In Chromium and over the API, against a WebUI without this extension, in turn (`python tasks.py bench-page`;\n"
         f"medians of {data['times']}): {load['added']:.0f} ms more to load the page of {seconds:.1f} s, "
         f"{data['typing']:.0f} ms from a key to a panel that follows it at\n300 words, and "
-        f"{picture['added']:.0f} ms more of {picture['without_us']:.0f} for a plain picture with the extension "
+        f"{picture['added']:+.0f} ms on {picture['without_us']:.0f} for a plain picture with the extension "
         "installed and off."
     )
 
