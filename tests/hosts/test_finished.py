@@ -33,7 +33,7 @@ def picture(window: Window | None = None, prompt: str = PROMPT) -> Finished:
     report = JobReport({}, (), region_masks=[regions], maps=[torch.rand(3, 4, 4)])
     names = {name: name for name in FACTS}
     shown = PassRecord(0, False, report, (prompt,), bound, names, window=window)
-    return Finished(shown, 0, "blurry", 12, BINDINGS, {"profile": "balanced"})
+    return Finished.of(shown, 0, "blurry", 12, BINDINGS, {"profile": "balanced"})
 
 
 def decoded(url: str) -> Image.Image:
@@ -54,8 +54,8 @@ def sheet_of(made: Finished, width: int, height: int) -> Image.Image:
 
 def test_two_cats_are_numbered_and_styles_are_listed():
     made = picture()
-    assert subject_titles(made.shown.bound) == ["cat 1", "cat 2", "dog"]
-    assert style_titles(made.shown.bound) == ["lineart: everywhere", "comic: on dog"]
+    assert subject_titles(made.bound) == ["cat 1", "cat 2", "dog"]
+    assert style_titles(made.bound) == ["lineart: everywhere", "comic: on dog"]
     assert made.legend == [
         Named("tuxcat: cat 1", colour_of(0)),
         Named("greycat: cat 2", colour_of(1)),
@@ -195,3 +195,10 @@ def test_an_outline_is_smooth():
     mask = outline(share, (512, 512))
     corner = mask.getpixel((130, 130)), mask.getpixel((256, 256)), mask.getpixel((20, 20))
     assert corner == (0, 255, 0), "a corner is rounded"
+
+
+def test_a_finished_picture_holds_no_tensor_and_tells_what_the_pass_told():
+    made = picture()
+    assert not [value for value in vars(made).values() if isinstance(value, torch.Tensor)]
+    assert made.region_array.base is None
+    assert made.regions.shape[0] == 1 + len(made.loras)

@@ -174,7 +174,7 @@ def _finished_pictures(p: Any, job: Job, processed: Any) -> list[tuple[int, Fini
             at = len(found)
             if first + at < len(processed.images):
                 asked = p.all_negative_prompts[at], p.steps, request.bindings, fields
-                found.append((first + at, Finished(shown, number, *asked)))
+                found.append((first + at, Finished.of(shown, number, *asked)))
     return found
 
 

@@ -4,13 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from clora_ext.errors import SettingsError
 from clora_ext.hosts.webui.page.overlays import STYLE, Named, as_png, colour_of, grey_picture, layer, outline
 from clora_ext.hosts.webui.page.pass_record import PassRecord, style_titles, subject_titles
-from clora_ext.prompt import Binding, drop_tags, format_bindings
+from clora_ext.prompt import Binding, BoundPrompt, drop_tags, format_bindings
 
+Floats = NDArray[np.float32]
 MOST_PICTURES = 64
 """Pictures of the latest jobs."""
 
@@ -20,57 +24,77 @@ LARGEST_SIDE = 4096
 
 @dataclass(frozen=True)
 class Finished:
-    """One picture of a composed job."""
+    """One picture of a composed job. Its masks are no tensors, which would stay on the card."""
 
-    shown: PassRecord
-    number: int
-    """In its batch."""
+    bound: BoundPrompt
+    names: Mapping[str, str]
+    """The LoRA that is meant by each name in prompt and bindings."""
+    prompt: str
+    """With tags."""
+    region_array: Floats
+    map_array: Floats | None
     negative: str
     steps: int
     bindings: tuple[Binding, ...]
     fields: Mapping[str, Any]
     """What the panel's fields had for its settings."""
 
+    @classmethod
+    def of(cls, shown: PassRecord, number: int, *asked: Any) -> "Finished":
+        """The picture with this ``number`` in the batch of a pass; ``asked`` are ``negative`` and what follows."""
+        regions, maps = _array(shown.regions(number)), shown.maps(number)
+        prompt = shown.prompts[number % len(shown.prompts)]
+        return cls(shown.bound, shown.names, prompt, regions, None if maps is None else _array(maps), *asked)
+
     @property
     def regions(self) -> Tensor:
         """Region masks [branch, height, width] over the whole picture, base first."""
-        return self.shown.regions(self.number)
+        return torch.from_numpy(self.region_array)
 
     @property
     def maps(self) -> Tensor | None:
         """Attention [subject, height, width] over the whole picture; None where masks were not made of it."""
-        return self.shown.maps(self.number)
+        return None if self.map_array is None else torch.from_numpy(self.map_array)
+
+    @property
+    def loras(self) -> tuple[str, ...]:
+        """That of every subject."""
+        return tuple(subject.lora for subject in self.bound.subjects)
 
     @property
     def titles(self) -> list[str]:
         """What to call each subject."""
-        return subject_titles(self.shown.bound)
+        return subject_titles(self.bound)
 
     @property
     def legend(self) -> list[Named]:
         """Every LoRA and what it is on: subjects in their colours, then styles."""
-        pairs = zip(self.shown.loras, self.titles, strict=True)
+        pairs = zip(self.loras, self.titles, strict=True)
         subjects = [Named(f"{lora}: {title}", colour_of(place)) for place, (lora, title) in enumerate(pairs)]
-        return [*subjects, *(Named(title, STYLE) for title in style_titles(self.shown.bound))]
+        return [*subjects, *(Named(title, STYLE) for title in style_titles(self.bound))]
 
     def others(self, subject: int) -> set[str]:
         """The names of the LoRAs that draw nothing of ``subject``: other subjects', and styles on these."""
-        bound, lora = self.shown.bound, self.shown.loras[subject]
-        on_it = {style.lora for style in bound.styles if style.on is None or self.shown.loras[style.on] == lora}
+        bound, lora = self.bound, self.loras[subject]
+        on_it = {style.lora for style in bound.styles if style.on is None or self.loras[style.on] == lora}
         kept = {lora, *on_it}
         found = {*(each.lora for each in bound.subjects), *(each.lora for each in bound.styles)} - kept
-        return found | {name for name, meant in self.shown.names.items() if meant in found}
+        return found | {name for name, meant in self.names.items() if meant in found}
 
     def prompt_of(self, subject: int) -> str:
         """The prompt that draws ``subject`` again: all its words, without the tags of ``others``."""
-        prompts = self.shown.prompts
-        return drop_tags(prompts[self.number % len(prompts)], self.others(subject))
+        return drop_tags(self.prompt, self.others(subject))
 
     def bindings_of(self, subject: int) -> str:
         """What was said of the LoRAs that are left then, as the panel's text; the masks are left out."""
         others = self.others(subject)
         left = [replace(each, mask=None, mask_way=None) for each in self.bindings if each.lora not in others]
         return format_bindings([each for each in left if each != Binding(each.lora)])
+
+
+def _array(tensor: Tensor) -> Floats:
+    """A copy: ``Tensor.numpy`` alone would hold the tensor."""
+    return np.array(tensor.float().numpy(force=True), dtype=np.float32)
 
 
 class FinishedPictures:
@@ -111,7 +135,7 @@ class FinishedPictures:
         subject = wanted["subject"]
         width, height = (min(int(side), LARGEST_SIDE) for side in wanted["size"])
         mask = outline(picture.regions[subject + 1], (width, height))
-        title = f"{picture.shown.loras[subject]}: {picture.titles[subject]}"
+        title = f"{picture.loras[subject]}: {picture.titles[subject]}"
         if mask.getbbox() is None:
             raise SettingsError(f"“{title}” has no part of this picture, so there is nothing to inpaint.", "masks")
         return {
@@ -126,9 +150,9 @@ class FinishedPictures:
 
 
 def _told(picture: Finished, subject: int) -> dict[str, Any]:
-    lora, share = picture.shown.loras[subject], picture.regions[subject + 1]
+    lora, share = picture.loras[subject], picture.regions[subject + 1]
     mask = grey_picture(share)
-    useful = mask.getbbox() is not None and picture.shown.loras.count(lora) == 1
+    useful = mask.getbbox() is not None and picture.loras.count(lora) == 1
     return {
         "lora": lora,
         "title": f"{lora}: {picture.titles[subject]}",
