@@ -43,7 +43,7 @@ class Prepared:
     @property
     def subject_loras(self) -> tuple[str, ...]:
         """The LoRA of every subject, by name."""
-        return tuple(subject.lora for subject in self.bound[0].subjects)
+        return self.bound[0].loras
 
     @property
     def own_masks(self) -> tuple[tuple[MaskWay, str] | None, ...]:

@@ -37,6 +37,11 @@ class BoundPrompt:
         """K + 1 texts, the base's first."""
         return (self.base, *self.branches)
 
+    @property
+    def loras(self) -> tuple[str, ...]:
+        """That of every subject."""
+        return tuple(subject.lora for subject in self.subjects)
+
 
 def bind(prompt: str, facts: Mapping[str, LoraFacts], bindings: Sequence[Binding] = ()) -> BoundPrompt:
     """Bind the LoRAs of ``prompt`` (positive, after styles) and of ``bindings`` to words of the prompt.

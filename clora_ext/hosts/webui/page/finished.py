@@ -59,7 +59,7 @@ class Finished:
     @property
     def loras(self) -> tuple[str, ...]:
         """That of every subject."""
-        return tuple(subject.lora for subject in self.bound.subjects)
+        return self.bound.loras
 
     @property
     def titles(self) -> list[str]:

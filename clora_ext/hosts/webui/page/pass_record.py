@@ -32,7 +32,7 @@ class PassRecord:
     @property
     def loras(self) -> tuple[str, ...]:
         """That of every subject."""
-        return tuple(subject.lora for subject in self.bound.subjects)
+        return self.bound.loras
 
     def regions(self, number: int) -> Tensor:
         """The region masks [branch, height, width] of an image of the batch, over the whole picture."""
