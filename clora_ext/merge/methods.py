@@ -49,19 +49,15 @@ class MergeMethod(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class ByContrast:
-    """``merge.solve``: closed forms, with all inputs of layers of at most ``widest``, in wider ones in the span."""
+class _ByMoments:
+    """What the ways have in common that look at the moments of inputs."""
 
-    widest: int = WIDEST
-    margin: float = MARGIN
-    ridges: tuple[float, ...] = RIDGES
-    as_released: bool = False
+    __slots__ = ()
 
-    def span(self, deltas: Sequence[LayerDelta]) -> LoraSpan:
-        """That of the LoRAs, or of their outputs alone."""
-        inputs = torch.Size(deltas[0].shape[1:]).numel()
-        return span_of(deltas, rows=inputs > self.widest)
+    @property
+    def as_released(self) -> bool:
+        """Prompts are ours."""
+        return False
 
     def features(self, width: int, device: torch.device) -> Features:
         """Moments."""
@@ -70,6 +66,20 @@ class ByContrast:
     def nbytes(self, width: int) -> int:
         """Of two matrices."""
         return 8 * width**2
+
+
+@dataclass(frozen=True, slots=True)
+class ByContrast(_ByMoments):
+    """``merge.solve``: closed forms, with all inputs of layers of at most ``widest``, in wider ones in the span."""
+
+    widest: int = WIDEST
+    margin: float = MARGIN
+    ridges: tuple[float, ...] = RIDGES
+
+    def span(self, deltas: Sequence[LayerDelta]) -> LoraSpan:
+        """That of the LoRAs, or of their outputs alone."""
+        inputs = torch.Size(deltas[0].shape[1:]).numel()
+        return span_of(deltas, rows=inputs > self.widest)
 
     def solve(
         self, span: LoraSpan, deltas: Sequence[LayerDelta], features: Sequence[FeatureTensors], weight: Tensor
@@ -86,22 +96,12 @@ class ByContrast:
 
 
 @dataclass(frozen=True, slots=True)
-class ByRouting:
+class ByRouting(_ByMoments):
     """``merge.baselines.ssr``: what the LoRAs' ways down make of the inputs is routed to their ways up."""
-
-    as_released: bool = False
 
     def span(self, deltas: Sequence[LayerDelta]) -> LoraSpan:
         """All ways down, one below the other; no basis of them."""
         return LoraSpan(stacked_downs(deltas), None)
-
-    def features(self, width: int, device: torch.device) -> Features:
-        """Moments."""
-        return HeldMoments.of_width(width, device)
-
-    def nbytes(self, width: int) -> int:
-        """Of two matrices."""
-        return 8 * width**2
 
     def solve(
         self, span: LoraSpan, deltas: Sequence[LayerDelta], features: Sequence[FeatureTensors], weight: Tensor

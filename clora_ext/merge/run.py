@@ -162,23 +162,26 @@ class Merge:
 
     def _group(self, group: LayerGroup, merged: Mapping[str, LayerDelta]) -> dict[str, Solved]:
         found = self.store.merged(group.layers)
-        if len(found) < len(group.layers):
+        missing = [layer for layer in group.layers if layer not in found]
+        linear = [layer for layer in missing if is_linear(self.source.modules[layer])]
+        spans = {layer: self.method.span(self._deltas(layer)) for layer in linear}
+        if missing:
             for lora in range(len(self.loras)):
                 if not self.store.has_features(group.name, lora):
-                    self._collect(group, lora, merged)
+                    self._collect(group, lora, merged, spans)
                 self.tell(f"{group.stage.value}, LoRA {lora + 1}")
         for layer in group.layers:
             if layer not in found:
-                found[layer] = self._solved(group, layer)
+                found[layer] = self._solved(group, layer, spans.get(layer))
                 self.store.save(layer, found[layer])
             self.tell(layer)
         self.store.drop_features(group.name, len(self.loras))
         return found
 
-    def _collect(self, group: LayerGroup, lora: int, merged: Mapping[str, LayerDelta]) -> None:
-        watched = [layer for layer in group.layers if is_linear(self.source.modules[layer])]
-        spans = {layer: self.method.span(self._deltas(layer)) for layer in watched}
-        features = {layer: self._features(layer, spans[layer]) for layer in watched}
+    def _collect(
+        self, group: LayerGroup, lora: int, merged: Mapping[str, LayerDelta], spans: Mapping[str, LoraSpan]
+    ) -> None:
+        features = {layer: self._features(layer, span) for layer, span in spans.items()}
 
         def see(layer: str, x: Tensor, held: bool) -> None:  # noqa: FBT001 - told by position
             features[layer].add(seen(self.source.modules[layer], x, spans[layer]), held=held)
@@ -186,19 +189,20 @@ class Merge:
         of_stage = [layer for layer in self.loras[lora].layers if stage_of(layer) is group.stage]
         own = {layer: self.loras[lora].delta(layer) for layer in of_stage if layer in self.source.modules}
         with torch.no_grad():
-            self.source.show(group.stage, lora, {**merged, **own}, watched, see)
+            self.source.show(group.stage, lora, {**merged, **own}, spans.keys(), see)
         self.store.save_features(group.name, lora, {layer: each.tensors() for layer, each in features.items()})
 
     def _features(self, layer: str, span: LoraSpan) -> Features:
         return self.method.features(_width(self.source.modules[layer], span), self.source.device)
 
-    def _solved(self, group: LayerGroup, layer: str) -> Solved:
+    def _solved(self, group: LayerGroup, layer: str, span: LoraSpan | None) -> Solved:
+        """By the features in ``span``; a norm, which has none, by the mean."""
         deltas, module = self._deltas(layer), self.source.modules[layer]
-        if not is_linear(module):
+        if span is None:
             return Solved(_mean(deltas), 0.0)
         features = self.store.features(group.name, len(self.loras), layer, self.source.device)
         weight = _weight(module).detach().float().flatten(1)
-        solved = self.method.solve(self.method.span(deltas), deltas, features, weight)
+        solved = self.method.solve(span, deltas, features, weight)
         if all(delta.bias is None for delta in deltas):
             return solved
         return replace(solved, delta=MatrixDelta(solved.delta.shape, solved.delta.matrix, _mean(deltas).bias))

