@@ -51,12 +51,30 @@ class Recipe:
         return tuple(Ingredient(known[part.name], part.ratio, part.trigger) for part in self.loras)
 
 
-def recipe_of(name: str, metadata: Mapping[str, str]) -> Recipe:
-    """The recipe of a merged file by its ``metadata``. Raises ``LoraError`` for a file without one that can be read."""
+def triggers_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """The triggers of the LoRAs in a merged file, once each; none for a file without a recipe that can be read.
+
+    >>> triggers_of(Recipe("default", (Part("tuxcat", trigger="vako cat"), Part("browndog"))).metadata())
+    ('vako cat',)
+    """
+    try:
+        parts = recipe_of("", metadata).loras
+    except LoraError:
+        return ()
+    triggers = [part.trigger.strip() for part in parts if isinstance(part.trigger, str)]
+    return tuple(dict.fromkeys(trigger for trigger in triggers if trigger))
+
+
+def recipe_of(name: str, metadata: Mapping[str, Any]) -> Recipe:
+    """The recipe of a merged file by its ``metadata``, texts or what WebUI has read of them as JSON already.
+
+    Raises ``LoraError`` for a file without one that can be read.
+    """
     if HEADER_KEY not in metadata:
         raise LoraError(f"{name} has no recipe in its header: choose a file that was merged here.", field="lora")
     try:
-        read = json.loads(metadata[HEADER_KEY])
+        told = metadata[HEADER_KEY]
+        read = json.loads(told) if isinstance(told, str) else dict(told)
         version = read.pop("version")
         loras = tuple(Part(**part) for part in read.pop("loras"))
         found = Recipe(loras=loras, **read)

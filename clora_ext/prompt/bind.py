@@ -1,12 +1,13 @@
 """From a prompt as typed to the plan's text side: which words each LoRA draws, and every branch's text."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clora_ext.errors import BindingError
 from clora_ext.prompt.bindings.binding import Binding
 from clora_ext.prompt.branches import SubjectPlace, write_branches
 from clora_ext.prompt.grammar.prompt_text import PromptText, read_prompt_text
+from clora_ext.prompt.grammar.spans import Span
 from clora_ext.prompt.grammar.tags import find_tags, remove_tags
 from clora_ext.prompt.rules.assign import assign
 from clora_ext.prompt.rules.candidates import find_candidates
@@ -14,7 +15,8 @@ from clora_ext.prompt.rules.clothes import dress
 from clora_ext.prompt.rules.effects import is_clothes, settle_roles
 from clora_ext.prompt.rules.evidence import LoraEvidence, add_places, gather_evidence
 from clora_ext.prompt.rules.facts import LoraFacts
-from clora_ext.prompt.rules.intents import merge_tags_and_bindings
+from clora_ext.prompt.rules.intents import LoraIntent, merge_tags_and_bindings
+from clora_ext.prompt.rules.parts import find_parts
 from clora_ext.prompt.rules.styles import Style, add_style_triggers, make_style
 from clora_ext.prompt.rules.subjects import BoundWords, Subject, bind_words, make_subject, require_separate_triggers
 
@@ -87,15 +89,36 @@ def _merge_alone(evidence: Sequence[LoraEvidence]) -> list[LoraEvidence] | None:
     return [lora.as_style("alone") if lora is seeking[0] else lora for lora in evidence]
 
 
+def bind_alone(prompt: str, intent: LoraIntent) -> BoundPrompt:
+    """As ``bind`` if the LoRA of ``intent``, as ``read_intents`` gives it, had nothing else beside it in ``prompt``."""
+    start, end = (0, 0) if intent.tag is None else intent.tag.span
+    before, after = remove_tags(prompt[:start]), remove_tags(prompt[end:])
+    alone = before + prompt[start:end] + after
+    tag = next(iter(find_tags(alone)), None)
+    return _bind(*_gather(alone, read_prompt_text(before + after), [replace(intent, tag=tag)]))
+
+
+def read_intents(
+    prompt: str, facts: Mapping[str, LoraFacts], bindings: Sequence[Binding]
+) -> tuple[PromptText, tuple[LoraIntent, ...]]:
+    """The text without tags, and what is wanted of each LoRA, one for every subject. Raises ``CLoRAError``."""
+    intents = merge_tags_and_bindings(find_tags(prompt), bindings, facts)
+    text = read_prompt_text(remove_tags(prompt))
+    return text, find_parts(text, intents)
+
+
 def _read(
     prompt: str, facts: Mapping[str, LoraFacts], bindings: Sequence[Binding]
 ) -> tuple[PromptText, tuple[LoraEvidence, ...]]:
+    return _gather(prompt, *read_intents(prompt, facts, bindings))
+
+
+def _gather(
+    prompt: str, text: PromptText, intents: Sequence[LoraIntent]
+) -> tuple[PromptText, tuple[LoraEvidence, ...]]:
     """The text, and what is known of each LoRA in it."""
-    tags = find_tags(prompt)
-    intents = merge_tags_and_bindings(tags, bindings, facts)
-    text = read_prompt_text(remove_tags(prompt))
     evidence = settle_roles(text, gather_evidence(text, intents))
-    return text, add_places(prompt, text, evidence, tags)
+    return text, add_places(prompt, text, evidence, find_tags(prompt))
 
 
 def _bind(text: PromptText, evidence: Sequence[LoraEvidence]) -> BoundPrompt:
@@ -139,7 +162,17 @@ def _make_subjects(
     text: PromptText, evidence: Sequence[LoraEvidence], bound: Sequence[BoundWords]
 ) -> tuple[Subject, ...]:
     pairs = zip(evidence, bound, strict=True)
-    return tuple(make_subject(text, lora.intent, words) for lora, words in pairs)
+    found = [make_subject(text, lora.intent, words) for lora, words in pairs]
+    leading = _find_leading([lora.intent for lora in evidence])
+    return tuple(subject if at in leading else replace(subject, leads=False) for at, subject in enumerate(found))
+
+
+def _find_leading(intents: Sequence[LoraIntent]) -> set[int]:
+    """Of the intents that share a tag, or have none, that of the largest weight."""
+    leading: dict[tuple[str, Span | None], int] = {}
+    for at, intent in sorted(enumerate(intents), key=lambda each: -abs(each[1].unet)):
+        leading.setdefault((intent.name, None if intent.tag is None else intent.tag.span), at)
+    return set(leading.values())
 
 
 def _add_styles(

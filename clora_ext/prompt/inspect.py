@@ -5,15 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clora_ext.errors import CLoRAError
-from clora_ext.prompt.bind import BoundPrompt, bind, bind_or_merge
+from clora_ext.prompt.bind import BoundPrompt, bind_alone, bind_or_merge, read_intents
 from clora_ext.prompt.bindings.binding import Binding, Role
 from clora_ext.prompt.grammar import vocabulary
 from clora_ext.prompt.grammar.lexer import split_words
-from clora_ext.prompt.grammar.prompt_text import PromptText, read_prompt_text
+from clora_ext.prompt.grammar.prompt_text import PromptText
 from clora_ext.prompt.grammar.spans import WordSpan
-from clora_ext.prompt.grammar.tags import OUR_TAG_ARGUMENTS, find_tags, remove_tags
+from clora_ext.prompt.grammar.tags import OUR_TAG_ARGUMENTS
 from clora_ext.prompt.rules.facts import LoraFacts
-from clora_ext.prompt.rules.intents import LoraIntent, merge_tags_and_bindings
+from clora_ext.prompt.rules.intents import LoraIntent
 from clora_ext.prompt.rules.question import Question
 from clora_ext.prompt.rules.subjects import Subject
 from clora_ext.prompt.rules.unwritten import UnwrittenTrigger, find_unwritten
@@ -66,6 +66,8 @@ class LoraRow:
     """Whether that is a question."""
     choices: tuple[WordSpan, ...] = ()
     """What the question leaves to choose from; nothing where it may be any word."""
+    part: str | None = None
+    """Of a merged file, the trigger of the LoRA in it that the prompt calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +85,14 @@ class Inspection:
 def inspect(prompt: str, facts: Mapping[str, LoraFacts], bindings: Sequence[Binding] = ()) -> Inspection:
     """As ``bind_or_merge``, but a problem is part of the answer, and LoRAs without one are told all the same."""
     try:
-        intents = merge_tags_and_bindings(find_tags(prompt), bindings, facts)
-        text = read_prompt_text(remove_tags(prompt))
+        text, intents = read_intents(prompt, facts, bindings)
     except CLoRAError as error:
         return Inspection((), (), None, error)
     words = _list_words(text)
     try:
         bound = bind_or_merge(prompt, facts, bindings)
     except CLoRAError as error:
-        alone = [_make_row_by_itself(prompt, text, intent, facts, bindings) for intent in intents]
+        alone = [_make_row_by_itself(prompt, text, intent) for intent in intents]
         asked = [_ask(row, error) for row in _reopen_shared(alone, intents)]
         return Inspection(words, _add_unwritten(text, intents, asked), None, error)
     rows = _make_rows(text, intents, bound)
@@ -133,9 +134,7 @@ def _make_style_row(intent: LoraIntent, bound: BoundPrompt) -> LoraRow:
     return row
 
 
-def _make_row_by_itself(
-    prompt: str, text: PromptText, intent: LoraIntent, facts: Mapping[str, LoraFacts], bindings: Sequence[Binding]
-) -> LoraRow:
+def _make_row_by_itself(prompt: str, text: PromptText, intent: LoraIntent) -> LoraRow:
     """The row of a LoRA with what it would draw if it were the only one: all together can not be bound.
 
     Where it could not be bound even then, the row has what was said of it.
@@ -143,9 +142,8 @@ def _make_row_by_itself(
     row = replace(_make_empty_row(intent), subject=intent.subject, trigger=intent.trigger)
     if intent.role != "subject":
         return row
-    own = [binding for binding in bindings if binding.lora in (intent.name, *intent.facts.aliases)]
     try:
-        bound = bind(_keep_tag(prompt, intent), facts, own)
+        bound = bind_alone(prompt, intent)
     except Question as error:
         return replace(row, problem=error.message, asks=True, choices=error.choices)
     except CLoRAError as error:
@@ -167,7 +165,7 @@ def _reopen(row: LoraRow) -> LoraRow:
 
 def _ask(row: LoraRow, problem: CLoRAError) -> LoraRow:
     """``row`` with the question that is asked about its LoRA, but for words that somebody said."""
-    if not isinstance(problem, Question) or problem.lora != row.lora or row.said:
+    if not isinstance(problem, Question) or (problem.lora, problem.part) != (row.lora, row.part) or row.said:
         return row
     return replace(_reopen(row), problem=problem.message, choices=problem.choices)
 
@@ -179,19 +177,11 @@ def _add_unwritten(text: PromptText, intents: Sequence[LoraIntent], rows: Sequen
     return tuple(replace(row, unwritten=find_unwritten(text, intent, row.words)) for intent, row in in_role)
 
 
-def _keep_tag(prompt: str, intent: LoraIntent) -> str:
-    """The prompt with the LoRA's own tag only."""
-    start, end = (0, 0) if intent.tag is None else intent.tag.span
-    before = remove_tags(prompt[:start])
-    after = remove_tags(prompt[end:])
-    return before + prompt[start:end] + after
-
-
 def _make_empty_row(intent: LoraIntent) -> LoraRow:
     tagged = intent.tag is not None
     in_tag = intent.tag is not None and not intent.tag.arguments.keys().isdisjoint(OUR_TAG_ARGUMENTS)
     said = intent.subject is not None or intent.occurrence is not None
-    row = LoraRow(intent.name, intent.te, intent.unet, intent.role, on=intent.on, said=said)
+    row = LoraRow(intent.name, intent.te, intent.unet, intent.role, on=intent.on, said=said, part=intent.part)
     return replace(row, tagged=tagged, in_tag=in_tag)
 
 

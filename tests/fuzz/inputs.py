@@ -17,6 +17,7 @@ FACTS = {
         LoraFacts("ink", labels=("style",)),
         LoraFacts("hat", labels=("clothing",), triggers=("red hat",)),
         LoraFacts("bare"),
+        LoraFacts("two", triggers=("vako cat", "pleko dog", "ink style"), parts=("vako cat", "pleko dog", "ink style")),
     )
 }
 """The LoRAs that there are."""
@@ -104,7 +105,19 @@ BINDINGS = st.lists(BINDING | VALUES, max_size=4) | VALUES
 BINDING_LINES = st.lists(
     st.one_of(
         st.sampled_from(
-            ("tuxcat: cat", "browndog: dog #2, trigger=x", "ink: style", "hat: style on cat", "\n", ":", "#", '"', "=")
+            (
+                "tuxcat: cat",
+                "browndog: dog #2, trigger=x",
+                "ink: style",
+                "hat: style on cat",
+                "two: dog\n",
+                "two: vako cat\n",
+                "\n",
+                ":",
+                "#",
+                '"',
+                "=",
+            )
         ),
         st.sampled_from(("weight=", "1e999", "occurrence=", "9" * 5000, "[", '{"lora"', ", ", "\\", "\r")),
         ANY_TEXT,

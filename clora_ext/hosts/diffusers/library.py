@@ -4,6 +4,7 @@ from pathlib import Path
 
 from clora_ext.errors import LoraError
 from clora_ext.lora.files import LoraFile, read_lora
+from clora_ext.merge.recipe import triggers_of
 from clora_ext.prompt import LoraFacts, lora_key
 
 
@@ -40,4 +41,5 @@ class Library:
     def facts(self, name: str) -> LoraFacts:
         """What binding wants to know of the LoRA. Raises ``LoraError`` as ``file``."""
         file = self.file(name)
-        return LoraFacts(self._find(name), triggers=(file.trigger,) if file.trigger else ())
+        parts = triggers_of(file.metadata)
+        return LoraFacts(self._find(name), triggers=parts or tuple(filter(None, [file.trigger])), parts=parts)

@@ -98,6 +98,10 @@ def _refuse_shared(text: PromptText, sharing: Sequence[LoraIntent], place: Candi
         (winner,) = (intent for intent in sharing if intent is not loser)
         asked = f"What does “{loser.name}” draw? “{winner.name}” has its “{word}”."
         raise loser.ask([asked], f"Say so: {_HOW}; {list_choices(text)}.", "subject")
+    if not open_to and len({intent.name for intent in sharing}) == 1:
+        msg = f"Two subjects of “{sharing[0].name}” have the same “{word}”; give each words of its own, or drop one."
+        last = max(sharing, key=lambda intent: intent.number or 0)
+        raise last.make_error(msg, "subject")
     names = " and ".join(f"“{intent.name}”" for intent in sharing)
     asked = f"{names} want to draw the same “{word}”."
     how = (

@@ -1,7 +1,7 @@
 """The default binding: for one LoRA, the subjects that the first rule which fits allows."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clora_ext.prompt.grammar import vocabulary
 from clora_ext.prompt.grammar.lexer import Word, split_words
@@ -10,6 +10,7 @@ from clora_ext.prompt.grammar.spans import WordSpan
 from clora_ext.prompt.rules.by_name import find_words_by_name
 from clora_ext.prompt.rules.by_trigger import find_by_trigger, find_trigger_of
 from clora_ext.prompt.rules.evidence import LoraEvidence
+from clora_ext.prompt.rules.trigger_matches import TriggerMatches
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ def find_candidates(text: PromptText, evidence: LoraEvidence) -> tuple[Candidate
     if intent.subject is not None:
         found = _find_explicit(text, evidence, intent.subject)
         sure = [candidate for candidate in found if candidate.subject in evidence.sure_nouns]
-        return tuple(sure or found)
+        return tuple(_find_in_trigger(text, evidence, candidate) for candidate in sure or found)
     by_trigger = find_by_trigger(text, evidence)
     found = [Candidate(subject, trigger) for subject, trigger in by_trigger.items()]
     if not found:
@@ -84,6 +85,19 @@ def _find_explicit(text: PromptText, evidence: LoraEvidence, subject: str) -> li
 
 def _add_trigger(text: PromptText, evidence: LoraEvidence, subject: WordSpan) -> Candidate:
     trigger = find_trigger_of(text, evidence, subject)
+    return Candidate(subject, trigger)
+
+
+def _find_in_trigger(text: PromptText, evidence: LoraEvidence, candidate: Candidate) -> Candidate:
+    """Of a merged file, what a part of it draws where its trigger is given as the subject: “cat” of “vako cat”."""
+    matches = [match for match in evidence.triggers.matches if match.pieces[0] == candidate.subject]
+    if not evidence.intent.facts.parts or not matches:
+        return candidate
+    alone = replace(evidence, triggers=TriggerMatches(tuple(matches)), noun_after_tag=None)
+    found = find_by_trigger(text, alone)
+    if len(found) != 1:
+        return candidate
+    ((subject, trigger),) = found.items()
     return Candidate(subject, trigger)
 
 

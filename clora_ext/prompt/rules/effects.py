@@ -42,12 +42,12 @@ def settle_roles(text: PromptText, evidence: Iterable[LoraEvidence]) -> tuple[Lo
     """``evidence`` where a LoRA of which nobody said anything is a style if something tells so."""
     settled: list[LoraEvidence] = []
     for lora in evidence:
-        why = _why_style(text, lora) if lora.intent.open else None
+        why = why_style(text, lora) if lora.intent.open else None
         settled.append(lora if why is None else lora.as_style(why))
     return tuple(settled)
 
 
-def _why_style(text: PromptText, evidence: LoraEvidence) -> str | None:
+def why_style(text: PromptText, evidence: LoraEvidence) -> str | None:
     """What tells that a LoRA of which nobody said anything draws no subject; ``None`` where nothing does."""
     intent = evidence.intent
     if intent.unet <= 0 and intent.te <= 0:

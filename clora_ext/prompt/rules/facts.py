@@ -21,6 +21,8 @@ class LoraFacts:
     """Class words that its training tags give, for example “cat”."""
     labels: tuple[str, ...] = ()
     """What its metadata says that it is: “style”, “clothing”."""
+    parts: tuple[str, ...] = ()
+    """Of a merged file the triggers of the LoRAs that it was made of, each of which may draw a subject of its own."""
 
 
 def find_facts(name: str, facts: Mapping[str, LoraFacts], field: str) -> LoraFacts:

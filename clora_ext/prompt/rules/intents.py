@@ -14,6 +14,8 @@ from clora_ext.prompt.rules.facts import LoraFacts, find_facts
 from clora_ext.prompt.rules.question import Question
 
 _Value = TypeVar("_Value")
+_Numbered = tuple[int | None, Binding]
+"""A binding and its place among all; ``None`` for one that nobody wrote."""
 
 _SAYS = ("subject", "occurrence", "trigger", "role", "on", "mask")
 """The fields by which somebody says what a LoRA draws."""
@@ -41,13 +43,17 @@ class LoraIntent:
     on: str | None
     open: bool
     """Whether nobody said what it draws."""
-    field: str
-    """The input that it comes from, for errors: “prompt” or “bindings[0]”."""
+    number: int | None
+    """Which of the bindings it comes from; ``None`` for the prompt."""
     why: str | None = None
     """What told that it is a style, where nobody said so."""
     mask: str | None = None
     """Somebody's own, a picture in base64."""
     mask_way: MaskWay = "fixed"
+    part: str | None = None
+    """Of a merged file, the trigger of the LoRA in it that is meant."""
+    several: bool = False
+    """Whether the LoRA may have other subjects beside this one."""
 
     @property
     def name(self) -> str:
@@ -77,10 +83,10 @@ class LoraIntent:
 
     def ask(self, asked: Sequence[str], how: str, field: str, choices: Sequence[WordSpan] = ()) -> Question:
         """A ``Question`` about this LoRA, in the same field."""
-        return Question(self.name, asked, how, self._place(field), choices)
+        return Question(self.name, asked, how, self._place(field), choices, part=self.part)
 
     def _place(self, field: str) -> str:
-        return self.field if self.field == "prompt" else f"{self.field}.{field}"
+        return "prompt" if self.number is None else f"bindings[{self.number}].{field}"
 
 
 def merge_tags_and_bindings(
@@ -94,22 +100,22 @@ def merge_tags_and_bindings(
     explicit = _index_bindings(bindings, facts)
     intents: list[LoraIntent] = []
     for known, tag in add_up(tags, facts):
-        found = explicit.pop(known.name, None) or [("prompt", Binding(known.name))]
-        intents += [_merge(known, tag, binding, field) for field, binding in found]
+        found = explicit.pop(known.name, None) or [(None, Binding(known.name))]
+        intents += [_merge(known, tag, binding, number) for number, binding in found]
     for name, found in explicit.items():
         _require_more_than_mask(name, found)
         known = find_facts(name, facts, "bindings")
-        intents += [_merge(known, None, binding, field) for field, binding in found]
+        intents += [_merge(known, None, binding, number) for number, binding in found]
     return tuple(intents)
 
 
-def _require_more_than_mask(name: str, found: Sequence[tuple[str, Binding]]) -> None:
+def _require_more_than_mask(name: str, found: Sequence[_Numbered]) -> None:
     """Refuse a mask for a LoRA that nothing else names: it is meant for one of the prompt."""
-    for field, binding in found:
+    for number, binding in found:
         only_mask = Binding(binding.lora, mask=binding.mask, mask_way=binding.mask_way)
         if binding.mask is not None and binding == only_mask:
             msg = f"The LoRA “{name}” has a mask, but is not in the prompt; put its tag there, or take the mask back."
-            raise BindingError(msg, field=f"{field}.mask")
+            raise BindingError(msg, field=f"bindings[{number}].mask")
 
 
 def add_up(tags: Sequence[Tag], facts: Mapping[str, LoraFacts]) -> list[tuple[LoraFacts, Tag]]:
@@ -136,19 +142,17 @@ def _sum(tags: Sequence[Tag]) -> Tag:
     return tags[0] if len(tags) == 1 else replace(tags[0], te=te, unet=unet)
 
 
-def _index_bindings(
-    bindings: Sequence[Binding], facts: Mapping[str, LoraFacts]
-) -> dict[str, list[tuple[str, Binding]]]:
-    """For the name of every LoRA that is bound explicitly, the fields of its bindings and the bindings."""
-    found: dict[str, list[tuple[str, Binding]]] = {}
-    for index, binding in enumerate(bindings):
-        field = f"bindings[{index}]"
-        known = find_facts(binding.lora, facts, f"{field}.lora")
+def _index_bindings(bindings: Sequence[Binding], facts: Mapping[str, LoraFacts]) -> dict[str, list[_Numbered]]:
+    """For the name of every LoRA that is bound explicitly, its bindings with their numbers."""
+    found: dict[str, list[_Numbered]] = {}
+    for number, binding in enumerate(bindings):
+        field = f"bindings[{number}].lora"
+        known = find_facts(binding.lora, facts, field)
         others = found.setdefault(known.name, [])
         if any(_place(other) == _place(binding) for _, other in others):
             msg = f"The LoRA “{known.name}” is bound twice; keep one binding for it."
-            raise BindingError(msg, field=f"{field}.lora")
-        others.append((field, binding))
+            raise BindingError(msg, field=field)
+        others.append((number, binding))
     return found
 
 
@@ -157,7 +161,7 @@ def _place(binding: Binding) -> tuple[str | None, int | None, str | None]:
     return binding.subject, binding.occurrence, binding.trigger
 
 
-def _merge(facts: LoraFacts, tag: Tag | None, binding: Binding, field: str) -> LoraIntent:
+def _merge(facts: LoraFacts, tag: Tag | None, binding: Binding, number: int | None) -> LoraIntent:
     in_tag = Binding(facts.name) if tag is None else read_tag_binding(tag)
     te, unet = _choose_weights(tag, binding)
     on = _prefer(binding.on, in_tag.on)
@@ -174,7 +178,7 @@ def _merge(facts: LoraFacts, tag: Tag | None, binding: Binding, field: str) -> L
         role=binding.role or in_tag.role or default_role,
         on=on,
         open=not any(value is not None for value in said),
-        field=field,
+        number=number,
         mask=binding.mask,
         mask_way=binding.mask_way or "fixed",
     )

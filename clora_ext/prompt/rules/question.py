@@ -10,11 +10,22 @@ class Question(BindingError):  # noqa: N818 - the panel asks it, with a button f
     """Nothing tells what a LoRA draws, or who of several draws a word.
 
     ``asked`` is the question in parts that can be translated one by one; the message says besides how to answer in
-    writing. ``lora`` is the one it is about, and ``choices`` are the words that it may be; none where any may.
+    writing. ``lora`` is the one it is about, and ``part`` the LoRA in a merged file. ``choices`` are the words that it
+    may be; none where any may.
     """
 
-    def __init__(self, lora: str, asked: Sequence[str], how: str, field: str, choices: Sequence[WordSpan] = ()) -> None:
+    def __init__(
+        self,
+        lora: str,
+        asked: Sequence[str],
+        how: str,
+        field: str,
+        choices: Sequence[WordSpan] = (),
+        *,
+        part: str | None = None,
+    ) -> None:
         super().__init__(f"{''.join(asked)} {how}", field)
         self.lora = lora
+        self.part = part
         self.asked = tuple(asked)
         self.choices = tuple(choices)

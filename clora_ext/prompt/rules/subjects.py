@@ -39,6 +39,8 @@ class Subject:
     mask: str | None = None
     """Somebody's own, a picture in base64."""
     mask_way: MaskWay = "fixed"
+    leads: bool = True
+    """Whether a host that draws by itself has the LoRA for it: of the subjects that share a tag, one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from modules import sd_models, shared
 
 from clora_ext.errors import HostError, LoraError
 from clora_ext.hosts.webui.drive.families import loaded_family, lora_family
+from clora_ext.merge.recipe import triggers_of
 from clora_ext.prompt import LoraFacts, lora_key
 
 ENDINGS = (".safetensors", ".ckpt", ".pt")
@@ -104,12 +105,16 @@ def lora_facts(name: str, *, refresh: bool = True) -> LoraFacts:
     found = file_of(name, refresh=refresh)
     metadata = found.metadata or {}
     words, labels = _of_site(found.filename)
+    phrase = str(metadata.get("modelspec.trigger_phrase", ""))
+    parts = triggers_of(metadata)
+    texts = [_user_note(found.filename), phrase, *words]
     return LoraFacts(
         name=found.name,
         aliases=_unique([name, str(found.alias)]),
-        triggers=_unique([_user_note(found.filename), str(metadata.get("modelspec.trigger_phrase", "")), *words]),
+        triggers=_unique([*parts, *(text for text in texts if not parts or text != phrase)]),
         words=_unique(_training_tags(metadata)),
         labels=_unique([str(metadata.get("modelspec.tags", "")), *labels]),
+        parts=parts,
     )
 
 
