@@ -19,8 +19,9 @@ class ActiveLora:
 
     @property
     def key(self) -> str:
-        """Unique among the LoRAs of a job."""
-        return f"{self.name}@{self.unet:g}"
+        """The same for all that change the UNet alike: branches that share one need its factors once."""
+        rank = "" if self.dyn is None else f":{self.dyn}"
+        return f"{self.name}@{self.unet:g}{rank}"
 
 
 LorasByBranch = Mapping[int, tuple[ActiveLora, ...]]
@@ -83,16 +84,16 @@ def branches_of(bound: BoundPrompt, whole: str, settings: Settings) -> Branches:
     """Texts and LoRAs of every branch for the method of ``settings``; ``whole`` is the prompt without its tags."""
     everywhere = tuple(_active(style) for style in bound.styles if style.on is None)
     own = _own_loras(bound, settings, styled=bool(everywhere))
+    every = _union(bound, own)
     match settings.method:
         case "clora" | "masks":
             return _by_branch(bound, settings, own, everywhere)
         case "composite":  # one embedding for all, with every LoRA in the text encoder
-            return _alike(whole, own, _union(own), everywhere)
+            return _alike(whole, own, every, everywhere)
         case "switch":  # encoded once, with the LoRA that comes first
             return _alike(whole, own, own[1], everywhere)
         case "merge":  # a single subject has its trigger, put in if it was asked for
             text = bound.branches[0] if len(bound.subjects) == 1 else whole
-            every = _union(own)
             return Branches({0: text}, {0: every}, {0: every}, everywhere)
 
 
@@ -125,10 +126,12 @@ def _alike(
     return Branches(dict.fromkeys(own, text), dict.fromkeys(own, text_loras), own, everywhere)
 
 
-def _union(own: LorasByBranch) -> tuple[ActiveLora, ...]:
+def _union(bound: BoundPrompt, own: LorasByBranch) -> tuple[ActiveLora, ...]:
+    """The LoRAs of all branches; one that several subjects share by one tag is there once."""
     found: list[ActiveLora] = []
-    for loras in own.values():
-        found.extend(loras)
+    for index, subject in enumerate(bound.subjects):
+        loras = own[index + 1]
+        found.extend(loras if subject.leads else loras[1:])
     return tuple(found)
 
 

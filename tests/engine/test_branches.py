@@ -1,9 +1,11 @@
 """From a bound prompt to the texts and LoRAs of every branch."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from clora_ext.engine.branches import ActiveLora, branches_of, composes, token_plan
-from clora_ext.prompt import LoraFacts, bind, remove_tags
+from clora_ext.prompt import Binding, LoraFacts, bind, remove_tags
 from clora_ext.settings.profiles import build_settings
 
 PROMPT = (
@@ -13,8 +15,8 @@ FACTS = {name: LoraFacts(name, triggers=("zorv cat",) if name == "A" else ()) fo
 A, B, S, T = ActiveLora("A", 0.8, 0.6), ActiveLora("B", 1.0, 1.0), ActiveLora("S", 0.5, 0.5), ActiveLora("T", 1.0, 1.0)
 
 
-def _bound(prompt: str = PROMPT):
-    return bind(prompt, FACTS)
+def _bound(prompt: str = PROMPT, bindings: Sequence[Binding] = ()):
+    return bind(prompt, FACTS, bindings)
 
 
 def test_branches_have_their_lora_and_the_styles_on_their_subject():
@@ -57,6 +59,23 @@ def test_merge_puts_everything_on_one_row():
     assert (found.texts, found.unet_loras) == ({0: "whole"}, {0: (A, B, T)})
 
 
+def test_subjects_that_share_a_tag_have_one_lora_in_every_branch_of_their_own_and_once_in_all():
+    shared = _bound("a cat and a dog <lora:B:0.5:bind=cat>", [Binding("B", subject="cat"), Binding("B", subject="dog")])
+    b = ActiveLora("B", 0.5, 0.5)
+    found = branches_of(shared, "whole", build_settings())
+    assert found.unet_loras == {0: (), 1: (b,), 2: (b,)}
+    assert found.all_unet_loras == (b,)
+    for method in ("merge", "composite"):
+        assert set(branches_of(shared, "whole", build_settings(method=method)).text_loras.values()) == {(b,)}
+    two = _bound("a cat and a dog <lora:B:0.5:bind=cat> <lora:B:0.5:bind=dog>")
+    assert branches_of(two, "whole", build_settings(method="merge")).unet_loras == {0: (b, b)}
+
+
+def test_what_changes_the_unet_alike_has_one_key():
+    assert ActiveLora("x", 1, 0.5).key == ActiveLora("x", 0, 0.5).key == "x@0.5"
+    assert len({ActiveLora("x", 1, weight, dyn).key for weight, dyn in ((0.5, None), (0.5, 4), (0.5, 8), (1, 8))}) == 4
+
+
 def test_a_single_lora_is_drawn_with_its_explicit_trigger():
     prompt = "a cat <lora:B:1:bind=cat:trigger=sks>"
     found = branches_of(_bound(prompt), remove_tags(prompt), build_settings(method="merge"))
@@ -93,4 +112,3 @@ def test_the_plan_asks_for_every_place():
     assert (1, ("zorv",)) in asked
     assert (2, ("sks",)) in asked
     assert sum(words == ("cat",) for _, words in asked) == 3
-    assert ActiveLora("x", 1, 0.5).key == "x@0.5"

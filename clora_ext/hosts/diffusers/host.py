@@ -99,7 +99,7 @@ class EmbeddedHost:
         rows: list[Row] = []
         for key, text in zip(keys, tokens, strict=True):
             rows.extend([Row(0, *key)] * len(text.ids))
-        active = {branch: [lora.key for lora in loras] for branch, loras in own.text_loras.items()}
+        active = {branch: [_text_key(lora) for lora in loras] for branch, loras in own.text_loras.items()}
         context = ForwardContext(BranchLoras(active))
         layers = layer_deltas(self._text_deltas(own), self.device, self.model.dtype)
         parts: list[list[texts.TextVectors]] = []
@@ -146,8 +146,8 @@ class EmbeddedHost:
         found: dict[str, Mapping[nn.Module, Delta]] = {}
         for loras in branches.text_loras.values():
             for lora in loras:
-                if lora.key not in found:
-                    found[lora.key] = deltas_of(self._file(lora.name), self._text_layers, lora.te)
+                if _text_key(lora) not in found:
+                    found[_text_key(lora)] = deltas_of(self._file(lora.name), self._text_layers, lora.te)
         return found
 
     def deltas(self, loras: Sequence[ActiveLora]) -> Deltas:
@@ -165,6 +165,11 @@ class EmbeddedHost:
     def free_bytes(self) -> float | None:
         """What torch tells of the device."""
         return device.free_bytes(self.device)
+
+
+def _text_key(lora: ActiveLora) -> str:
+    """The same for all that change the text encoders alike."""
+    return f"{lora.name}@{lora.te:g}"
 
 
 class EmbeddedDenoiser:

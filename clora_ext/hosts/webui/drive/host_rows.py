@@ -18,7 +18,7 @@ def let_host_draw(p: Any, bound: Sequence[BoundPrompt], only: int | None = None)
     prompt's tags, and the text of a single subject, is seen to.
     """
     first = bound[0]
-    subjects = first.subjects if only is None else (first.subjects[only],)
+    subjects = [each for each in first.subjects if each.leads] if only is None else [first.subjects[only]]
     styles = first.styles if only is None else tuple(style for style in first.styles if style.on in (None, only))
     worn: list[Subject | Style] = [*subjects, *styles]
     loras = [ActiveLora(part.lora, part.te, part.unet, part.dyn) for part in worn]
@@ -27,7 +27,7 @@ def let_host_draw(p: Any, bound: Sequence[BoundPrompt], only: int | None = None)
     if networks.applied_by_host() != wanted:
         networks.let_host_apply(loras, nets)
         _mark_conditions(p.extra_network_data, repr(loras))
-    if len(subjects) == 1:
+    if only is not None or len(first.subjects) == 1:
         p.prompts = [each.branches[only or 0] for each in bound]  # an explicit trigger is put in, those of others out
 
 
