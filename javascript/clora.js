@@ -137,7 +137,7 @@
         const {action} = now.asking;
         if (action.preset) drawPresets(tab, told);
         else if ("report" in action) giveReport(tab, told.report);
-        else if ("mask_of" in action) window.cloraMasks.answer(tab, action.mask_of, told);
+        else if ("mask_of" in action) window.cloraMasks.answer(tab, action.of, told);
         else if ("finished" in action || "inpaint" in action) window.cloraFinished.answer(tab, action, told);
         else if (told.wrong) refuse(tab, told.told);
         else edit(tab, action, told);
@@ -464,7 +464,7 @@
             labelled("Draws", drawRole(tab, row, changed)),
         ];
         if (row.role === "subject") parts.push(...drawSubject(row, changed));
-        if (row.role === "subject" && row.number === 0) parts.push(window.cloraMasks.button(tab, row));
+        if (row.role === "subject" && row.key) parts.push(window.cloraMasks.button(tab, row));
         if (row.role === "subject" && !row.found) {
             parts.push(window.cloraQuestions.ask(state(tab).view, row, rolesOf(tab, row).slice(1), (changes) => {
                 state(tab).active = null; // the next that asks, or the first

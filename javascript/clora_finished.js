@@ -128,7 +128,7 @@
     function useAgain(tab) {
         const now = tabs[tab];
         const field = find(`#clora_${tab}_masks textarea`);
-        const masks = now.found.subjects.filter(({mask}) => mask).map(({lora, mask}) => [lora, {mask, mask_way: "fixed"}]);
+        const masks = now.found.subjects.filter(({mask}) => mask).map(({key, mask}) => [key, {mask, mask_way: "fixed"}]);
         const was = field.value;
         now.before = {back: () => window.cloraFields.fill(field, was)};
         inputAccordionChecked(`clora_${tab}_enabled`, true);

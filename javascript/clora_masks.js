@@ -1,6 +1,6 @@
-// Masks of one's own in the panel: for one LoRA at a time a small picture to paint, white where its subject is to be.
-// What is painted counts at once: the panel's hidden field "masks" has the masks of all LoRAs that the prompt gives a
-// subject, as JSON by LoRA. Names are only ever set as text.
+// Masks of one's own in the panel: for one subject at a time a small picture to paint, white where it is to be. What is
+// painted counts at once: the panel's hidden field "masks" has those of all subjects that there are, as JSON by the keys
+// of their rows: the LoRA, or "LoRA: words" where that may have several. Names are only ever set as text.
 
 (function() {
     "use strict";
@@ -25,7 +25,7 @@
 
     // -- what counts ---------------------------------------------------------------------------------------------------
 
-    // `kept` outlives a LoRA's absence from the prompt, the field does not. What somebody else has put there is taken.
+    // `kept` outlives a subject's absence from the prompt, the field does not. What somebody else has put there is taken.
 
     function sync(tab, rows) {
         const now = tabs[tab];
@@ -33,18 +33,34 @@
         if (field.value !== now.written) {
             now.kept = JSON.parse(field.value || "{}");
             now.written = field.value;
-            if (now.lora) refill(tab);
+            if (now.key) refill(tab);
         }
+        follow(now, rows);
         now.rows = rows;
         write(tab);
-        now.box.hidden = !rows.some((row) => row.lora === now.lora && row.role === "subject");
+        now.box.hidden = !rows.some((row) => now.key && row.key === now.key && row.role === "subject");
         if (!now.box.hidden) fit(tab);
+    }
+
+    // A mask stays with its subject where that has another key than before, or was called by its LoRA alone.
+
+    function follow(now, rows) {
+        const keys = new Set(rows.map(({key}) => key));
+        const isSame = (row, other) => ["lora", "subject", "occurrence"].every((name) => row[name] === other[name]);
+        for (const row of [...rows].sort((one, other) => other.said - one.said)) {
+            const before = [now.rows.find((other) => isSame(row, other))?.key, row.lora];
+            const old = before.find((key) => now.kept[key] && !keys.has(key));
+            if (!row.key || now.kept[row.key] || !old) continue;
+            now.kept[row.key] = now.kept[old];
+            delete now.kept[old];
+            if (now.key === old) now.key = row.key;
+        }
     }
 
     function write(tab) {
         const now = tabs[tab];
-        const subjects = new Set(now.rows.filter((row) => row.role === "subject").map((row) => row.lora));
-        const used = Object.entries(now.kept).filter(([lora]) => subjects.has(lora));
+        const subjects = new Set(now.rows.filter((row) => row.role === "subject").map((row) => row.key));
+        const used = Object.entries(now.kept).filter(([key]) => subjects.has(key));
         const text = used.length ? JSON.stringify(Object.fromEntries(used)) : "";
         if (text === now.written) return;
         now.written = text;
@@ -59,8 +75,8 @@
         const now = tabs[tab];
         const {data} = pixels(now);
         const black = data.every((value, index) => value === 0 || index % 4 === 3);
-        if (black) delete now.kept[now.lora];
-        else now.kept[now.lora] = {mask: now.canvas.toDataURL("image/png"), mask_way: now.way.value};
+        if (black) delete now.kept[now.key];
+        else now.kept[now.key] = {mask: now.canvas.toDataURL("image/png"), mask_way: now.way.value};
         tell(tab, black ? NOTHING : HINT);
         write(tab);
         now.panel.draw(tab);
@@ -92,13 +108,13 @@
     // Resolves when `source`, an address, is there; is rejected where it is no picture.
 
     async function fill(now, source) {
-        const {lora} = now;
+        const {key} = now;
         const picture = new Image();
         if (source) {
             picture.src = /^(blob|data):/.test(source) ? source : `data:image/png;base64,${source}`;
             await picture.decode();
         }
-        if (now.lora !== lora) return; // another one's has been opened since
+        if (now.key !== key) return; // another one's has been opened since
         blacken(now);
         if (!source) return;
         now.pen.imageSmoothingEnabled = picture.width > now.canvas.width; // masks are enlarged by the nearest pixel
@@ -107,15 +123,15 @@
 
     function refill(tab) {
         const now = tabs[tab];
-        fill(now, now.kept[now.lora]?.mask).catch(() => tell(tab, UNREADABLE, true));
+        fill(now, now.kept[now.key]?.mask).catch(() => tell(tab, UNREADABLE, true));
     }
 
     function load(tab, source, told) {
         const now = tabs[tab];
-        const {lora} = now;
+        const {key} = now;
         const last = pixels(now);
         fill(now, source).then(() => {
-            if (now.lora !== lora) return;
+            if (now.key !== key) return;
             now.before.push(last);
             tell(tab, keep(tab) ? told : `${told} ${now.panel.say(NOTHING)}`);
         }).catch(() => {
@@ -257,7 +273,7 @@
             erase: make("input", {type: "checkbox"}),
             told: make("p", {className: "clora-hint", role: "status"}),
             title: make("bdi"),
-            kept: {}, written: "", rows: [], lora: null, before: [], at: [SIDE / 2, SIDE / 2],
+            kept: {}, written: "", rows: [], key: null, before: [], at: [SIDE / 2, SIDE / 2],
         };
         now.box = make("section", {className: "clora-board clora-mask", hidden: true}, [
             now.stage, make("div", {className: "clora-mask-tools"}, tools(tab, make, labelled)),
@@ -280,7 +296,8 @@
             make("div", {className: "clora-mask-buttons"}, [
                 button("Undo", () => undo(tab)), button("Clear", () => clear(tab)),
                 button("Take the last picture's", () => {
-                    now.panel.send(tab, {mask_of: now.lora, image: now.taken});
+                    const {lora, subject, occurrence} = now.rows.find((row) => row.key === now.key);
+                    now.panel.send(tab, {mask_of: lora, subject, occurrence, of: now.key, image: now.taken});
                     now.taken += 1;
                 }),
                 button("Choose a file", () => file.click()), file, button("Close", () => open(tab, null)),
@@ -289,18 +306,18 @@
         ];
     }
 
-    function open(tab, lora) {
+    function open(tab, key) {
         const now = tabs[tab];
-        const colour = now.rows.find((row) => row.lora === lora)?.colour ?? "transparent";
-        Object.assign(now, {lora, before: [], taken: 0});
-        now.title.textContent = lora ?? "";
-        now.canvas.setAttribute("aria-label", now.panel.say(`Mask of ${lora}`));
-        now.way.value = now.kept[lora]?.mask_way ?? "fixed";
+        const colour = now.rows.find((row) => row.key === key)?.colour ?? "transparent";
+        Object.assign(now, {key, before: [], taken: 0});
+        now.title.textContent = key ?? "";
+        now.canvas.setAttribute("aria-label", now.panel.say(`Mask of ${key}`));
+        now.way.value = now.kept[key]?.mask_way ?? "fixed";
         tell(tab, HINT);
         now.erase.checked = false;
         now.box.style.setProperty("--clora-colour", colour);
-        now.box.hidden = lora === null;
-        if (lora === null) {
+        now.box.hidden = key === null;
+        if (key === null) {
             now.panel.draw(tab);
             return;
         }
@@ -312,22 +329,22 @@
         now.box.scrollIntoView({block: "nearest"});
     }
 
-    function answer(tab, lora, told) {
-        if (tabs[tab].lora !== lora) return; // another one's has been opened since
+    function answer(tab, key, told) {
+        if (tabs[tab].key !== key) return; // another one's has been opened since
         if (told.mask) load(tab, told.mask, told.told);
         else tell(tab, told.told, true);
     }
 
-    // A LoRA's button in its row.
+    // A subject's button in its row.
 
-    function button(tab, {lora}) {
+    function button(tab, {key}) {
         const now = tabs[tab];
-        const own = now.kept[lora];
+        const own = now.kept[key];
         const state = own && (own.mask ? own.mask_way : "not here");
         return now.panel.make("button", {
             type: "button", className: "clora-chip", textContent: own ? `Own mask: ${state}` : "Own mask",
-            data: {key: `mask ${lora}`}, aria: {expanded: String(now.lora === lora)},
-            onclick: () => open(tab, now.lora === lora ? null : lora),
+            data: {key: `mask ${key}`}, aria: {expanded: String(now.key === key)},
+            onclick: () => open(tab, now.key === key ? null : key),
         });
     }
 

@@ -4,7 +4,8 @@ from clora_ext.prompt.bind import BoundPrompt, bind, bind_or_merge
 from clora_ext.prompt.bindings.add_words import add_words
 from clora_ext.prompt.bindings.binding import BINDING_FIELDS, ROLES, Binding, Role
 from clora_ext.prompt.bindings.edit import drop_tags, edit_binding, part_bindings
-from clora_ext.prompt.bindings.objects import MASK_FIELDS, read_bindings, with_masks
+from clora_ext.prompt.bindings.masks import MASK_FIELDS, mask_key, with_masks
+from clora_ext.prompt.bindings.objects import read_bindings
 from clora_ext.prompt.bindings.own_mask import LARGEST, MASK_WAYS, MaskWay, mask_digest, picture_bytes
 from clora_ext.prompt.bindings.text import format_bindings, parse_bindings
 from clora_ext.prompt.branches import SubjectPlace
@@ -46,6 +47,7 @@ __all__ = [
     "inspect",
     "lora_key",
     "mask_digest",
+    "mask_key",
     "parse_bindings",
     "part_bindings",
     "picture_bytes",

@@ -66,6 +66,8 @@ class LoraRow:
     """Whether that is a question."""
     choices: tuple[WordSpan, ...] = ()
     """What the question leaves to choose from; nothing where it may be any word."""
+    key: str | None = None
+    """What the own mask of its subject is kept by; ``None`` where nothing tells it from the LoRA's others yet."""
     part: str | None = None
     """Of a merged file, the trigger of the LoRA in it that the prompt calls."""
 
@@ -182,7 +184,7 @@ def _make_empty_row(intent: LoraIntent) -> LoraRow:
     in_tag = intent.tag is not None and not intent.tag.arguments.keys().isdisjoint(OUR_TAG_ARGUMENTS)
     said = intent.subject is not None or intent.occurrence is not None
     row = LoraRow(intent.name, intent.te, intent.unet, intent.role, on=intent.on, said=said, part=intent.part)
-    return replace(row, tagged=tagged, in_tag=in_tag)
+    return replace(row, tagged=tagged, in_tag=in_tag, key=None if intent.several else intent.name)
 
 
 def _add_subject(text: PromptText, row: LoraRow, subject: Subject) -> LoraRow:
@@ -195,4 +197,5 @@ def _add_subject(text: PromptText, row: LoraRow, subject: Subject) -> LoraRow:
         trigger=subject.trigger,
         words=spans[subject.occurrence - 1] if known else (),
         places=len(spans),
+        key=subject.key,
     )

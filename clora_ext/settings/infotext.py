@@ -2,11 +2,12 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from clora_ext import __version__
-from clora_ext.prompt import BINDING_FIELDS, MASK_FIELDS, MASK_WAYS, Binding, mask_digest
+from clora_ext.prompt import BINDING_FIELDS, MASK_FIELDS, MASK_WAYS, Binding, lora_key, mask_digest, mask_key
 from clora_ext.settings.knobs import KNOB, KNOBS
 from clora_ext.settings.profiles import changed_values, check_profile, profile_value
 from clora_ext.settings.request import KEY, JobRequest
@@ -34,7 +35,12 @@ def to_infotext(request: JobRequest) -> dict[str, str]:
     objects = [_binding_object(binding) for binding in request.bindings if _says_more_than_mask(binding)]
     if objects:
         words["bindings"] = json.dumps(objects, ensure_ascii=False)
-    masks = [_mask_words(binding, binding.mask) for binding in request.bindings if binding.mask is not None]
+    times = Counter(lora_key(binding.lora) for binding in request.bindings)
+    masks = [
+        _mask_words(binding, binding.mask, several=times[lora_key(binding.lora)] > 1)
+        for binding in request.bindings
+        if binding.mask is not None
+    ]
     if masks:
         words["masks"] = ", ".join([*masks, NOT_HERE])
     return {infotext_key(name): text for name, text in words.items()}
@@ -49,13 +55,15 @@ def _says_more_than_mask(binding: Binding) -> bool:
     return binding.mask is None or len(_binding_object(binding)) > 1
 
 
-def _mask_words(binding: Binding, mask: str) -> str:
+def _mask_words(binding: Binding, mask: str, *, several: bool) -> str:
     """Whose mask it is, its way, and what tells its picture from others."""
-    return f"{binding.lora} {binding.mask_way or 'fixed'} {mask_digest(mask)}"
+    subject = binding.subject if several else None
+    key = binding.lora if subject is None else mask_key(binding.lora, subject, binding.occurrence)
+    return f"{key} {binding.mask_way or 'fixed'} {mask_digest(mask)}"
 
 
 def named_masks(words: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """LoRA, way and digest of every own mask that an infotext names."""
+    """Key, way and digest of every own mask that an infotext names."""
     return _MASK_WORDS.findall(words.get(infotext_key("masks"), ""))
 
 

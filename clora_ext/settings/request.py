@@ -31,8 +31,8 @@ class JobRequest:
 def read_request(fields: Mapping[str, Any]) -> JobRequest:
     """Check an object of named fields: those of ``JobRequest``, ``profile``, ``method`` and every knob.
 
-    ``bindings`` is a list of objects or the panel's text; ``masks`` is what the panel knows of them, an object of LoRAs
-    with ``mask`` and ``mask_way``, or its JSON. Raises ``CLoRAError`` naming the field and the choices.
+    ``bindings`` is a list of objects or the panel's text; ``masks`` is what the panel knows of them, an object of their
+    keys with ``mask`` and ``mask_way``, or its JSON. Raises ``CLoRAError`` naming the field and the choices.
     """
     values = dict(fields)
     enabled = _take_flag(values, "enabled", default=True)
@@ -75,7 +75,10 @@ def json_schema() -> dict[str, Any]:
                 "type": "object",
                 "additionalProperties": _mask_schema(),
                 "title": "Own masks",
-                "description": "By LoRA, for LoRAs that the prompt binds; a binding may have its mask in itself.",
+                "description": (
+                    "By LoRA, or by LoRA and words where it has several subjects, as in “six: cat”; "
+                    "a binding may have its mask in itself."
+                ),
             },
             **settings_schema(),
         },

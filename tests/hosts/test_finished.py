@@ -178,12 +178,13 @@ def test_a_picture_tells_its_subjects_by_the_first_infotext_that_is_known(monkey
     assert kept.tell({"finished": ["one"]})["subjects"] == []
 
 
-def test_a_lora_of_two_subjects_has_no_mask_to_give():
+def test_each_subject_of_one_lora_has_a_mask_to_give():
     prompt = "a cat, a cat, a dog <lora:tuxcat:1:bind=cat:occurrence=1> <lora:tuxcat:1:bind=cat:occurrence=2>"
     kept = FinishedPictures()
     kept.keep("one", picture(prompt=f"{prompt} <lora:browndog:1>"))
     subjects = kept.tell({"finished": ["one"]})["subjects"]
-    assert [each["mask"] is None for each in subjects] == [True, True, True], "the dog has no part"
+    assert [each["mask"] is None for each in subjects] == [False, False, True], "the dog has no part"
+    assert [each["key"] for each in subjects] == ["tuxcat: cat #1", "tuxcat: cat #2", "browndog"]
     kept.keep("two", picture())
     subjects = kept.tell({"finished": ["two"]})["subjects"]
     assert [each["mask"] is None for each in subjects] == [False, False, True]

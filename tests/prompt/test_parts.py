@@ -4,6 +4,8 @@ import pytest
 
 from clora_ext.errors import BindingError
 from clora_ext.prompt import BoundPrompt, LoraFacts, bind_or_merge, inspect, parse_bindings
+from clora_ext.settings.infotext import named_masks, to_infotext
+from clora_ext.settings.request import read_request
 
 PARTS = ("vako cat", "pleko dog", "miru", "hatsune miku", "zk robe", "ink style")
 FACTS = {
@@ -16,6 +18,7 @@ FACTS = {
     )
 }
 BOTH = "a vako cat and a pleko dog in the grass <lora:six:1>"
+MASK = "aGFsbG8="
 CAT, DOG = ("six", "vako", "cat"), ("six", "pleko", "dog")
 
 
@@ -101,7 +104,7 @@ def test_of_subjects_that_share_a_tag_one_leads(prompt: str, lines: str, leads: 
         ("six: cat\nsix: cat", "“six” is bound twice", "bindings[1].lora"),
         ("six: cat\nsix: vako cat", "Two subjects of “six” have the same “cat”", "bindings[1].subject"),
         ("browndog: dog\nbrowndog: dog #1", "Two subjects of “browndog” have the same “dog”", "bindings[1].subject"),
-        ('six: mask="aGFsbG8="', "draws several subjects here, “vako cat”, “pleko dog”; say", "bindings[0].subject"),
+        (f'six: mask="{MASK}"', "draws several subjects here, “vako cat”, “pleko dog”; say", "bindings[0].subject"),
     ],
 )
 def test_what_can_not_be_is_told_in_the_field_that_says_it(lines: str, words: str, field: str):
@@ -111,8 +114,36 @@ def test_what_can_not_be_is_told_in_the_field_that_says_it(lines: str, words: st
 
 
 def test_a_mask_without_words_is_that_of_the_only_subject():
-    (cat,) = bound_by("a vako cat <lora:six:1>", 'six: mask="aGFsbG8="').subjects
-    assert (cat.words, cat.mask) == ("cat", "aGFsbG8=")
+    (cat,) = bound_by("a vako cat <lora:six:1>", f'six: mask="{MASK}"').subjects
+    assert (cat.words, cat.mask) == ("cat", MASK)
+
+
+@pytest.mark.parametrize("lines", ["", "six: vako cat\nsix: pleko dog", "six: weight=0.5", "six: dog"])
+def test_each_subject_has_a_key_by_which_its_mask_is_kept(lines: str):
+    keys = [subject.key for subject in bound_by(BOTH, lines).subjects]
+    assert [row.key for row in inspect(BOTH, FACTS, parse_bindings(lines)).rows] == keys
+    for at, key in enumerate(keys):
+        asked = read_request({"bindings": lines, "masks": {key: {"mask": MASK}}})
+        subjects = bind_or_merge(BOTH, FACTS, asked.bindings).subjects
+        assert [subject.mask for subject in subjects] == [MASK if at == place else None for place in (0, 1)]
+        assert [subject.unet for subject in subjects] == [0.5 if "0.5" in lines else 1.0] * 2
+        assert {word for word, _, _ in named_masks(to_infotext(asked))} <= {key, "six"}
+
+
+def test_masks_of_two_tags_go_with_the_tag_that_says_their_words():
+    prompt = "a cat and a cat <lora:browndog:1:bind=cat:occurrence=1> <lora:browndog:0.5:bind=cat:occurrence=2>"
+    first, second = bound_by(prompt).subjects
+    assert (first.key, second.key) == ("browndog: cat #1", "browndog: cat #2")
+    asked = read_request({"masks": {second.key: {"mask": MASK}}})
+    found = bind_or_merge(prompt, FACTS, asked.bindings).subjects
+    assert [(each.occurrence, each.unet, each.mask) for each in found] == [(1, 1.0, None), (2, 0.5, MASK)]
+
+
+@pytest.mark.parametrize("key", ["six: #", "six: cat\nsix: dog", ": cat"])
+def test_a_key_that_can_not_be_read_is_told(key: str):
+    with pytest.raises(BindingError) as caught:
+        read_request({"masks": {key: {"mask": MASK}}})
+    assert caught.value.field == "masks"
 
 
 def test_every_subject_has_a_row_and_a_question_is_about_one_of_them():

@@ -1,15 +1,9 @@
 """Bindings as objects of named fields, which parsed JSON gives."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from clora_ext.errors import BindingError, shown
 from clora_ext.prompt.bindings.binding import BINDING_FIELDS, Binding
-from clora_ext.prompt.grammar.tags import lora_key
-
-MASK_FIELDS = ("mask", "mask_way")
-"""The fields of a binding that the panel keeps by LoRA."""
 
 MOST_BINDINGS = 200
 
@@ -49,42 +43,6 @@ def read_binding(entry: object) -> Binding:
         msg = "A binding has no “lora”; name the LoRA it is for."
         raise BindingError(msg, field="lora")
     return Binding(**entry)
-
-
-def with_masks(bindings: Sequence[Binding], masks: object) -> tuple[Binding, ...]:
-    """``bindings`` with masks: an object of LoRAs with ``mask`` and ``mask_way``, or its JSON.
-
-    A LoRA without a binding gets one. Raises ``BindingError`` for a LoRA that is bound several times, and for what
-    the fields can not be.
-    """
-    found = list(bindings)
-    for lora, entry in _read_masks(masks).items():
-        if not isinstance(entry, Mapping) or "mask" not in entry or not set(entry).issubset(MASK_FIELDS):
-            msg = f"“masks” of “{lora}” must be an object with the fields {' and '.join(MASK_FIELDS)}."
-            raise BindingError(msg, field="masks")
-        if entry["mask"] == "":
-            msg = f"The mask of “{lora}” is not here: paint it, choose its file, or take it back."
-            raise BindingError(msg, field="masks")
-        own = [index for index, binding in enumerate(found) if lora_key(binding.lora) == lora_key(lora)]
-        if len(own) > 1:
-            msg = f"The LoRA “{lora}” has several subjects; say each one's mask in its binding."
-            raise BindingError(msg, field="masks")
-        if own:
-            found[own[0]] = replace(found[own[0]], **entry)
-        else:
-            found.append(Binding(lora, **entry))
-    return tuple(found)
-
-
-def _read_masks(value: object) -> Mapping[str, object]:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError:
-            value = None
-    if not isinstance(value, Mapping):
-        raise BindingError("“masks” must be an object of LoRAs with the masks of each.", field="masks")
-    return value
 
 
 def locate_error(problem: BindingError, place: str, index: int) -> BindingError:

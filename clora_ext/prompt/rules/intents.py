@@ -95,18 +95,31 @@ def merge_tags_and_bindings(
     """One ``LoraIntent`` per LoRA and subject: the prompt's tags in order, then the bindings without a tag.
 
     A binding's fields win over its tag's. Tags that name one file again add up as in WebUI, unless they say another
-    subject. Raises ``BindingError`` for an unknown LoRA and for two bindings that say the same.
+    subject; then a binding goes with the tag that says its words, else with the first.
+
+    Raises ``BindingError`` for an unknown LoRA and for two bindings that say the same.
     """
     explicit = _index_bindings(bindings, facts)
     intents: list[LoraIntent] = []
-    for known, tag in add_up(tags, facts):
-        found = explicit.pop(known.name, None) or [(None, Binding(known.name))]
+    groups = add_up(tags, facts)
+    for known, tag in groups:
+        others = [other for each, other in groups if each.name == known.name and other is not tag]
+        waiting = explicit.pop(known.name, [])
+        left = [each for each in waiting if any(_says_same(other, each[1]) for other in others)]
+        found = [each for each in waiting if each not in left] or [(None, Binding(known.name))]
         intents += [_merge(known, tag, binding, number) for number, binding in found]
+        explicit |= {known.name: left} if left else {}
     for name, found in explicit.items():
         _require_more_than_mask(name, found)
         known = find_facts(name, facts, "bindings")
         intents += [_merge(known, None, binding, number) for number, binding in found]
     return tuple(intents)
+
+
+def _says_same(tag: Tag, binding: Binding) -> bool:
+    """Whether a tag says by itself the subject that ``binding`` says."""
+    said = read_tag_binding(tag)
+    return binding.subject is not None and (said.subject, said.occurrence) == (binding.subject, binding.occurrence)
 
 
 def _require_more_than_mask(name: str, found: Sequence[_Numbered]) -> None:

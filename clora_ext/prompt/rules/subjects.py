@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from clora_ext.prompt.bindings.masks import mask_key
 from clora_ext.prompt.bindings.own_mask import MaskWay
 from clora_ext.prompt.grammar.lexer import split_words
 from clora_ext.prompt.grammar.nouns import is_being, is_class
@@ -39,6 +40,9 @@ class Subject:
     mask: str | None = None
     """Somebody's own, a picture in base64."""
     mask_way: MaskWay = "fixed"
+    key: str | None = None
+    """What its own mask is kept by: its LoRA, or where that may have several subjects a line of bindings; ``None``
+    where no such line tells it from the others."""
     leads: bool = True
     """Whether a host that draws by itself has the LoRA for it: of the subjects that share a tag, one."""
 
@@ -105,7 +109,19 @@ def make_subject(text: PromptText, intent: LoraIntent, words: BoundWords) -> Sub
         occurrence=places.index(words.subject) + 1,
         mask=intent.mask,
         mask_way=intent.mask_way,
+        key=_find_key(text, intent, words.subject),
     )
+
+
+def _find_key(text: PromptText, intent: LoraIntent, subject: WordSpan) -> str | None:
+    """By the words that somebody said, else by those that were found."""
+    if not intent.several:
+        return intent.name
+    if intent.subject is not None:
+        return mask_key(intent.name, intent.subject, intent.occurrence)
+    places = text.find(text.keys_of(subject))
+    number = places.index(subject) + 1 if len(places) > 1 else None
+    return None if intent.number is not None else mask_key(intent.name, text.join(subject), number)
 
 
 def _holds_words(text: PromptText, subject: WordSpan, trigger: str) -> bool:

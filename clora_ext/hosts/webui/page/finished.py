@@ -113,8 +113,8 @@ class FinishedPictures:
     def tell(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Who drew what in the first picture that is known of the infotexts ``finished``.
 
-        Of every subject its LoRA, title, a sheet of colour to lay over the picture and its mask, as data URLs. There is
-        no mask to use again of a subject without a part, and of a LoRA of several subjects, which could have but one.
+        Of every subject its LoRA, title, a sheet of colour to lay over the picture and its mask, as data URLs, with the
+        ``key`` that a mask is kept by. There is no mask to use again of a subject without a part or without a key.
         """
         known = [text for text in wanted["finished"] if text in self._pictures]
         if not known:
@@ -150,11 +150,12 @@ class FinishedPictures:
 
 
 def _told(picture: Finished, subject: int) -> dict[str, Any]:
-    lora, share = picture.loras[subject], picture.regions[subject + 1]
+    lora, key, share = picture.loras[subject], picture.bound.subjects[subject].key, picture.regions[subject + 1]
     mask = grey_picture(share)
-    useful = mask.getbbox() is not None and picture.loras.count(lora) == 1
+    useful = mask.getbbox() is not None and key is not None
     return {
         "lora": lora,
+        "key": key,
         "title": f"{lora}: {picture.titles[subject]}",
         "colour": colour_of(subject),
         "layer": _url(as_png(layer(share, colour_of(subject)))),

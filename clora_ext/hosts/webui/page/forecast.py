@@ -149,6 +149,7 @@ def _rows(
 def _row(row: LoraRow, hue: str, known: LoraFacts, problem: str | None) -> dict[str, Any]:
     return {
         "lora": row.lora,
+        "key": row.key,
         "colour": hue,
         "weight": row.unet,
         "role": row.role,

@@ -27,7 +27,7 @@ class KeptMasks:
     def of(self, words: Mapping[str, str]) -> dict[str, dict[str, str]]:
         """The request's field ``masks`` for an infotext: a picture that is not known any more is empty."""
         return {
-            lora: {"mask": self._pictures.get(digest, ""), "mask_way": way} for lora, way, digest in named_masks(words)
+            key: {"mask": self._pictures.get(digest, ""), "mask_way": way} for key, way, digest in named_masks(words)
         }
 
 

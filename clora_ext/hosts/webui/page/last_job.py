@@ -14,7 +14,7 @@ from clora_ext.engine.device import peak_bytes
 from clora_ext.errors import CLoRAError, SettingsError
 from clora_ext.hosts.webui.page.overlays import as_png, grey_picture, peaked
 from clora_ext.hosts.webui.page.pass_record import PassRecord, shown_passes
-from clora_ext.prompt import lora_key
+from clora_ext.prompt import Subject, lora_key
 from clora_ext.redact import cause_lines
 from clora_ext.settings.knobs import plain_values
 from clora_ext.settings.request import JobRequest
@@ -77,7 +77,7 @@ class LastJob:
         self.causes = () if job.error is None else tuple(cause_lines(job.error, EXTENSION))
 
     def masks(self) -> list[dict[str, Any]]:
-        """The masks as grey PNGs: per image and subject its LoRA, words, and share of every pixel.
+        """The masks as grey PNGs: per image and subject its LoRA, words with their place, and share of every pixel.
 
         ``attention`` is the PNG of what the mask was made from, white at the peak; None where masks are not from maps
         yet. ``own`` is somebody's own mask as it was given, with its ``mask_way``; None where there was none.
@@ -93,10 +93,14 @@ class LastJob:
     def mask_of(self, wanted: Mapping[str, Any]) -> dict[str, str]:
         """The mask of the LoRA ``mask_of`` as a data URL, and what the page's script tells of it.
 
-        ``image`` is the number of the picture from 0, counted round. Raises ``SettingsError`` where there is none.
+        Of a LoRA of several subjects it is that of ``subject`` and its ``occurrence``. ``image`` is the number of the
+        picture from 0, counted round. Raises ``SettingsError`` where there is none.
         """
         lora = wanted["mask_of"]
-        found = [each["png"] for each in self.masks() if lora_key(each["lora"]) == lora_key(lora)]
+        own = [each for each in self.masks() if lora_key(each["lora"]) == lora_key(lora)]
+        several = len(own) > len({each["image"] for each in own})
+        said = wanted.get("subject"), wanted.get("occurrence")
+        found = [each["png"] for each in own if not several or (each["words"], each["occurrence"]) == said]
         if not found:
             raise SettingsError(f"The last job has no mask of “{lora}”; draw a picture with it first.", field="masks")
         number = wanted.get("image", 0) % len(found)
@@ -134,17 +138,15 @@ def _mask_pictures(shown: PassRecord, number: int, image: int) -> list[dict[str,
     """Those of one image: ``number`` in its batch, ``image`` in the job."""
     found: list[dict[str, Any]] = []
     regions, maps = shown.regions(number), shown.maps(number)
-    for subject, (lora, words) in enumerate(zip(shown.loras, shown.report.subjects, strict=True)):
-        png = _png(regions[subject + 1])
-        attention = None if maps is None else _png(peaked(maps[subject]))
-        own = _own(shown, subject)
-        found.append({"image": image, "lora": lora, "words": words, "png": png, "attention": attention, "own": own})
+    for at, (subject, words) in enumerate(zip(shown.bound.subjects, shown.report.subjects, strict=True)):
+        told = {"image": image, "lora": subject.lora, "words": words, "occurrence": subject.occurrence}
+        png, attention = _png(regions[at + 1]), None if maps is None else _png(peaked(maps[at]))
+        found.append({**told, "png": png, "attention": attention, "own": _own(subject)})
     return found
 
 
-def _own(shown: PassRecord, subject: int) -> dict[str, str] | None:
-    bound = shown.bound.subjects[subject]
-    return None if bound.mask is None else {"mask": bound.mask, "mask_way": bound.mask_way}
+def _own(subject: Subject) -> dict[str, str] | None:
+    return None if subject.mask is None else {"mask": subject.mask, "mask_way": subject.mask_way}
 
 
 def _png(share: torch.Tensor) -> str:
