@@ -438,7 +438,7 @@
     }
 
     function addressOf(row) {
-        return {lora: row.lora, names: row.names, number: row.number};
+        return {lora: row.lora, names: row.names, number: row.number, shared: row.shared};
     }
 
     function drawRow(tab, row, active) {

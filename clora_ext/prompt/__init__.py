@@ -3,7 +3,7 @@
 from clora_ext.prompt.bind import BoundPrompt, bind, bind_or_merge
 from clora_ext.prompt.bindings.add_words import add_words
 from clora_ext.prompt.bindings.binding import BINDING_FIELDS, ROLES, Binding, Role
-from clora_ext.prompt.bindings.edit import drop_tags, edit_binding, part_bindings
+from clora_ext.prompt.bindings.edit import Shared, drop_tags, edit_binding, edit_shared, part_bindings
 from clora_ext.prompt.bindings.masks import MASK_FIELDS, mask_key, with_masks
 from clora_ext.prompt.bindings.objects import read_bindings
 from clora_ext.prompt.bindings.own_mask import LARGEST, MASK_WAYS, MaskWay, mask_digest, picture_bytes
@@ -32,6 +32,7 @@ __all__ = [
     "PromptWord",
     "Question",
     "Role",
+    "Shared",
     "Span",
     "Style",
     "Subject",
@@ -42,6 +43,7 @@ __all__ = [
     "bind_or_merge",
     "drop_tags",
     "edit_binding",
+    "edit_shared",
     "find_tags",
     "format_bindings",
     "inspect",

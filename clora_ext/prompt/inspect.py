@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from clora_ext.errors import CLoRAError
 from clora_ext.prompt.bind import BoundPrompt, bind_alone, bind_or_merge, read_intents
 from clora_ext.prompt.bindings.binding import Binding, Role
+from clora_ext.prompt.bindings.edit import Shared
 from clora_ext.prompt.grammar import vocabulary
 from clora_ext.prompt.grammar.lexer import split_words
 from clora_ext.prompt.grammar.prompt_text import PromptText
@@ -70,6 +71,8 @@ class LoraRow:
     """What the own mask of its subject is kept by; ``None`` where nothing tells it from the LoRA's others yet."""
     part: str | None = None
     """Of a merged file, the trigger of the LoRA in it that the prompt calls."""
+    shared: Shared | None = None
+    """How it is changed by itself, where other subjects have the same tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +99,9 @@ def inspect(prompt: str, facts: Mapping[str, LoraFacts], bindings: Sequence[Bind
     except CLoRAError as error:
         alone = [_make_row_by_itself(prompt, text, intent) for intent in intents]
         asked = [_ask(row, error) for row in _reopen_shared(alone, intents)]
-        return Inspection(words, _add_unwritten(text, intents, asked), None, error)
+        return Inspection(words, _complete(text, intents, asked), None, error)
     rows = _make_rows(text, intents, bound)
-    return Inspection(words, _add_unwritten(text, intents, rows), bound, None)
+    return Inspection(words, _complete(text, intents, rows), bound, None)
 
 
 def _list_words(text: PromptText) -> tuple[PromptWord, ...]:
@@ -172,11 +175,30 @@ def _ask(row: LoraRow, problem: CLoRAError) -> LoraRow:
     return replace(_reopen(row), problem=problem.message, choices=problem.choices)
 
 
-def _add_unwritten(text: PromptText, intents: Sequence[LoraIntent], rows: Sequence[LoraRow]) -> tuple[LoraRow, ...]:
-    """``rows`` with activation texts that nobody has written. What became a style needs its own too."""
-    pairs = zip(intents, rows, strict=True)
-    in_role = [(replace(intent, role=row.role), row) for intent, row in pairs]
-    return tuple(replace(row, unwritten=find_unwritten(text, intent, row.words)) for intent, row in in_role)
+def _complete(text: PromptText, intents: Sequence[LoraIntent], rows: Sequence[LoraRow]) -> tuple[LoraRow, ...]:
+    """``rows`` with activation texts that nobody has written, and with how those are changed that share a tag.
+
+    What became a style needs its own activation text too.
+    """
+    tags = Counter((intent.name, intent.tag) for intent in intents)
+    made: list[LoraRow] = []
+    for intent, row in zip(intents, rows, strict=True):
+        unwritten = find_unwritten(text, replace(intent, role=row.role), row.words)
+        shared = _share(intent, row) if tags[intent.name, intent.tag] > 1 else None
+        made.append(replace(row, unwritten=unwritten, shared=shared))
+    return tuple(made)
+
+
+def _share(intent: LoraIntent, row: LoraRow) -> Shared:
+    """By the words that somebody said, else by those that were found, else by the trigger."""
+    subject = intent.subject or row.subject
+    found = row.occurrence if row.places > 1 else None
+    occurrence = intent.occurrence if intent.subject else found
+    own_weight = intent.number is None and intent.tag is not None and intent.unet != intent.tag.unet
+    weight = intent.unet if own_weight else None
+    trigger = None if subject else intent.part
+    says = Binding(intent.name, weight, subject, occurrence if subject else None, trigger)
+    return Shared(intent.number, says, intent.part, row.tagged)
 
 
 def _make_empty_row(intent: LoraIntent) -> LoraRow:

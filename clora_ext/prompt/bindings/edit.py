@@ -5,7 +5,7 @@ WebUI's cards and other extensions know tags of a name and weights; arguments of
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from clora_ext.prompt.bindings.binding import BINDING_FIELDS, Binding
@@ -16,6 +16,36 @@ from clora_ext.prompt.grammar.tags import LORA_TAG_KINDS, OUR_TAG_ARGUMENTS, TAG
 Bindings = tuple[Binding, ...]
 BREAKS = ("", " ", ",", ".", ";", "\n", "<")
 """Before these no space is left over where a tag is taken out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """One of several subjects that share their LoRA's tag, so that a change of it is none of the tag."""
+
+    line: int | None
+    """Which of the bindings says it; ``None`` where it was found by itself."""
+    says: Binding
+    """What a binding has to say to mean it."""
+    part: str | None = None
+    """Of a merged file, the trigger by which it was found."""
+    tagged: bool = True
+    """Whether there is a tag at all."""
+
+
+def edit_shared(bindings: Sequence[Binding], shared: Shared, changes: Mapping[str, Any]) -> Bindings:
+    """Change what is said of one of several subjects, in a binding of its own.
+
+    Where its words are changed, the trigger by which it was found stays its own. Raises ``BindingError`` for a value
+    that a field can not have.
+    """
+    lora = shared.says.lora
+    line = bindings[shared.line] if shared.line is not None and shared.line < len(bindings) else None
+    if line is not None and lora_key(line.lora) == lora_key(lora):
+        return _put(bindings, line, replace(line, **changes), tagged=shared.tagged)
+    known = Binding(lora) if changes.get("subject", "") is None else shared.says
+    subject = changes.get("subject")
+    kept = {"trigger": shared.part} if subject and subject.casefold() != (known.subject or "").casefold() else {}
+    return _put(bindings, known, replace(known, **(kept | dict(changes))), tagged=shared.tagged)
 
 
 def edit_binding(

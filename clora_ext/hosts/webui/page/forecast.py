@@ -150,6 +150,7 @@ def _row(row: LoraRow, hue: str, known: LoraFacts, problem: str | None) -> dict[
     return {
         "lora": row.lora,
         "key": row.key,
+        "shared": None if row.shared is None else asdict(row.shared),
         "colour": hue,
         "weight": row.unet,
         "role": row.role,

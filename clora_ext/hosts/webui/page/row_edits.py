@@ -5,8 +5,10 @@ from typing import Any
 
 from clora_ext.prompt import (
     Binding,
+    Shared,
     add_words,
     edit_binding,
+    edit_shared,
     format_bindings,
     lora_key,
     parse_bindings,
@@ -28,6 +30,9 @@ def edit_row(wanted: Mapping[str, Any], prompt: str, text: str) -> dict[str, Any
     left = tuple(bindings)
     for each in (*wanted.get("losers", ()), wanted):
         names = each.get("names") or [each["lora"]]
+        if each.get("shared") and each["changes"]:
+            left = edit_shared(left, _shared(each["shared"]), each["changes"])
+            continue
         tag, left = edit_binding(prompt, left, names, each["changes"], each.get("number", 0))
         if tag is not None:
             texts.append(_whole(prompt, tag))
@@ -38,14 +43,20 @@ def edit_row(wanted: Mapping[str, Any], prompt: str, text: str) -> dict[str, Any
 
 
 def move_bindings(wanted: Mapping[str, Any], text: str) -> dict[str, Any]:
-    """Bindings go with their LoRA's tag, and come ``back`` with it."""
+    """Bindings go with their LoRA's tag, and come ``back`` with it, beside those that have stayed for their weight."""
     bindings = parse_bindings(text)
     if "back" in wanted:
-        there = {lora_key(binding.lora) for binding in bindings}
-        back = [binding for binding in parse_bindings(wanted["back"]) if lora_key(binding.lora) not in there]
+        there = {lora_key(binding.lora) for binding in bindings if binding.weight is None}
+        gone = parse_bindings(wanted["back"])
+        back = [binding for binding in gone if lora_key(binding.lora) not in there and binding not in bindings]
         return {"bindings": _edit_of(text, bindings, (*bindings, *back))}
     left, gone = part_bindings(bindings, wanted["names"])
     return {"bindings": _edit_of(text, bindings, left), "gone": format_bindings(gone)}
+
+
+def _shared(told: Mapping[str, Any]) -> Shared:
+    """As the row was given it."""
+    return Shared(**{**told, "says": Binding(**told["says"])})
 
 
 def _edit_of(was: str, bindings: Sequence[Binding], left: Sequence[Binding]) -> _Edit | None:
