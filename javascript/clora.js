@@ -487,12 +487,21 @@
             ["subject", "its words", {role: null, on: null}],
             ["style", "everything (a style)", {...nothing, role: "style"}],
         ];
-        for (const other of state(tab).view.rows) {
-            if (other.lora !== row.lora && other.role === "subject") {
-                roles.push([`on ${other.lora}`, say(`only on ${other.lora}`), {...nothing, on: other.lora}]);
-            }
+        const subjects = state(tab).view.rows.filter((other) => other.role === "subject");
+        for (const other of subjects.filter(({lora}) => lora !== row.lora)) {
+            const {on, occurrence} = nameForStyle(subjects, other);
+            const name = [on, occurrence].filter(Boolean).join(" ");
+            if (on) roles.push([`on ${name}`, say(`only on ${name}`), {...nothing, on, occurrence}]);
         }
         return roles;
+    }
+
+    // What a style says to be on a subject alone: its LoRA, or where that has several its words.
+
+    function nameForStyle(subjects, {lora, subject, occurrence}) {
+        if (subjects.filter((row) => row.lora === lora).length === 1) return {on: lora, occurrence: null};
+        const alike = subjects.filter((row) => row.subject?.toLowerCase() === subject?.toLowerCase());
+        return {on: subject, occurrence: alike.length > 1 ? occurrence : null};
     }
 
     function add(tab, row, words) {
@@ -502,7 +511,7 @@
 
     function drawRole(tab, row, changed) {
         const roles = rolesOf(tab, row);
-        const chosen = row.role === "style_on" ? `on ${row.on}` : row.role;
+        const chosen = row.role === "style_on" ? `on ${[row.on, row.occurrence].filter(Boolean).join(" ")}` : row.role;
         const options = roles.map(([value, text]) => make("option", {value, textContent: text, selected: value === chosen}));
         return make("select", {
             data: {key: `role ${keyOf(row)}`},

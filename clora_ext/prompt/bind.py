@@ -44,6 +44,17 @@ class BoundPrompt:
         """That of every subject."""
         return tuple(subject.lora for subject in self.subjects)
 
+    def name_for_style(self, index: int) -> tuple[str, int | None]:
+        """What a style says to be on subject ``index`` alone: its LoRA, or where that has several its words.
+
+        Of equal words their place in the prompt goes along.
+        """
+        subject = self.subjects[index]
+        if self.loras.count(subject.lora) == 1:
+            return subject.lora, None
+        alike = [each for each in self.subjects if each.words.casefold() == subject.words.casefold()]
+        return subject.words, subject.occurrence if len(alike) > 1 else None
+
 
 def bind(prompt: str, facts: Mapping[str, LoraFacts], bindings: Sequence[Binding] = ()) -> BoundPrompt:
     """Bind the LoRAs of ``prompt`` (positive, after styles) and of ``bindings`` to words of the prompt.

@@ -134,8 +134,9 @@ def _make_style_row(intent: LoraIntent, bound: BoundPrompt) -> LoraRow:
     row = _make_empty_row(intent)
     for style in bound.styles:
         if style.lora == intent.name:
-            on = None if style.on is None else bound.subjects[style.on].lora
-            return replace(row, role="style" if on is None else "style_on", on=on, why=style.why)
+            role: Role = "style" if style.on is None else "style_on"
+            on, occurrence = (None, None) if style.on is None else bound.name_for_style(style.on)
+            return replace(row, role=role, on=on, occurrence=occurrence, why=style.why)
     return row
 
 

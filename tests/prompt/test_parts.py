@@ -146,6 +146,20 @@ def test_a_key_that_can_not_be_read_is_told(key: str):
     assert caught.value.field == "masks"
 
 
+def test_a_style_on_one_of_several_subjects_is_told_by_its_words():
+    known = FACTS | {"robe": LoraFacts("robe", triggers=("xx robe",), labels=("clothing",))}
+    for prompt in (
+        f"{BOTH} <lora:tuxcat:1:on=dog>",
+        "a vako cat and a pleko dog wearing a xx robe <lora:six:1> <lora:robe:1>",
+    ):
+        seen = inspect(prompt, known)
+        assert seen.bound is not None
+        assert [style.on for style in seen.bound.styles] == [1]
+        assert (seen.rows[-1].role, seen.rows[-1].on) == ("style_on", "dog")
+    with pytest.raises(BindingError, match="“six”, which names more than one subject; name one by its words"):
+        bound_by(f"{BOTH} <lora:tuxcat:1:on=six>")
+
+
 def test_every_subject_has_a_row_and_a_question_is_about_one_of_them():
     rows = inspect(BOTH, FACTS).rows
     assert [(row.lora, row.subject, row.trigger) for row in rows] == [("six", "cat", "vako"), ("six", "dog", "pleko")]

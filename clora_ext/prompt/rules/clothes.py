@@ -28,7 +28,11 @@ def dress(
         )
         raise clothes.intent.ask([f"Whose clothes does “{name}” draw?"], how, "on")
     (wearer,) = wearers
-    return clothes.as_style("clothes", evidence[wearer].intent.name)
+    intent, words = evidence[wearer].intent, bound[wearer].subject
+    if not intent.several:
+        return clothes.as_style("clothes", intent.name)
+    place = text.find(text.keys_of(words)).index(words) + 1
+    return clothes.as_style("clothes", text.join(words), place)
 
 
 def _find_wearer(text: PromptText, garment: int, bound: Sequence[BoundWords]) -> int | None:

@@ -33,10 +33,10 @@ class LoraEvidence:
         after = self.noun_after_tag
         return ((after.noun,),) if after is not None and after.is_sure else ()
 
-    def as_style(self, why: str, on: str | None = None) -> "LoraEvidence":
-        """The same as a style: on what the LoRA ``on`` draws, else on everything."""
+    def as_style(self, why: str, on: str | None = None, occurrence: int | None = None) -> "LoraEvidence":
+        """The same as a style: on what the LoRA ``on`` draws, or on these words in that place, else on everything."""
         role: Role = "style" if on is None else "style_on"
-        return replace(self, intent=replace(self.intent, role=role, on=on, why=why))
+        return replace(self, intent=replace(self.intent, role=role, on=on, occurrence=occurrence, why=why))
 
     def require_matches(self) -> tuple[TriggerMatch, ...]:
         """Where its activation texts stand. Raises ``BindingError`` if that is in schedules only."""

@@ -72,13 +72,14 @@ def _find_subject(intent: LoraIntent, subjects: Sequence[Subject]) -> int:
         msg = f"The LoRA “{intent.name}” is a style on one subject; say which with “on”; there is {known}."
         raise intent.make_error(msg, "on")
     found = [index for index, subject in enumerate(subjects) if lora_key(subject.lora) == lora_key(intent.on)]
+    by = "words" if found else "LoRA"
     if not found:
         found = _find_by_words(subjects, intent.on, intent.occurrence)
     if len(found) == 1:
         return found[0]
     count = "more than one" if found else "no"
     msg = (
-        f"The LoRA “{intent.name}” is a style on “{intent.on}”, which names {count} subject; name one by its LoRA: "
+        f"The LoRA “{intent.name}” is a style on “{intent.on}”, which names {count} subject; name one by its {by}: "
         f"there is {known}."
     )
     raise intent.make_error(msg, "on")

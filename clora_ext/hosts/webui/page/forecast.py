@@ -123,7 +123,8 @@ def _who(row: LoraRow) -> str:
     if row.role == "style":
         return f"{row.lora} everywhere{why}"
     if row.role == "style_on":
-        return f"{row.lora} on what {row.on} draws{why}"
+        number = "" if row.occurrence is None else f" {row.occurrence}"
+        return f"{row.lora} on what {row.on}{number} draws{why}"
     number = f" (number {row.occurrence})" if row.places > 1 else ""
     return f"{row.lora} on “{row.subject}”{number}"
 
