@@ -199,7 +199,8 @@ def _share(intent: LoraIntent, row: LoraRow) -> Shared:
     weight = intent.unet if own_weight else None
     trigger = None if subject else intent.part
     says = Binding(intent.name, weight, subject, occurrence if subject else None, trigger)
-    return Shared(intent.number, says, intent.part, row.tagged)
+    merged = intent.part is not None or bool(intent.facts.parts)
+    return Shared(intent.number, says, intent.part, row.tagged, merged)
 
 
 def _make_empty_row(intent: LoraIntent) -> LoraRow:

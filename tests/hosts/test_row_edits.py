@@ -59,6 +59,7 @@ def row_of(number: int, lines: str, changes: Mapping[str, Any]) -> dict[str, Any
         (0, "six: pleko dog", {"weight": 0.5}, "six: pleko dog\nsix: cat, weight=0.5"),
         (1, "six: pleko dog", {"weight": 0.5}, "six: pleko dog, weight=0.5"),
         (1, "six: vako cat\nsix: dog", {"subject": None, "occurrence": None}, "six: vako cat"),
+        (1, "six: dog, weight=0.5", {"subject": None, "occurrence": None}, ""),
         (0, "six: weight=0.5", {"subject": "cat"}, "six: weight=0.5\nsix: cat, weight=0.5"),
         (0, "", {"subject": None, "occurrence": None}, ""),
     ],

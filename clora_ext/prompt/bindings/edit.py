@@ -30,22 +30,25 @@ class Shared:
     """Of a merged file, the trigger by which it was found."""
     tagged: bool = True
     """Whether there is a tag at all."""
+    merged: bool = False
+    """Whether the LoRA finds its subjects by itself, where nobody says them."""
 
 
 def edit_shared(bindings: Sequence[Binding], shared: Shared, changes: Mapping[str, Any]) -> Bindings:
     """Change what is said of one of several subjects, in a binding of its own.
 
-    Where its words are changed, the trigger by which it was found stays its own. Raises ``BindingError`` for a value
-    that a field can not have.
+    Where its words are changed, the trigger by which it was found stays its own; where they are taken back in a merged
+    file, so is all of the line, which would be about the other subjects then. Raises ``BindingError`` for a value that
+    a field can not have.
     """
-    lora = shared.says.lora
+    lora, subject = shared.says.lora, changes.get("subject", "")
     line = bindings[shared.line] if shared.line is not None and shared.line < len(bindings) else None
-    if line is not None and lora_key(line.lora) == lora_key(lora):
-        return _put(bindings, line, replace(line, **changes), tagged=shared.tagged)
-    known = Binding(lora) if changes.get("subject", "") is None else shared.says
-    subject = changes.get("subject")
-    kept = {"trigger": shared.part} if subject and subject.casefold() != (known.subject or "").casefold() else {}
-    return _put(bindings, known, replace(known, **(kept | dict(changes))), tagged=shared.tagged)
+    own = line if line is not None and lora_key(line.lora) == lora_key(lora) else shared.says
+    if subject is None and (shared.merged or own is shared.says):
+        return _put(bindings, own, replace(Binding(lora), **changes), tagged=shared.tagged)
+    is_moved = own is shared.says and subject and subject.casefold() != (own.subject or "").casefold()
+    kept = {"trigger": shared.part} if is_moved else {}
+    return _put(bindings, own, replace(own, **(kept | dict(changes))), tagged=shared.tagged)
 
 
 def edit_binding(
