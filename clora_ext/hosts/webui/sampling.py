@@ -111,7 +111,8 @@ def _pass_running(p: Any, job: Job, steps: int) -> Generator[None, None, None]:
     def begin(composition: Composition, call: DenoiserCall) -> None:
         composition.reopen_masks(position_of(call.point, settings.count_by))
         for concept in sorted(look_outside(p, composition, call)):
-            notes.append(OUTSIDE.format(lora=prepared.subject_loras[concept]))
+            subject = prepared.bound[0].subjects[concept]
+            notes.append(OUTSIDE.format(lora=subject.key or subject.lora))
 
     with ExitStack() as stack:
         stack.enter_context(networks.host_applies((), {}, own.host.everywhere))
