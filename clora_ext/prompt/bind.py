@@ -44,6 +44,14 @@ class BoundPrompt:
         """That of every subject."""
         return tuple(subject.lora for subject in self.subjects)
 
+    def place_of(self, subject: Subject) -> int | None:
+        """Which of the subjects one of another prompt is: with its LoRA and trigger, of several with its words."""
+        like = [
+            at for at, own in enumerate(self.subjects) if (own.lora, own.trigger) == (subject.lora, subject.trigger)
+        ]
+        exact = [at for at in like if _said(self.subjects[at]) == _said(subject)]
+        return next(iter(exact or like[: len(like) == 1]), None)
+
     def name_for_style(self, index: int) -> tuple[str, int | None]:
         """What a style says to be on subject ``index`` alone: its LoRA, or where that has several its words.
 
@@ -54,6 +62,10 @@ class BoundPrompt:
             return subject.lora, None
         alike = [each for each in self.subjects if each.words.casefold() == subject.words.casefold()]
         return subject.words, subject.occurrence if len(alike) > 1 else None
+
+
+def _said(subject: Subject) -> tuple[str, int]:
+    return subject.words.casefold(), subject.occurrence
 
 
 def bind(prompt: str, facts: Mapping[str, LoraFacts], bindings: Sequence[Binding] = ()) -> BoundPrompt:

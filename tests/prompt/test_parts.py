@@ -146,6 +146,15 @@ def test_a_key_that_can_not_be_read_is_told(key: str):
     assert caught.value.field == "masks"
 
 
+def test_a_subject_is_found_in_another_prompt_by_its_words_where_the_lora_has_several():
+    cat, dog = bound_by("a cat and a dog", "browndog: cat\nbrowndog: dog").subjects
+    other = bound_by("a photo of a Dog, a cat", "browndog: dog\nbrowndog: cat")
+    assert (other.place_of(cat), other.place_of(dog)) == (1, 0)
+    assert bound_by("a bird", "browndog: bird").place_of(dog) == 0
+    assert bound_by("a bird and a fish", "browndog: bird\nbrowndog: fish").place_of(dog) is None
+    assert bound_by(BOTH).place_of(dog) is None
+
+
 def test_a_style_on_one_of_several_subjects_is_told_by_its_words():
     known = FACTS | {"robe": LoraFacts("robe", triggers=("xx robe",), labels=("clothing",))}
     for prompt in (

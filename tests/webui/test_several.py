@@ -81,4 +81,8 @@ def test_each_subject_of_a_file_has_its_row_its_line_and_its_mask(six: WebUI):
         panel.holds("bindings", "")
         panel.says("six on “cat”, six on “dog”")
         assert list(editor.masks) == ["six: dog", "six: cat"]
+        page.prompt(f"{PROMPT} <lora:lineart:0.5>")
+        panel.row("lineart").get_by_label("Draws").select_option("only on dog")
+        panel.says("lineart on what dog draws")
+        panel.holds("bindings", "lineart: on=dog")
         assert page.errors_outside_gradio() == []

@@ -146,21 +146,11 @@ def _bound(p: Any, job: Job) -> tuple[BoundPrompt, ...]:
 
 
 def _place(subject: Subject, bound: BoundPrompt) -> int:
-    """Which of the subjects of ``bound`` it is, of several like it the one with its words.
-
-    Raises ``HostError`` where it is none of them.
-    """
-    like = [
-        at for at, other in enumerate(bound.subjects) if (other.lora, other.trigger) == (subject.lora, subject.trigger)
-    ]
-    same = [at for at in like if _words(bound.subjects[at]) == _words(subject)]
-    if len(like) == 1 or same:
-        return (same or like)[0]
-    raise HostError(f"its prompt has no LoRA {subject.lora}, whose subject is there.")
-
-
-def _words(subject: Subject) -> tuple[str, int]:
-    return subject.words.casefold(), subject.occurrence
+    """Which of the subjects of ``bound`` it is. Raises ``HostError`` where it is none of them."""
+    place = bound.place_of(subject)
+    if place is None:
+        raise HostError(f"its prompt has no LoRA {subject.lora}, whose subject is there.")
+    return place
 
 
 def _subject_there(p: Any, job: Job) -> Subject:
