@@ -8,11 +8,12 @@ from torch import Tensor
 
 from clora_ext.hosts.diffusers import texts
 from clora_ext.hosts.diffusers.checkpoint import Model, load
-from clora_ext.hosts.diffusers.merging import AS_RELEASED, PROMPTS, DrawnFeatures
+from clora_ext.hosts.diffusers.merging import DrawnFeatures
 from clora_ext.lora.files import LoraFile, read_lora
 from clora_ext.lora.kinds import delta_of_parts
 from clora_ext.merge.layer import FactoredDelta, LayerDelta
 from clora_ext.merge.methods import MERGE_METHODS
+from clora_ext.merge.prompts import AS_RELEASED, PROMPTS
 from clora_ext.merge.run import Merge, Stage, stage_of
 from clora_ext.merge.store import Store
 from tiny_world.model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS

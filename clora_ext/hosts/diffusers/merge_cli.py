@@ -17,13 +17,14 @@ from clora_ext.engine.device import peak_bytes
 from clora_ext.errors import CLoRAError, LoraError
 from clora_ext.hosts.diffusers.cli import add_model_options, asked_library, asked_model, read_size
 from clora_ext.hosts.diffusers.library import Library
-from clora_ext.hosts.diffusers.merging import AS_RELEASED, PROMPTS, DrawnFeatures, Prompts
+from clora_ext.hosts.diffusers.merging import DrawnFeatures
 from clora_ext.merge.baselines import BASELINES, BaselineNumbers, merged_layers
 from clora_ext.merge.inputs import Ingredient, MergeLora, read_ingredients
 from clora_ext.merge.layer import LayerDelta
 from clora_ext.merge.metadata import merged_metadata
 from clora_ext.merge.methods import MERGE_METHODS
 from clora_ext.merge.output import PRECISIONS, OutputForm, write_merged, written_layer
+from clora_ext.merge.prompts import AS_RELEASED, PROMPTS, Prompts
 from clora_ext.merge.recipe import Part, Recipe
 from clora_ext.merge.refusals import checked, most_bytes, require_room
 from clora_ext.merge.run import BUDGET, Merge

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,32 +18,12 @@ from clora_ext.hosts.diffusers.samplers import SAMPLERS, Sampler
 from clora_ext.lora.deltas import Delta, DenseDelta, LowRank
 from clora_ext.lora.layers import text_layers, unet_layers
 from clora_ext.merge.layer import FactoredDelta, LayerDelta
+from clora_ext.merge.prompts import PROMPTS, Prompts, filled
 from clora_ext.merge.run import See, Stage
 
 _SAMPLER = "DPM++ 2M"
 _SEED = 1
 """Of the first picture, and the same for every LoRA."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prompts:
-    """What is drawn with each LoRA, "{}" standing for its trigger; what is ``held`` out only judges."""
-
-    learned: tuple[str, ...]
-    held: tuple[str, ...] = ()
-    drawn: int = 1
-    """How many of either are drawn as pictures, the first ones; the others are texts only."""
-    concept_alone: bool = False
-    """Whether a text's vectors count at the trigger and the end only, and those behind the end nowhere."""
-
-
-PROMPTS = Prompts(
-    ("a photo of a {}", "{}", "a {} on the beach", "a {} in the snow", "a painting of a {} at night", "the {}, close"),
-    ("a {} in the grass", "a picture of a {} in a city"),
-)
-"""Ours."""
-AS_RELEASED = Prompts(("photo of a {}", "{}"), concept_alone=True)
-"""The released code's (TEMPLATE_SIMPLE in its weight_fusion.py)."""
 
 
 class DrawnFeatures:
@@ -86,7 +65,7 @@ class DrawnFeatures:
         self, stage: Stage, prompt: str, lora: int, watched: Collection[str], see: Callable[[str, Tensor], None]
     ) -> None:
         trigger = self.triggers[lora]
-        text = _filled(prompt, trigger)
+        text = filled(prompt, trigger)
         tokens = texts.tokenize(self.model, text)
         rows: slice | list[int] = slice(None)
         if self.prompts.concept_alone:
@@ -112,7 +91,7 @@ class DrawnFeatures:
 
     def _draw(self, lora: int, watched: Collection[str], see: See) -> None:
         learned, held = (each[: self.prompts.drawn] for each in (self.prompts.learned, self.prompts.held))
-        written = [_filled(prompt, self.triggers[lora]) for prompt in (*learned, *held)]
+        written = [filled(prompt, self.triggers[lora]) for prompt in (*learned, *held)]
         condition = stacked(self._encode(written))
         generators = [torch.Generator().manual_seed(_SEED + image) for image in range(len(written))]
         sampler = Sampler(SAMPLERS[_SAMPLER](self.model, self.steps), generators)
@@ -157,10 +136,6 @@ class DrawnFeatures:
             for name in watched:
                 stack.callback(self.modules[name].register_forward_pre_hook(hook_for(name)).remove)
             yield
-
-
-def _filled(prompt: str, trigger: str) -> str:
-    return " ".join(prompt.replace("{}", trigger).split())
 
 
 def _as_delta(delta: LayerDelta) -> Delta:
