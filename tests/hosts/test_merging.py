@@ -11,12 +11,14 @@ from clora_ext.hosts.diffusers.checkpoint import Model, load
 from clora_ext.hosts.diffusers.merging import DrawnFeatures
 from clora_ext.lora.files import LoraFile, read_lora
 from clora_ext.lora.kinds import delta_of_parts
+from clora_ext.merge.inputs import Ingredient, read_ingredients
 from clora_ext.merge.layer import FactoredDelta, LayerDelta
 from clora_ext.merge.methods import MERGE_METHODS
 from clora_ext.merge.prompts import AS_RELEASED, PROMPTS
 from clora_ext.merge.run import Merge, Stage, stage_of
 from clora_ext.merge.store import Store
 from tiny_world.model import CHECKPOINT, CONFIG, TOKENIZER, WEIGHTS
+from tiny_world.xl_model import XL_CHECKPOINT, XL_CONFIG, XL_WEIGHTS, tokenizer_folder
 
 KEY = "lora_unet_up_blocks_3_attentions_0_transformer_blocks_0_attn2_to_k"
 QUERY = "lora_unet_up_blocks_3_attentions_0_transformer_blocks_0_attn2_to_q"
@@ -113,6 +115,21 @@ def test_one_lora_comes_out_as_it_went_in(source: DrawnFeatures, lora: FileLora,
         assert set(found) == set(lora.layers)
         assert max(solved.error for solved in found.values()) < 1e-3
     torch.testing.assert_close(found[QUERY].delta.matrix, lora.delta(QUERY).matrix, rtol=0.05, atol=0.02)
+
+
+def test_so_does_one_for_sdxl_with_both_text_encoders(tmp_path: Path):
+    model = load(XL_CHECKPOINT, XL_CONFIG, tokenizer_folder())
+    layers = DrawnFeatures(model, ()).modules
+    weights = {name: layer.weight.detach() for name, layer in layers.items()}
+    loras = read_ingredients([Ingredient(XL_WEIGHTS / "lora" / "tuxcat-xl.safetensors")], "SDXL", weights)
+    source = DrawnFeatures(model, ["vako cat"], steps=2, size=(64, 64))
+    found = Merge(loras, source, MERGE_METHODS["span"], Store(tmp_path, {})).run()
+    assert set(found) == set(loras[0].layers)
+    assert {name[:9] for name in found} == {"lora_te1_", "lora_te2_", "lora_unet"}
+    for name, solved in found.items():
+        assert solved.error < 1e-3
+        own = loras[0].delta(name).matrix
+        assert float((solved.delta.matrix - own).norm()) < 0.2 * float(own.norm()), name
 
 
 def test_nothing_stays_in_the_model(source: DrawnFeatures, lora: FileLora):
