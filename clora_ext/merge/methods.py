@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clora_ext.merge.baselines import as_factors, ssr, stacked_downs
 from clora_ext.merge.features import Features, FeatureTensors, HeldMoments, Samples
-from clora_ext.merge.layer import LayerDelta, MatrixDelta
+from clora_ext.merge.layer import FactoredDelta, LayerDelta, MatrixDelta
 from clora_ext.merge.objective import Problem
 from clora_ext.merge.official import Official, official
 from clora_ext.merge.solve import MARGIN, RIDGES, Solved, solve
@@ -32,6 +32,10 @@ class MergeMethod(Protocol):
 
     def span(self, deltas: Sequence[LayerDelta]) -> LoraSpan:
         """The coordinates in which it sees the layer's inputs."""
+        ...
+
+    def width(self, deltas: Sequence[LayerDelta]) -> int:
+        """Numbers of a sample in these coordinates, told without working them out; they are no more than that."""
         ...
 
     def features(self, width: int, device: torch.device) -> Features:
@@ -78,8 +82,12 @@ class ByContrast(_ByMoments):
 
     def span(self, deltas: Sequence[LayerDelta]) -> LoraSpan:
         """That of the LoRAs, or of their outputs alone."""
-        inputs = torch.Size(deltas[0].shape[1:]).numel()
-        return span_of(deltas, rows=inputs > self.widest)
+        return span_of(deltas, rows=_inputs(deltas) > self.widest)
+
+    def width(self, deltas: Sequence[LayerDelta]) -> int:
+        """All inputs, or the LoRAs' ranks together where those are fewer."""
+        inputs, has_whole = _inputs(deltas), not all(isinstance(delta, FactoredDelta) for delta in deltas)
+        return inputs if has_whole or inputs <= self.widest else min(inputs, _ranks(deltas))
 
     def solve(
         self, span: LoraSpan, deltas: Sequence[LayerDelta], features: Sequence[FeatureTensors], weight: Tensor
@@ -102,6 +110,10 @@ class ByRouting(_ByMoments):
     def span(self, deltas: Sequence[LayerDelta]) -> LoraSpan:
         """All ways down, one below the other; no basis of them."""
         return LoraSpan(stacked_downs(deltas), None)
+
+    def width(self, deltas: Sequence[LayerDelta]) -> int:
+        """The LoRAs' ranks together."""
+        return _ranks(deltas)
 
     def solve(
         self, span: LoraSpan, deltas: Sequence[LayerDelta], features: Sequence[FeatureTensors], weight: Tensor
@@ -127,6 +139,10 @@ class AsReleased:
         """Everything."""
         return LoraSpan(None, None)
 
+    def width(self, deltas: Sequence[LayerDelta]) -> int:
+        """All inputs."""
+        return _inputs(deltas)
+
     def features(self, width: int, device: torch.device) -> Features:
         """Samples."""
         return Samples(self.most)
@@ -145,6 +161,16 @@ class AsReleased:
         missed = sum(float((x @ (found - each).T).square().mean()) for x, each in zip(samples, own, strict=True))
         usual = sum(float((x @ each.T).square().mean()) for x, each in zip(samples, own, strict=True))
         return Solved(MatrixDelta(deltas[0].shape, found), missed / usual if usual else 0.0)
+
+
+def _inputs(deltas: Sequence[LayerDelta]) -> int:
+    """Of a layer, with every place in its kernel."""
+    return torch.Size(deltas[0].shape[1:]).numel()
+
+
+def _ranks(deltas: Sequence[LayerDelta]) -> int:
+    """Together; a whole difference counts as many as it can have."""
+    return sum(delta.rank for delta in deltas)
 
 
 MERGE_METHODS: dict[str, MergeMethod] = {

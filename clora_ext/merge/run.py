@@ -83,7 +83,7 @@ class LayerGroup:
     stage: Stage
     layers: tuple[str, ...]
     nbytes: int
-    """Of the features under one LoRA."""
+    """Of the features under one LoRA, at most."""
 
 
 class Merge:
@@ -147,7 +147,7 @@ class Merge:
         module = self.source.modules[layer]
         if not is_linear(module):
             return 0
-        return self.method.nbytes(_width(module, self.method.span(self._deltas(layer))))
+        return self.method.nbytes(self.method.width(self._deltas(layer)))
 
     def _deltas(self, layer: str) -> list[LayerDelta]:
         """What each LoRA adds to a layer, on the device; nothing for a LoRA that leaves it alone."""
@@ -201,7 +201,7 @@ class Merge:
         if span is None:
             return Solved(_mean(deltas), 0.0)
         features = self.store.features(group.name, len(self.loras), layer, self.source.device)
-        weight = _weight(module).detach().float().flatten(1)
+        weight = _weight(module).detach().float().flatten(1).to(self.source.device)
         solved = self.method.solve(span, deltas, features, weight)
         if all(delta.bias is None for delta in deltas):
             return solved

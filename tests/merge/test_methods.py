@@ -6,7 +6,7 @@ from torch import Tensor
 
 from clora_ext.merge.baselines import ssr, stacked_downs
 from clora_ext.merge.features import FeatureTensors
-from clora_ext.merge.layer import FactoredDelta
+from clora_ext.merge.layer import FactoredDelta, MatrixDelta
 from clora_ext.merge.methods import MERGE_METHODS
 from tests.merge.layers import Case, case
 
@@ -56,3 +56,13 @@ def test_fusion_is_the_pull_alone():
     assert solved.steps == 0
     assert solved.error == pytest.approx(_missed(layer, solved.delta.matrix), rel=0.02)
     assert solved.error < _missed(layer, sum(layer.own)) / 10
+
+
+@pytest.mark.parametrize("method", sorted(MERGE_METHODS))
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("rank", [2, 5, 20])
+def test_the_width_is_told_without_working_the_span_out(method: str, rank: int, whole: bool):
+    layer = case(loras=3, rank=rank, out=4, width=12)
+    deltas = [MatrixDelta(layer.deltas[0].shape, layer.own[0]), *layer.deltas[1:]] if whole else layer.deltas
+    rows = MERGE_METHODS[method].span(deltas).rows
+    assert MERGE_METHODS[method].width(deltas) == (12 if rows is None else len(rows))
