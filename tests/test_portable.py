@@ -23,7 +23,7 @@ def load(checkout: Path, *names: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_what_webui_loads_needs_no_unix():
-    done = load(ROOT, *SCRIPTS)
+    done = load(ROOT, *SCRIPTS, "clora_ext.hosts.webui.merge.source")
     assert done.returncode == 0, done.stderr[-3000:]
     loaded = set(done.stdout.splitlines()[-1].split())
     folder = ROOT / "clora_ext" / "hosts" / "webui"

@@ -20,7 +20,7 @@ UNIX = (
     *("crypt", "curses", "fcntl", "grp", "nis", "pipes", "posix", "pty", "pwd", "readline", "resource", "spwd"),
     *("syslog", "termios", "tty"),
 )
-HOST = ("modules", "gradio", "fastapi")
+HOST = ("modules", "gradio", "fastapi", "k_diffusion")
 ABSENT = ("modules_forge", "modules.sd_samplers_diffusers")
 """Other hosts, which we look for."""
 

@@ -25,6 +25,9 @@ _Uncond = list[list[ScheduledPromptConditioning]]
 opt_C: int
 opt_f: int
 
+# What a model has beside the text for a picture made of noise; sizes in pixels.
+def txt2img_image_conditioning(sd_model: WebuiSdModel, x: Tensor, width: int, height: int) -> Tensor: ...
+
 class StableDiffusionProcessing:
     outpath_samples: str
     outpath_grids: str

@@ -1,6 +1,7 @@
 # WebUI 1.10.1: modules/sd_samplers_kdiffusion.py
 
 from k_diffusion.external import CompVisDenoiser, CompVisVDenoiser
+from modules.sd_models_types import WebuiSdModel
 from modules.sd_samplers_cfg_denoiser import CFGDenoiser
 from modules.sd_samplers_common import Sampler
 
@@ -12,3 +13,5 @@ class CFGDenoiserKDiffusion(CFGDenoiser):
 class KDiffusionSampler(Sampler):
     model_wrap_cfg: CFGDenoiserKDiffusion
     model_wrap: CompVisDenoiser | CompVisVDenoiser
+
+    def __init__(self, funcname: str, sd_model: WebuiSdModel, options: dict[str, object] | None = None) -> None: ...

@@ -32,6 +32,7 @@ state: State
 prompt_styles: StyleDatabase
 # Loads the model when it is asked for the first time.
 sd_model: WebuiSdModel
+loaded_hypernetworks: list[object]
 # None before the page is made, and without one (--nowebui).
 demo: Blocks | None
 parallel_processing_allowed: bool

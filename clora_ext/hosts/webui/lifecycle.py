@@ -15,7 +15,7 @@ from torch import Tensor
 from clora_ext.engine.estimate import made_steps
 from clora_ext.errors import CLoRAError, HostError
 from clora_ext.hosts.webui.drive.host_rows import take_loras
-from clora_ext.hosts.webui.drive.loaded_model import LoadedModel
+from clora_ext.hosts.webui.drive.loaded_model import LoadedCheckpoint
 from clora_ext.hosts.webui.drive.reading import told_in_tags
 from clora_ext.hosts.webui.drive.sampling_pass import in_hires_pass
 from clora_ext.hosts.webui.drive.source import WebUISource
@@ -124,7 +124,7 @@ def activated(p: Any) -> None:
     with _deferring_errors(job):
         if not in_hires_pass(p):
             job.bound = False
-            job.passes, job.family = bound_passes(p, job.request), LoadedModel.now().family
+            job.passes, job.family = bound_passes(p, job.request), LoadedCheckpoint.now().family
             job.bound = True
         if job.passes:
             take_loras(job.current.host, job.current.prepared)

@@ -18,7 +18,7 @@ from clora_ext.hosts.webui.drive.call import DenoiserCall
 from clora_ext.hosts.webui.drive.conditions import Schedules
 from clora_ext.hosts.webui.drive.denoiser import DenoiserHook
 from clora_ext.hosts.webui.drive.live_strengths import LiveStrengths
-from clora_ext.hosts.webui.drive.loaded_model import LoadedModel, doubts
+from clora_ext.hosts.webui.drive.loaded_model import LoadedCheckpoint, doubts
 from clora_ext.hosts.webui.drive.own_masks import own_masks
 from clora_ext.hosts.webui.drive.samplers import MASKS_ONLY, traits_of
 from clora_ext.hosts.webui.drive.sampling_pass import enlarged
@@ -92,7 +92,7 @@ def composing_launch(p: Any, job: Job, launch: Function) -> Function:
 @contextmanager
 def _pass_running(p: Any, job: Job, steps: int) -> Generator[None, None, None]:
     """A pass that is sampled inside composes; hooks and LoRAs are as before afterwards, whatever happened."""
-    own, model = job.current, LoadedModel.now()
+    own, model = job.current, LoadedCheckpoint.now()
     if model.family != job.family:  # hires. fix with another checkpoint
         p.comment(f"{KEY}: {model.draws_alone}")
         yield

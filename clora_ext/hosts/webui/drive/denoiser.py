@@ -16,7 +16,7 @@ from clora_ext.hosts.webui.drive import neighbours
 from clora_ext.hosts.webui.drive.call import DenoiserCall
 from clora_ext.hosts.webui.drive.conditions import Schedules
 from clora_ext.hosts.webui.drive.live_strengths import LiveStrengths
-from clora_ext.hosts.webui.drive.loaded_model import LoadedModel
+from clora_ext.hosts.webui.drive.loaded_model import LoadedCheckpoint
 from clora_ext.hosts.webui.drive.samplers import MovesBy, SamplerTraits
 from clora_ext.patching import Function, Replacement, replaced
 
@@ -58,7 +58,7 @@ class DenoiserHook:
         """Those that there were, one for each model that the host has sampled with."""
         self.notes: list[str] = []
         self._open_run = open_run
-        self._model = LoadedModel.now()
+        self._model = LoadedCheckpoint.now()
         self._run: Run[Schedules] | None = None
         self._opened = ExitStack()
         self._x: Tensor | None = None
@@ -169,7 +169,7 @@ class DenoiserHook:
             _guarded(self._after, params)
 
     def _before(self, params: Any) -> None:
-        if LoadedModel.now() != self._model:
+        if LoadedCheckpoint.now() != self._model:
             self._follow_model()
         if self._run is None:
             return
@@ -215,7 +215,7 @@ class DenoiserHook:
 
     def _follow_model(self) -> None:
         """The host has loaded a refiner: go on with it if it is of the same kind, else leave it alone."""
-        before, self._model = self._model, LoadedModel.now()
+        before, self._model = self._model, LoadedCheckpoint.now()
         run, self._run = self._run, None
         self._opened.close()
         self._returned.clear()

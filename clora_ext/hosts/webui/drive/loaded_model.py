@@ -13,7 +13,7 @@ from clora_ext.hosts.webui.drive.families import loaded_family, predicts_velocit
 
 
 @dataclass(frozen=True)
-class LoadedModel:
+class LoadedCheckpoint:
     """A checkpoint; two are equal if nothing was loaded in between."""
 
     unet: nn.Module = field(repr=False)
@@ -22,7 +22,7 @@ class LoadedModel:
     family: str | None
 
     @classmethod
-    def now(cls) -> "LoadedModel":
+    def now(cls) -> "LoadedCheckpoint":
         """What is loaded now."""
         model = shared.sd_model
         return cls(model.model.diffusion_model, model.sd_checkpoint_info.name_for_extra, loaded_family(model))

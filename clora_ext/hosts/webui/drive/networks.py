@@ -106,6 +106,16 @@ def merge_now(unet: nn.Module) -> None:
                 apply_weights(layer)
 
 
+def take_off_networks() -> None:
+    """Give every layer its own weights back, until the host loads the networks of its next prompt."""
+    builtin().load_networks([])
+    shared.loaded_hypernetworks.clear()
+    with torch.no_grad():
+        for layer in shared.sd_model.modules():
+            if isinstance(layer, (*ADAPTED, nn.MultiheadAttention)):
+                builtin().network_apply_weights(layer)
+
+
 def network_deltas(net: Any, lora: ActiveLora) -> dict[nn.Module, Delta]:
     """What ``net`` adds to each UNet layer at the strength of ``lora``, against the layers' present weights.
 

@@ -1,0 +1,1 @@
+"""Merging LoRAs on the model that WebUI has loaded."""
