@@ -20,6 +20,7 @@ from clora_ext.merge.refusals import checked
 from clora_ext.merge.run import Merge
 from clora_ext.merge.store import Store
 from tests.models.kinds import sd2, sdxl, v_prediction
+from tests.slow import needs_time
 from tests.webui.conftest import CHECKOUT, OVERRIDDEN, PROBE
 from tests.webui.exact import largest
 from tests.webui.jobs import PROMPT, draw, with_model
@@ -62,7 +63,7 @@ def cases() -> Iterator[dict[str, Case]]:
         yield {
             "SD1": Case(tiny_world(), ("tuxcat", "browndog"), ("vako cat", "pleko dog"), 128, "unrestricted", 3, 1e-3),
             "SD2-v": Case(v_prediction(sd2(folder), folder), ("v2A", "v2B"), ("cat", "dog"), 64, "ssr"),
-            "SDXL": Case(sdxl(folder), ("xlA", "xlB"), ("cat", "dog"), 64, "unrestricted", largest=0.02),
+            "SDXL": Case(sdxl(folder), ("xlA", "xlB"), ("cat", "dog"), 64, "ssr", largest=0.02),
         }
 
 
@@ -85,7 +86,7 @@ def merging(host: WebUI, case: Case, folder: Path, **more: object) -> dict[str, 
     return answer.json()
 
 
-@pytest.fixture(scope="module", params=["SD1", "SD2-v", "SDXL"])
+@pytest.fixture(scope="module", params=["SD1", pytest.param("SD2-v", marks=needs_time), "SDXL"])
 def done(
     host: WebUI, cases: dict[str, Case], request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Done:
@@ -146,7 +147,7 @@ def test_layers_are_given_what_the_embedded_host_gives_them(host: WebUI, done: D
 def test_the_merged_file_is_read_whole_and_draws(host: WebUI, done: Done):
     host.post("/sdapi/v1/refresh-loras").raise_for_status()
     case, before = done.case, host.log_mark()
-    small = {"width": 64, "height": 64, "steps": 2, "prompt": PROMPT, **with_model(case.model.name)}
+    small = {"width": 64, "height": 64, "steps": 1, "prompt": PROMPT, **with_model(case.model.name)}
     plain = draw(host, **small)
     merged = draw(host, **{**small, "prompt": f"{PROMPT} <lora:{done.out}:1>"})
     assert largest(merged, plain) > 5
