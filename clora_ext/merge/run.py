@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from clora_ext.merge.features import Features, seen
 from clora_ext.merge.layer import FactoredDelta, LayerDelta, MatrixDelta
 from clora_ext.merge.methods import MergeMethod
+from clora_ext.merge.precision import full_precision
 from clora_ext.merge.solve import Solved
 from clora_ext.merge.span import LoraSpan
 from clora_ext.merge.store import Store
@@ -160,6 +161,7 @@ class Merge:
 
     # -- one group -----------------------------------------------------------------------------------------------------
 
+    @full_precision()
     def _group(self, group: LayerGroup, merged: Mapping[str, LayerDelta]) -> dict[str, Solved]:
         found = self.store.merged(group.layers)
         missing = [layer for layer in group.layers if layer not in found]

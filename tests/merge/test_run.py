@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,26 @@ def test_what_is_kept_is_what_was_found(tmp_path: Path):
     assert {layer: (each.error, each.ridge, each.steps) for layer, each in kept.items()} == {
         layer: (each.error, each.ridge, each.steps) for layer, each in found.items()
     }
+
+
+@pytest.fixture
+def products() -> Iterator[Callable[[], list[bool]]]:
+    """Whether a GPU may round what it multiplies, which it may at first."""
+    kinds = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [kind.allow_tf32 for kind in kinds]
+    for kind in kinds:
+        kind.allow_tf32 = True
+    yield lambda: [kind.allow_tf32 for kind in kinds]
+    for kind, allowed in zip(kinds, before, strict=True):
+        kind.allow_tf32 = allowed
+
+
+def test_a_gpu_rounds_no_product_while_it_runs(tmp_path: Path, products: Callable[[], list[bool]]):
+    seen: list[bool] = []
+    toy_merge(tmp_path, lambda _: seen.extend(products()))[0].run()
+    assert seen
+    assert not any(seen)
+    assert all(products())
 
 
 @pytest.mark.parametrize("units", [1, 4, 8])
