@@ -97,8 +97,8 @@ def done(
     return Done(case, merging(host, case, folder, out=out), folder, out)
 
 
-def merged_here(host: WebUI, case: Case, folder: Path) -> tuple[dict[str, float], list[str]]:
-    """By the embedded host: the error of every layer, and notes; all features stay in the folder."""
+def merged_here(host: WebUI, case: Case, folder: Path) -> dict[str, Any]:
+    """What the probe tells, by the embedded host; all features stay in the folder."""
     config = host.data_dir / "models" / "Stable-diffusion" / f"{case.model.name}.yaml"
     model = load(case.model.checkpoint, config, case.model.tokenizer)
     source = DrawnFeatures(model, case.triggers, PROMPTS, case.steps, (case.side, case.side))
@@ -109,7 +109,13 @@ def merged_here(host: WebUI, case: Case, folder: Path) -> tuple[dict[str, float]
     store = Store(folder, {})
     store.drop_features = lambda *_: None
     found = Merge(loras, source, MERGE_METHODS[case.method], store).run()
-    return {name: solved.error for name, solved in found.items()}, list(checked(loras, model.family.value))
+    columns, end = source.concept(f"a photo of a {case.triggers[0]}", case.triggers[0])
+    return {
+        "calls": case.steps * len(loras),
+        "errors": {name: solved.error for name, solved in found.items()},
+        "notes": list(checked(loras, model.family.value)),
+        "concept": [list(columns), end],
+    }
 
 
 def kept(folder: Path) -> dict[str, Tensor]:
@@ -132,16 +138,16 @@ def solved(path: Path) -> Tensor:
 
 
 def test_layers_are_given_what_the_embedded_host_gives_them(host: WebUI, done: Done, tmp_path: Path):
-    errors, notes = merged_here(host, done.case, tmp_path)
+    told = merged_here(host, done.case, tmp_path)
+    errors = told.pop("errors")
     assert done.told["errors"].keys() == errors.keys()
+    assert {name: done.told[name] for name in told} == told
     ours, theirs = kept(tmp_path), kept(done.folder)
     assert ours.keys() == theirs.keys()
     for name, moments in ours.items():
         assert apart(moments, theirs[name]) < LARGEST.get(name.split("-")[0], done.case.largest), name
     merged = [apart(*(solved(folder / f"{name}.merged") for folder in (tmp_path, done.folder))) for name in errors]
     assert median(merged) < 1e-3  # of a random model, a few layers could as well have another ridge
-    assert done.told["notes"] == notes
-    assert done.told["calls"] == done.case.steps * len(done.case.loras)
 
 
 def test_the_merged_file_is_read_whole_and_draws(host: WebUI, done: Done):

@@ -69,7 +69,8 @@ def merge(
         metadata = merged_metadata(out, read, layers, Recipe(method, tuple(Part(name) for name in loras)))
         write_merged(places / f"{out}.safetensors", layers, metadata)
     errors = {name: solved.error for name, solved in found.items()}
-    return {"calls": calls, "errors": errors, "notes": notes, "family": source.family, "size": source.size}
+    concept = source.concept(f"a photo of a {triggers[0]}", triggers[0])
+    return {"calls": calls, "errors": errors, "notes": notes, "concept": concept}
 
 
 def add_routes(_demo: Any, app: FastAPI) -> None:

@@ -1,10 +1,14 @@
-"""OpenCLIP's attention as four layers: the same numbers, and hooks that see each of them."""
+"""The layers of WebUI's model by kohya's names; OpenCLIP's attention as four of them, with the same numbers."""
+
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from clora_ext.errors import HostError
 from clora_ext.hosts.webui.merge.attention import SplitAttention
+from clora_ext.hosts.webui.merge.layers import model_layers
 
 WIDTH, TOKENS, TEXTS = 16, 7, 3
 MASK = torch.full((TOKENS, TOKENS), -torch.inf).triu(1)
@@ -70,3 +74,60 @@ def test_its_layers_follow_weights_that_the_host_has_moved(whole: nn.MultiheadAt
     with parts.split():
         torch.testing.assert_close(called(whole, x), expected, rtol=1e-5, atol=1e-6)
     assert torch.equal(parts.layers["k_proj"].weight, whole.in_proj_weight[WIDTH : 2 * WIDTH])
+
+
+# -- a whole model -----------------------------------------------------------------------------------------------------
+
+
+def model(encoder: nn.Module, channels: int = 4) -> SimpleNamespace:
+    """What is asked of WebUI's model of Stable Diffusion 1.x or 2.x."""
+    unet = nn.Module()
+    unet.in_channels = channels
+    unet.input_blocks = nn.ModuleList(
+        [nn.Sequential(nn.Conv2d(channels, 8, 3)), nn.Sequential(nn.Module(), nn.Linear(8, 8))]
+    )
+    unet.time_embed = nn.Sequential(nn.Linear(8, 8))
+    wrapper = SimpleNamespace(wrapped=encoder)
+    return SimpleNamespace(is_sdxl=False, cond_stage_model=wrapper, model=SimpleNamespace(diffusion_model=unet))
+
+
+def open_clip(blocks: int) -> nn.Module:
+    """A text encoder as ldm wraps it, which leaves the last block out."""
+    encoder = nn.Module()
+    encoder.layer_idx = 1
+    encoder.model = nn.Module()
+    encoder.model.transformer = nn.Module()
+    encoder.model.transformer.resblocks = nn.ModuleList(block() for _ in range(blocks))
+    return encoder
+
+
+def block() -> nn.Module:
+    made = nn.Module()
+    made.attn, made.ln_1 = nn.MultiheadAttention(WIDTH, 4), nn.LayerNorm(WIDTH)
+    made.mlp = nn.ModuleDict({"c_fc": nn.Linear(WIDTH, 4 * WIDTH), "c_proj": nn.Linear(4 * WIDTH, WIDTH)})
+    return made
+
+
+def test_open_clips_layers_have_the_names_of_clips():
+    found = model_layers(model(open_clip(2)))
+    inner = ("mlp_fc1", "mlp_fc2", *(f"self_attn_{side}_proj" for side in ("k", "out", "q", "v")))
+    expected = [f"lora_te_text_model_encoder_layers_0_{each}" for each in inner]
+    assert sorted(found.tokens_first) == expected
+    assert {name for name in found.modules if name.startswith("lora_te")} == set(expected)
+    assert len(found.attentions) == 1
+
+
+def test_layers_of_the_unet_are_called_as_diffusers_calls_them():
+    found = model_layers(model(open_clip(1))).modules
+    assert set(found) == {
+        "lora_unet_conv_in", "lora_unet_time_embedding_linear_1", "lora_unet_down_blocks_0_attentions_0",
+    }  # fmt: skip
+
+
+def test_an_inpainting_models_first_convolution_is_none_of_a_loras():
+    assert "lora_unet_conv_in" not in model_layers(model(open_clip(1), channels=9)).modules
+
+
+def test_another_kind_of_text_encoder_is_refused():
+    with pytest.raises(HostError, match="read texts by CLIP or OpenCLIP"):
+        model_layers(model(nn.Linear(1, 1)))
