@@ -50,8 +50,13 @@ def merged_layers(
 ) -> Iterator[tuple[str, LayerDelta]]:
     """Every layer of ``loras`` merged by a baseline, one at a time. Raises ``LoraError`` as ``MergeLora.delta``."""
     for layer, those in layers_of(loras).items():
-        own = replace(numbers, seed=numbers.seed + crc32(layer.encode()))  # chance is another one in every layer
-        yield layer, merged_by(method, list(deltas_at(layer, those)), own)
+        yield layer, merged_layer(method, layer, those, numbers)
+
+
+def merged_layer(method: str, layer: str, loras: Sequence[MergeLora], numbers: BaselineNumbers) -> LayerDelta:
+    """One of them, which all of ``loras`` change."""
+    own = replace(numbers, seed=numbers.seed + crc32(layer.encode()))  # chance is another one in every layer
+    return merged_by(method, list(deltas_at(layer, loras)), own)
 
 
 def _bias(deltas: Sequence[LayerDelta]) -> Tensor | None:

@@ -16,7 +16,7 @@ from torch import Size, Tensor
 from clora_ext.errors import LoraError
 from clora_ext.lora.deltas import DenseDelta, LowRank
 from clora_ext.lora.differences import DOWN, Parts, low_rank_factors
-from clora_ext.lora.files import LoraFile, read_lora
+from clora_ext.lora.files import LoraFile, lora_sizes, read_lora
 from clora_ext.lora.header import AGAIN
 from clora_ext.lora.kinds import MisfitError, PartsError, Shape, delta_of_parts, kind_of
 from clora_ext.merge.layer import FactoredDelta, LayerDelta, MatrixDelta
@@ -168,11 +168,26 @@ def _delta(layer: str, parts: Parts, weight: Tensor | None) -> LayerDelta:
     return MatrixDelta(shape, whole.reshape(shape[0], -1), dense.bias)
 
 
+def needs_base(path: Path) -> bool:
+    """Whether the LoRA in a file can be merged with its base alone, by the file's header. Raises ``LoraError``."""
+    try:
+        return any(_on_weights(parts) or kind_of(parts).name == "bias" for parts in lora_sizes(path).layers.values())
+    except PartsError:
+        return False  # and is refused when its numbers are read
+
+
+def _on_weights(parts: Parts) -> str | None:
+    """The kind of a layer whose difference depends on the base's weights; None for others. Raises ``PartsError``."""
+    if "dora_scale" in parts:
+        return "DoRA"
+    name = kind_of(parts).name
+    return name if name in ON_WEIGHTS else None
+
+
 def _shape(layer: str, parts: Parts) -> Shape:
     """The shape of a layer's weight, by what a LoRA has for it. Raises ``PartsError`` where only a base tells."""
-    kind = kind_of(parts)
-    if kind.name in ON_WEIGHTS or "dora_scale" in parts:
-        what = "DoRA" if "dora_scale" in parts else kind.name
+    kind, what = kind_of(parts), _on_weights(parts)
+    if what is not None:
         raise PartsError(f"is {what}, which depends on the weights that it changes: give the base")
     if kind.name == "bias":
         raise PartsError("has a bias alone, which does not tell how large the layer is: give the base")

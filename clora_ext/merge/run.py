@@ -121,6 +121,7 @@ class Merge:
 
     def run(self) -> dict[str, Solved]:
         """Every layer merged."""
+        self.store.begin()
         found: dict[Stage, dict[str, Solved]] = {stage: {} for stage in Stage}
         for group in self.groups:
             before = ChainMap(*(found[stage] for stage in Stage if stage is not group.stage))
@@ -167,11 +168,10 @@ class Merge:
         missing = [layer for layer in group.layers if layer not in found]
         linear = [layer for layer in missing if is_linear(self.source.modules[layer])]
         spans = {layer: self.method.span(self._deltas(layer)) for layer in linear}
-        if missing:
-            for lora in range(len(self.loras)):
-                if not self.store.has_features(group.name, lora):
-                    self._collect(group, lora, merged, spans)
-                self.tell(f"{group.stage.value}, LoRA {lora + 1}")
+        for lora in range(len(self.loras)):
+            if missing and not self.store.has_features(group.name, lora):
+                self._collect(group, lora, merged, spans)
+            self.tell(f"{group.stage.value}, LoRA {lora + 1}")
         for layer in group.layers:
             if layer not in found:
                 found[layer] = self._solved(group, layer, spans.get(layer))

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from clora_ext.merge.features import FeatureTensors
 from clora_ext.merge.layer import FactoredDelta, LayerDelta, MatrixDelta
+from clora_ext.merge.output import WrittenLayer
 from clora_ext.merge.solve import Solved
 
 _JOB = "job.json"
@@ -20,19 +22,26 @@ _UNFINISHED = ".part"
 
 
 class Store:
-    """The folder of one merge, told apart from others by its ``job``; what another job has left there is removed."""
+    """The folder of one merge, told apart by its ``job``; what another has left there goes when this one begins."""
 
     def __init__(self, folder: Path, job: Mapping[str, object]) -> None:
         self.folder = folder
-        told = json.dumps(job, sort_keys=True)
-        there = folder / _JOB
-        if folder.is_dir() and not (there.is_file() and there.read_text(encoding="utf-8") == told):
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        self._told = json.dumps(job, sort_keys=True)
+
+    def begin(self) -> None:
+        """Make the folder, or go on with what the same job has left there."""
+        there = self.folder / _JOB
+        if self.folder.is_dir() and not (there.is_file() and there.read_text(encoding="utf-8") == self._told):
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
         if not there.is_file():
             part = there.with_suffix(_UNFINISHED)
-            part.write_text(told, encoding="utf-8")
+            part.write_text(self._told, encoding="utf-8")
             part.replace(there)
+
+    def end(self) -> None:
+        """Remove the folder: the file is written."""
+        shutil.rmtree(self.folder)
 
     def _save(self, name: str, tensors: FeatureTensors, told: Mapping[str, object]) -> None:
         path = self.folder / name
@@ -86,16 +95,34 @@ class Store:
     def merged(self, layers: Sequence[str]) -> dict[str, Solved]:
         """Those of ``layers`` that are there."""
         paths = {layer: self.folder / f"{layer}.merged" for layer in layers}
-        return {layer: _read(path) for layer, path in paths.items() if path.is_file()}
+        return {layer: _solved(path) for layer, path in paths.items() if path.is_file()}
+
+    # -- layers as the file will have them -----------------------------------------------------------------------------
+
+    def save_written(self, layer: str, written: WrittenLayer) -> None:
+        """Keep a layer that is ready for the file."""
+        self._save(f"{layer}.written", written.tensors, {"rank": written.rank, "error": written.error})
+
+    def written(self, layer: str) -> WrittenLayer | None:
+        """The layer as it was kept; None where it was not."""
+        path = self.folder / f"{layer}.written"
+        if not path.is_file():
+            return None
+        told, tensors = _read(path)
+        return WrittenLayer(tensors, **told)
 
 
-def _read(path: Path) -> Solved:
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(str(path), framework="pt") as file:
-            told = json.loads(file.metadata()["told"])
             parts = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+            return json.loads(file.metadata()["told"]), parts
     except SafetensorError as error:
         raise OSError(f"{path} is damaged; remove it, and the layer is merged again") from error
+
+
+def _solved(path: Path) -> Solved:
+    told, parts = _read(path)
     shape = tuple(told.pop("shape"))
     if "up" in parts:
         delta: LayerDelta = FactoredDelta(shape, parts["up"], parts["down"])

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from clora_ext.hosts.diffusers.merge_cli import UNDER_WAY, merge_main
+from clora_ext.hosts.diffusers.merge_cli import merge_main
 from clora_ext.lora.files import LoraFile, read_lora
+from clora_ext.merge.job import UNDER_WAY
 from clora_ext.merge.recipe import recipe_of
 from tests.merge.killed import merging
 from tiny_world.model import WEIGHTS

@@ -1,16 +1,13 @@
 """``python -m clora_ext merge``: several LoRAs into one file."""
 
 import argparse
-import shutil
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Literal
 
-from torch import Tensor
+import torch
 from tqdm import tqdm
 
 from clora_ext.engine.device import peak_bytes
@@ -18,21 +15,13 @@ from clora_ext.errors import CLoRAError, LoraError
 from clora_ext.hosts.diffusers.cli import add_model_options, asked_library, asked_model, read_size
 from clora_ext.hosts.diffusers.library import Library
 from clora_ext.hosts.diffusers.merging import DrawnFeatures
-from clora_ext.merge.baselines import BASELINES, BaselineNumbers, merged_layers
-from clora_ext.merge.inputs import Ingredient, MergeLora, read_ingredients
-from clora_ext.merge.layer import LayerDelta
-from clora_ext.merge.metadata import merged_metadata
+from clora_ext.merge.baselines import BASELINES
+from clora_ext.merge.inputs import Ingredient
+from clora_ext.merge.job import MergeJob, MergeRequest
 from clora_ext.merge.methods import MERGE_METHODS
-from clora_ext.merge.output import PRECISIONS, OutputForm, write_merged, written_layer
-from clora_ext.merge.prompts import AS_RELEASED, PROMPTS, Prompts
-from clora_ext.merge.recipe import Part, Recipe
-from clora_ext.merge.refusals import checked, most_bytes, require_room
-from clora_ext.merge.run import BUDGET, Merge
-from clora_ext.merge.store import Store
-
-UNDER_WAY = ".merging"
-"""The ending of the folder of a merge that is not over, beside the file that it will write."""
-DeltaByLayer = Mapping[str, LayerDelta]
+from clora_ext.merge.output import PRECISIONS, OutputForm
+from clora_ext.merge.run import BUDGET
+from clora_ext.merge.work import Base
 
 
 def merge_parser() -> argparse.ArgumentParser:
@@ -85,17 +74,16 @@ def merge_main(arguments: Sequence[str]) -> int:
 
 def merge(options: argparse.Namespace) -> Path:
     """The merged file's path. Raises ``CLoRAError``."""
-    began = time.perf_counter()
-    ingredients = _ingredients(options, asked_library(options))
-    form = OutputForm("full" if options.full else "low_rank", options.rank, options.conv_rank, dtype=options.precision)
-    if options.method in BASELINES:
-        loras = _checked(read_ingredients(ingredients), options, form, None)
-        deltas: DeltaByLayer = dict(merged_layers(options.method, loras, BaselineNumbers(rank=options.rank)))
-    else:
-        loras, deltas = _by_inputs(ingredients, options, form)
-    _write(options, loras, deltas, form)
-    _say(f"{len(deltas)} layers in {time.perf_counter() - began:.0f} s")
-    return cast(Path, options.out)
+    job = MergeJob(_request(options), lambda: _base(options))
+    for note in (*job.notes, f"{len(job.loras)} LoRAs; merging them {job.room}"):
+        _say(f"{note}.")
+    with tqdm(unit="part", desc=options.method, total=job.work.total) as bar:
+        report = job.run(lambda _: bar.update())
+    peak = peak_bytes(torch.device(options.device))
+    told = [] if peak is None else [f"{peak / 1e6:,.0f} MB of memory at most, the model's included"]
+    for line in (*report.lines(), *told, f"{report.seconds:.0f} s"):
+        _say(line)
+    return report.path
 
 
 def _say(what: str) -> None:
@@ -127,75 +115,27 @@ def _ingredient(text: str, library: Library, said: Mapping[str, str]) -> Ingredi
     return Ingredient(path, number, said.get(path.stem, ""))
 
 
-def _checked(
-    loras: tuple[MergeLora, ...], options: argparse.Namespace, form: OutputForm, family: str | None
-) -> tuple[MergeLora, ...]:
-    for note in checked(loras, family):
-        _say(f"{note}.")
-    require_room(options.out, most_bytes(loras, form), loras, overwrite=options.overwrite)
-    return loras
+# -- how ---------------------------------------------------------------------------------------------------------------
 
 
-# -- by what layers are given ------------------------------------------------------------------------------------------
-
-
-def _by_inputs(
-    ingredients: Sequence[Ingredient], options: argparse.Namespace, form: OutputForm
-) -> tuple[tuple[MergeLora, ...], DeltaByLayer]:
-    method = MERGE_METHODS[options.method]
-    model = asked_model(options)
-    family = model.family.value
-    modules = DrawnFeatures(model, ()).modules
-    weights = {name: cast(Tensor, module.weight).detach() for name, module in modules.items()}
-    loras = _checked(read_ingredients(ingredients, family, weights), options, form, family)
-    prompts = _prompts(options, AS_RELEASED if method.as_released else PROMPTS)
-    size = read_size(options.size)[::-1] if options.size else None
-    store = Store(options.out.with_name(options.out.name + UNDER_WAY), _job(options, loras, prompts))
-    with ExitStack() as stack:
-        bar = stack.enter_context(tqdm(unit="part", desc=options.method))
-        source = DrawnFeatures(model, [lora.trigger for lora in loras], prompts, options.steps, size)
-
-        def tell(_: str) -> None:
-            bar.update()
-
-        work = Merge(loras, source, method, store, int(options.memory * 2**30), tell)
-        bar.reset(work.total)
-        rooms = f"{work.memory_bytes / 1e6:,.0f} MB of memory and {work.disk_bytes / 1e6:,.0f} MB of disk"
-        _say(f"{len(loras)} LoRAs in {len(work.groups)} groups of layers; inputs take {rooms} at most")
-        found = work.run()
-    errors = [solved.error for solved in found.values()]
-    peak = peak_bytes(model.device)
-    told = "" if peak is None else f"; {peak / 1e6:,.0f} MB of memory at most, the model's included"
-    _say(f"error {sum(errors) / len(errors):.3f}, {max(errors):.3f} in the worst layer{told}")
-    return loras, {layer: solved.delta for layer, solved in found.items()}
-
-
-def _prompts(options: argparse.Namespace, usual: Prompts) -> Prompts:
-    learned, held = options.prompt or usual.learned, options.held_prompt or usual.held
-    return Prompts(tuple(learned), tuple(held), usual.drawn, usual.concept_alone)
-
-
-def _job(options: argparse.Namespace, loras: Sequence[MergeLora], prompts: Prompts) -> dict[str, object]:
-    """What has to be the same for a merge to go on."""
-    files = [(str(lora.ingredient.path.resolve()), lora.ingredient.path.stat().st_mtime_ns) for lora in loras]
-    base = (str(options.checkpoint.resolve()), options.checkpoint.stat().st_mtime_ns)
-    ratios = [(lora.ingredient.ratio, lora.trigger) for lora in loras]
-    how = [options.method, options.steps, options.size, options.memory, options.device, options.dtype]
-    return {"files": files, "base": base, "ratios": ratios, "how": how, "prompts": asdict(prompts)}
-
-
-# -- what comes out ----------------------------------------------------------------------------------------------------
-
-
-def _write(options: argparse.Namespace, loras: Sequence[MergeLora], deltas: DeltaByLayer, form: OutputForm) -> None:
-    layers = {name: written_layer(delta, form) for name, delta in deltas.items()}
-    parts = tuple(
-        Part(lora.name, lora.ingredient.ratio, lora.trigger, lora.file.metadata.get("sshs_model_hash", ""))
-        for lora in loras
+def _request(options: argparse.Namespace) -> MergeRequest:
+    kind: Literal["low_rank", "full"] = "full" if options.full else "low_rank"
+    return MergeRequest(
+        _ingredients(options, asked_library(options)),
+        options.out,
+        options.method,
+        OutputForm(kind, options.rank, options.conv_rank, dtype=options.precision),
+        options.overwrite,
+        tuple(options.prompt or ()),
+        tuple(options.held_prompt or ()),
+        options.steps,
+        read_size(options.size)[::-1] if options.size else None,
+        int(options.memory * 2**30),
     )
-    recipe = Recipe(options.method, parts, options.checkpoint.name, {"steps": options.steps, **asdict(form)})
-    metadata = merged_metadata(options.out.stem, loras, layers, recipe)
-    write_merged(options.out, layers, metadata, overwrite=options.overwrite)
-    folder = options.out.with_name(options.out.name + UNDER_WAY)
-    if folder.is_dir():
-        shutil.rmtree(folder)
+
+
+def _base(options: argparse.Namespace) -> Base:
+    file: Path = options.checkpoint
+    model = asked_model(options)
+    identity = (str(file.resolve()), file.stat().st_mtime_ns, options.device, str(options.dtype))
+    return Base(file.name, identity, partial(DrawnFeatures, model))

@@ -1,6 +1,7 @@
 """What layers are given while each LoRA of a merge draws alone, in the embedded host."""
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from clora_ext.merge.prompts import PROMPTS, Prompts
 
 
 class DrawnFeatures(PromptedSource):
-    """Meets ``merge.run.Source`` with ``model``; see ``PromptedSource``."""
+    """Meets ``merge.work.MergeModel`` with ``model``; see ``PromptedSource``."""
 
     def __init__(
         self,
@@ -31,9 +32,14 @@ class DrawnFeatures(PromptedSource):
     ) -> None:
         super().__init__(triggers, prompts, size or (model.size, model.size), on_step)
         self.model, self.steps = model, steps
-        self.device, self.dtype = model.device, model.dtype
+        self.device, self.dtype, self.family = model.device, model.dtype, model.family.value
         encoders = text_layers([encoder.network for encoder in model.text_encoders])
         self.modules = encoders | unet_layers(model.unet, model.unet_names)
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Of all layers, by the same names."""
+        return {name: cast(Tensor, module.weight).detach() for name, module in self.modules.items()}
 
     def encode(self, text: str) -> Condition:
         """By the model's text encoders."""
