@@ -127,7 +127,7 @@ TASKS = {
         TESTS,
         (
             Command("-m pytest tests/webui/test_panel.py -k pointing"),
-            Command("-m tests.webui.screenshot docs/panel.png docs/plot.png docs/first-screen.png"),
+            Command("-m tests.webui.screenshot docs/panel.png docs/plot.png docs/first-screen.png docs/merge.png"),
         ),
     ),
     "train-tiny": Task(

@@ -16,6 +16,7 @@ if REASON:
     log.error(REASON)
 else:
     from clora_ext.hosts.webui import lifecycle, options
+    from clora_ext.hosts.webui.merge import routes, tab
     from clora_ext.hosts.webui.page import api, panel, problem, xyz
 
     def _tab(is_img2img: bool) -> str:
@@ -32,6 +33,8 @@ else:
         "inpaint": lifecycle.FINISHED.inpaint,
     }
 
+    PROMPTS: dict[str, Any] = {}
+
     class CLoRAScript(scripts.Script):
         """The always-on script of both tabs."""
 
@@ -47,6 +50,8 @@ else:
 
         def _meet(self, element: str, event: Any) -> None:
             self.page[element] = event.component
+            if element == "txt2img_prompt":
+                PROMPTS["txt2img"] = event.component
 
         def ui(self, is_img2img: bool) -> list[Any]:
             components, self.infotext_fields = panel.build_panel(_tab(is_img2img), self.page, lifecycle.SOURCE, ANSWERS)
@@ -71,9 +76,15 @@ else:
     def add_routes(_demo: Any, app: Any) -> None:
         """Called when the page is served."""
         api.add_routes(app, lifecycle.SOURCE, lifecycle.LAST_JOB)
+        routes.add_merge_routes(app)
+
+    def add_tabs() -> list[tuple[Any, str, str]]:
+        """Called when the page is made, after txt2img."""
+        return tab.merge_tabs(PROMPTS.get("txt2img"))
 
     options.set_log_level()
     script_callbacks.on_app_started(add_routes, name="clora")
     script_callbacks.on_before_ui(xyz.add_axes, name="clora")
     script_callbacks.on_before_ui(lifecycle.meet_parts, name="clora")
+    script_callbacks.on_ui_tabs(add_tabs, name="clora")
     script_callbacks.on_ui_settings(options.add_options, name="clora")

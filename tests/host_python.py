@@ -16,7 +16,7 @@ TOOLS = ("pytest==9.2.0", "pytest-timeout==2.4.0", "pytest-xdist==3.8.0", "hypot
 TESTS = (
     *(f"tests/{room}" for room in ("core", "batch", "lora", "attention", "engine", "merge", "prompt")),
     *(f"tests/test_{name}.py" for name in ("patching", "portable", "settings")),
-    "tests/hosts/test_webui_samplers.py",
+    *("tests/hosts/test_webui_samplers.py", "tests/hosts/test_merge_tab.py"),
 )
 """Those that need nothing but what a WebUI has."""
 

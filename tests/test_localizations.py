@@ -1,6 +1,7 @@
 """The panel in other languages: files for WebUI's own localization, in which nothing is missing or left over."""
 
 import ast
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -8,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from clora_ext.merge.ways import WAYS
 from clora_ext.settings.knobs import KNOBS
 from clora_ext.settings.profiles import METHODS
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "localizations").glob("*.json"))
-COMPONENTS = ROOT / "clora_ext" / "hosts" / "webui" / "page" / "components.py"
+WEBUI = ROOT / "clora_ext" / "hosts" / "webui"
+COMPONENTS = (WEBUI / "page" / "components.py", WEBUI / "merge" / "components.py")
 METHODS_TOLD = "; ".join(f"{name}: {text}" for name, text in METHODS.items())
 PLACE = re.compile(r"\{\d\}")
 """Where a text has something that changes."""
@@ -49,10 +52,10 @@ def all_texts() -> set[str]:
     return found
 
 
-def shown_in_panel() -> set[str]:
-    """Labels, help and tooltips of the components, and the words on their buttons."""
-    shown = {METHODS_TOLD} | {text for knob in KNOBS for text in (knob.label, knob.help)}
-    for node in ast.walk(ast.parse(COMPONENTS.read_text(encoding="utf-8"))):
+def shown_in_page() -> set[str]:
+    """Labels, help and tooltips of the components of panel and tab, and the words on their buttons."""
+    shown = {METHODS_TOLD, *WAYS.values()} | {text for knob in KNOBS for text in (knob.label, knob.help)}
+    for node in itertools.chain(*(ast.walk(ast.parse(file.read_text(encoding="utf-8"))) for file in COMPONENTS)):
         if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("gr."):
             told = [each.value for each in node.keywords if each.arg in ("label", "info", "tooltip")]
             words = [each for each in (*node.args, *told) if isinstance(each, ast.Constant)]
@@ -65,9 +68,9 @@ def test_there_are_files_where_webui_looks_for_them():
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_every_text_of_the_panel_is_translated(file: Path):
+def test_every_text_of_panel_and_tab_is_translated(file: Path):
     words = read(file)
-    assert shown_in_panel() - words.keys() == set()
+    assert shown_in_page() - words.keys() == set()
     assert list(words) == list(read(FILES[0])), "each has the same texts, in the same order"
     assert all(isinstance(word, str) and word.strip() for word in words.values())
 

@@ -57,7 +57,10 @@ class Comparison:
         return eval(code, self.names)
 
     def _compare_file(self) -> None:
-        file = Path(self.module.__file__ or "").as_posix()
+        path = Path(self.module.__file__ or "")
+        if path.suffix in (".so", ".pyd"):  # compiled from the file beside it
+            path = path.with_name(path.name.partition(".")[0] + ".py")
+        file = path.as_posix()
         if not file.endswith(f"/{self.stub.file}"):
             self._lie("the file", f"is {file}, not {self.stub.file}")
 

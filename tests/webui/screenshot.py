@@ -1,4 +1,4 @@
-"""`python -m tests.webui.screenshot PAGE PLOT FIRST`: the pictures of README and docs, from the real WebUI."""
+"""`python -m tests.webui.screenshot PAGE PLOT FIRST MERGE`: the pictures of README and docs, from the real WebUI."""
 
 import io
 import sys
@@ -8,6 +8,7 @@ from PIL import Image
 
 from tests.webui.browser import WebUIPage, open_page
 from tests.webui.first_screens import first_screens, on_one_sheet
+from tests.webui.merge_tab import MergeTab
 from tests.webui.panel import PROMPT
 from tests.webui.server import Setup, WebUI, find_python, find_webui
 from tests.webui.world import tiny_world
@@ -15,9 +16,9 @@ from tests.webui.world import tiny_world
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def main(file: Path, plot: Path, first: Path) -> int:
-    """Keep a picture of the page with two subjects and their masks, a plot of methods against seeds, and the panel's
-    first screen in all its states.
+def main(file: Path, plot: Path, first: Path, merge: Path) -> int:
+    """Keep a picture of the page with two subjects and their masks, a plot of methods against seeds, the panel's first
+    screen in all its states, and the tab that merges.
 
     Gives the exit status: 2 without a WebUI.
     """
@@ -29,7 +30,8 @@ def main(file: Path, plot: Path, first: Path) -> int:
         _few_colours(on_one_sheet(list(first_screens(host))), first)
         with open_page(host) as opened:
             _keep_page_and_plot(opened, file, plot)
-    print(f"look at {file}, {plot} and {first}")
+            _keep_merge(opened, merge)
+    print(f"look at {file}, {plot}, {first} and {merge}")
     return 0
 
 
@@ -49,10 +51,22 @@ def _keep_page_and_plot(opened: WebUIPage, file: Path, plot: Path) -> None:
     _few_colours(opened.generate(), plot)
 
 
+def _keep_merge(opened: WebUIPage, file: Path) -> None:
+    """The tab after a look."""
+    opened.prompt(PROMPT.replace("browndog:1", "browndog:0.8"))
+    tab = MergeTab(opened)
+    tab.element("take").click()
+    tab.says("Taken from the prompt")
+    tab.field("name").fill("two")
+    tab.element("look").click()
+    tab.says("2 LoRAs can be merged")
+    _few_colours(Image.open(io.BytesIO(opened.element("tab_clora_merge").screenshot())).convert("RGB"), file)
+
+
 def _few_colours(picture: Image.Image, file: Path) -> None:
     """Small enough for a repository."""
     picture.quantize(256, kmeans=3, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(Path, sys.argv[1:4])))
+    sys.exit(main(*map(Path, sys.argv[1:5])))

@@ -4,6 +4,7 @@ from gradio.blocks import Blocks as Blocks
 from gradio.components import HTML as HTML
 from gradio.components import Button as Button
 from gradio.components import Checkbox as Checkbox
+from gradio.components import Dataframe as Dataframe
 from gradio.components import Dropdown as Dropdown
 from gradio.components import Number as Number
 from gradio.components import Radio as Radio

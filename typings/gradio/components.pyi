@@ -178,3 +178,24 @@ class HTML(IOComponent):
         elem_id: str | None = None,
         elem_classes: list[str] | str | None = None,
     ) -> None: ...
+
+class Dataframe(IOComponent):
+    change: EventListenerMethod
+    input: EventListenerMethod
+
+    # A table's rows with ``type="array"``.
+    def __init__(
+        self,
+        value: list[list[Any]] | Callable[[], list[list[Any]]] | None = None,
+        *,
+        headers: list[str] | None = None,
+        row_count: int | tuple[int, str] = (1, "dynamic"),
+        col_count: int | tuple[int, str] | None = None,
+        datatype: str | list[str] = "str",
+        type: Literal["pandas", "numpy", "array"] = "pandas",
+        label: str | None = None,
+        interactive: bool | None = None,
+        visible: bool = True,
+        elem_id: str | None = None,
+        elem_classes: list[str] | str | None = None,
+    ) -> None: ...

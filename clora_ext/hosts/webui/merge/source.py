@@ -65,7 +65,7 @@ class LoadedModel(PromptedSource):
     @property
     def weights(self) -> dict[str, Tensor]:
         """The layers' own by name, wherever the host keeps them."""
-        return {name: _weight(layer) for name, layer in self.modules.items()}
+        return {name: own_weight(layer) for name, layer in self.modules.items()}
 
     def show(
         self, stage: Stage, lora: int, active: Mapping[str, LayerDelta], watched: Collection[str], see: See
@@ -130,7 +130,7 @@ class LoadedModel(PromptedSource):
             )
 
 
-def _weight(layer: nn.Module) -> Tensor:
+def own_weight(layer: nn.Module) -> Tensor:
     """A layer's weight; what fp8 has been made of, where the host keeps that."""
     kept = getattr(layer, "fp16_weight", None)
     return cast(Tensor, layer.weight if kept is None else kept).detach()

@@ -21,7 +21,7 @@ from clora_ext.settings.request import json_schema
 
 
 @contextmanager
-def _as_answers() -> Generator[None, None, None]:
+def as_answers() -> Generator[None, None, None]:
     """Errors of ours inside are answers with a status, a sentence and the field, not a traceback in the log."""
     try:
         yield
@@ -119,19 +119,19 @@ def _preset_routes() -> APIRouter:
     @routes.get("/presets")
     def all_presets() -> dict[str, dict[str, Any]]:
         """The user's presets by name."""
-        with _as_answers():
+        with as_answers():
             return presets.all_presets()
 
     @routes.put("/presets/{name}")
     def save_preset(name: str, clora: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008 - FastAPI's way
         """Keep profile, method and knobs under a name; answers what is kept."""
-        with _as_answers():
+        with as_answers():
             return presets.save_preset(name, clora)
 
     @routes.delete("/presets/{name}")
     def delete_preset(name: str) -> dict[str, dict[str, Any]]:
         """Forget a preset; answers the others."""
-        with _as_answers():
+        with as_answers():
             presets.delete_preset(name)
             return presets.all_presets()
 
