@@ -131,7 +131,7 @@ class ByRouting(_ByMoments):
 class AsReleased:
     """``merge.official``: what the authors' released code does, on at most ``most`` samples of every call."""
 
-    most: int = 256
+    most: int = 64
     numbers: Official = field(default_factory=Official)
     as_released: bool = True
 

@@ -38,11 +38,20 @@ def contrast(found: Tensor, own: Tensor, margin: float) -> Tensor:
     pull = (found - own).square().sum((1, 2))
     if len(own) == 1:
         return pull.mean()
-    with torch.no_grad():
-        apart = torch.stack([(found - other).square().sum((1, 2)) for other in own], dim=1)
-        nearest = apart.fill_diagonal_(torch.inf).argmin(dim=1)
+    nearest = _nearest_others(found.detach(), own)
     distance = (found - own[nearest]).square().sum((1, 2)).clamp(min=1e-12).sqrt()
     return (pull + (margin - distance).clamp(min=0.0).square()).mean()
+
+
+def _nearest_others(found: Tensor, own: Tensor) -> Tensor:
+    """Which of the other LoRAs' outputs is nearest to those found, for each LoRA; all [lora, sample, out].
+
+    Squares of differences less that of ``found`` alone, about the mean, so that products of large blocks tell them.
+    """
+    middle = own.mean(0)
+    others, from_middle = ((each - middle).flatten(1) for each in (own, found))
+    apart = others.square().sum(1) - 2.0 * from_middle @ others.T
+    return apart.fill_diagonal_(torch.inf).argmin(dim=1)
 
 
 def official(weight: Tensor, deltas: Sequence[LayerDelta], samples: Sequence[Tensor], numbers: Official) -> Tensor:
