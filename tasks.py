@@ -158,6 +158,14 @@ TASKS = {
             ),
         ),
     ),
+    "bench-merging": Task(
+        "is each LoRA still itself in a merged file? judged: out/bench-merging/loraclr.json (TIME_LIMIT=seconds)",
+        TOOLS,
+        (
+            Command("-m bench.merging", variables=ONE_THREAD),
+            Command("-m bench.merging.ablation", variables=ONE_THREAD),
+        ),
+    ),
     "bench-page": Task(
         "what does the panel cost the page? out/bench/page.json", TESTS, (Command("-m bench.page_speed"),)
     ),

@@ -1,0 +1,1 @@
+"""Is each LoRA still itself in a merged file? Merged, drawn, judged."""
