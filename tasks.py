@@ -164,6 +164,7 @@ TASKS = {
         (
             Command("-m bench.merging", variables=ONE_THREAD),
             Command("-m bench.merging.ablation", variables=ONE_THREAD),
+            Command("-m bench.merging.count", variables=ONE_THREAD),
         ),
     ),
     "bench-page": Task(
