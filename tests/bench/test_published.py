@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bench.merging import markdown as merging
 from bench.quality import markdown
 from bench.quality.methods import COSTLY, table
 from bench.speed import page
@@ -45,3 +46,14 @@ def test_the_ceiling_covers_every_split_of_the_table():
     assert set(ceiling["splits"]) == set(markdown.TITLES)
     accepted = round(100 * ceiling["splits"]["style_on_one"])
     assert f"accepts [{accepted} % of perfect pictures]" in TOLD
+
+
+def test_the_tables_of_merging_are_those_of_what_was_kept():
+    told = (ROOT / "docs/merging.md").read_text(encoding="utf-8")
+    merged, counted = (
+        json.loads((ROOT / f"docs/bench/{name}.json").read_text(encoding="utf-8"))
+        for name in ("loraclr", "merging-count")
+    )
+    for concepts in merged["concepts"]:
+        assert merging.table(merged, int(concepts)) in told
+    assert merging.counts(counted) in told
