@@ -1,9 +1,9 @@
 """Observes the cross-attention layers of a UNet for the rows of a forward."""
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,15 +22,27 @@ class StopForward(BaseException):
 
 
 class OnLastMap(Enum):
-    """What becomes of a forward when the last map that is wanted has been recorded."""
+    """What becomes of a forward when the last map that is wanted has been recorded.
+
+    Unless it is to ``GO_ON`` a graph ends earlier, with the last map that a gradient is taken through.
+    """
 
     GO_ON = "go on"
     DETACH = "go on without building a graph"
     STOP = "stop"
+    STOP_GRAPH = "stop where the graph ends; the maps that are left out count as nothing"
 
 
 RowMaps = dict[Row, RecordedMaps]
 """For each row the mean over layers of its maps [column, height, width]."""
+
+
+class _Ends(NamedTuple):
+    """Of the layers of a grid: the last one, the last that a gradient is taken through, and how many maps there are."""
+
+    last: nn.Module
+    graph: nn.Module
+    maps: int
 
 
 class Recorder:
@@ -39,15 +51,19 @@ class Recorder:
     Which columns of a row are wanted says the context's forward; rows that want none cost nothing.
     """
 
-    def __init__(self, context: ForwardContext) -> None:
+    def __init__(self, context: ForwardContext, graph_layers: Collection[nn.Module] | None = None) -> None:
         self.context = context
-        self._last_layers: dict[Grid, nn.Module] = {}
+        self._graph_layers = graph_layers
+        """Those through whose maps a gradient is taken; None for all."""
+        self._known: dict[Grid, _Ends] = {}
         self._grid: Grid = (0, 0)
         self._then = OnLastMap.GO_ON
         self._on_map: Callable[[], None] = _ignore
-        self._sums: dict[Row, tuple[Tensor, int]] = {}
+        self._maps: dict[Row, list[Tensor]] = {}
+        """Every layer's: they are summed when a graph may be built again."""
         self._wanted: dict[tuple[Columns, ...], WantedColumns] = {}
         self._latest: nn.Module | None = None
+        self._latest_graph: nn.Module | None = None
         self._on = False
 
     @property
@@ -62,7 +78,7 @@ class Recorder:
 
     def knows(self, grid: Grid) -> bool:
         """Whether the layer with the last map of ``grid`` is known, from a recorded forward that was not cut short."""
-        return grid in self._last_layers
+        return grid in self._known
 
     @contextmanager
     def recording(
@@ -71,7 +87,7 @@ class Recorder:
         """While inside, layers whose map is of ``grid`` (height, width) are recorded, and ``on_map`` called after each.
 
         ``then`` says what happens after the last such layer, once that layer is known: ``STOP`` ends the forward by
-        ``StopForward``, which leaves this context and not further.
+        ``StopForward``, which leaves this context and not further. ``on_map`` is told of those of a graph alone.
         """
         graph = torch.is_grad_enabled()
         self.start(grid, then)
@@ -86,19 +102,24 @@ class Recorder:
 
     def start(self, grid: Grid, then: OnLastMap = OnLastMap.GO_ON) -> None:
         """Begin to record; what was recorded before is dropped."""
-        self._sums = {}
+        self._maps = {}
+        self._latest = self._latest_graph = None
         self._grid, self._then, self._on = grid, then, True
 
     def take(self) -> RowMaps:
         """End the recording and give the maps. Raises ``HostError`` when no layer of that size was seen."""
         self._on = False
-        sums, self._sums = self._sums, {}
-        if not sums or self._latest is None:
+        found, self._maps = self._maps, {}
+        if not found or self._latest is None:
             height, width = self._grid
             msg = f"The model has no cross-attention map of {width}x{height}; choose another size or map level."
             raise HostError(msg)
-        self._last_layers[self._grid] = self._latest  # a forward that was not cut short has seen them all
-        return {row: total / count for row, (total, count) in sums.items()}
+        if not self.knows(self._grid):  # a forward that was not cut short has seen them all
+            most = max(map(len, found.values()))
+            self._known[self._grid] = _Ends(self._latest, self._latest_graph or self._latest, most)
+        if self._then is OnLastMap.STOP_GRAPH:
+            return {row: _sum(maps) / self._known[self._grid].maps for row, maps in found.items()}
+        return {row: _sum(maps) / len(maps) for row, maps in found.items()}
 
     def see(self, layer: nn.Module, query: LayerPixels, key: LayerTokens) -> None:
         """A layer has computed its queries [row, pixel, width] and keys [row, token, width]."""
@@ -110,9 +131,11 @@ class Recorder:
             raise BatchError(msg)
         self._latest = layer
         self._record(layer, query, key, rows)
-        self._on_map()
-        if self._last_layers.get(self._grid) is layer and self.context.complete:
-            self._finish()
+        if self._graph_layers is None or layer in self._graph_layers:
+            self._latest_graph = layer
+            self._on_map()
+        if self.context.complete and self.knows(self._grid):
+            self._end(layer, self._known[self._grid])
 
     def _record(self, layer: nn.Module, query: LayerPixels, key: LayerTokens, rows: Sequence[Row]) -> None:
         wanted = self._wanted_of(rows)
@@ -120,7 +143,7 @@ class Recorder:
             return
         maps = token_maps(wanted.pick(query), wanted.pick(key), *_heads_and_scale(layer), wanted)
         for place, own, found in zip(wanted.places, wanted.columns, maps, strict=True):
-            self._add(rows[place], found[: len(own)].unflatten(-1, self._grid))
+            self._maps.setdefault(rows[place], []).append(found[: len(own)].unflatten(-1, self._grid))
 
     def _wanted_of(self, rows: Sequence[Row]) -> WantedColumns | None:
         """What is wanted of ``rows``, None for nothing; the same again for the same columns of a text."""
@@ -132,15 +155,21 @@ class Recorder:
             self._wanted[columns] = WantedColumns(places, [columns[place] for place in places])
         return self._wanted[columns]
 
-    def _add(self, row: Row, maps: Tensor) -> None:
-        total, count = self._sums.get(row, (None, 0))
-        self._sums[row] = (maps if total is None else total + maps, count + 1)
-
-    def _finish(self) -> None:
-        if self._then is OnLastMap.STOP:
-            raise StopForward
-        if self._then is OnLastMap.DETACH:
+    def _end(self, layer: nn.Module, ends: _Ends) -> None:
+        if layer is ends.graph and self._then is not OnLastMap.GO_ON:
             torch.set_grad_enabled(False)
+            if self._then is OnLastMap.STOP_GRAPH:
+                raise StopForward
+        if layer is ends.last and self._then is OnLastMap.STOP:
+            raise StopForward
+
+
+def _sum(maps: Sequence[Tensor]) -> Tensor:
+    """One after the other."""
+    total, *others = maps
+    for each in others:
+        total = total + each
+    return total
 
 
 def _heads_and_scale(layer: Any) -> tuple[int, float]:

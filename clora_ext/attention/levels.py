@@ -7,6 +7,8 @@ from torch import nn
 LDM = ("input_blocks", "middle_block", "output_blocks")
 """The parts of a UNet of ldm (SD1, SD2) and sgm (SDXL), in the order in which they run."""
 DIFFUSERS = ("down_blocks", "mid_block", "up_blocks")
+_ENDS = ("down", "middle", "up")
+"""Which of these parts the gradient of maps may end with."""
 LayerFactors = Mapping[nn.Module, int]
 """Cross-attention layers of a UNet with their downsampling factors."""
 
@@ -17,10 +19,32 @@ def attention_factors(unet: nn.Module) -> LayerFactors:
     It is read from the UNet's own blocks: a strided convolution halves the picture, an upsampler doubles it.
     """
     found: dict[nn.Module, int] = {}
-    factor = 1
-    for block in _blocks(unet):
-        factor = _walk(block, factor, found)
+    for part in _by_part(unet):
+        found |= part
     return found
+
+
+def layers_until(unet: nn.Module, until: str) -> list[nn.Module]:
+    """The cross-attention layers of every factor in the ``down`` blocks, in these and the ``middle``, or in all blocks,
+    ``up`` to the end. All of a factor that has none so early.
+    """
+    early: dict[nn.Module, int] = {}
+    late: dict[nn.Module, int] = {}
+    for number, part in enumerate(_by_part(unet)):
+        (early if number <= _ENDS.index(until) else late).update(part)
+    factors = set(early.values())
+    return [*early, *(layer for layer, factor in late.items() if factor not in factors)]
+
+
+def _by_part(unet: nn.Module) -> list[dict[nn.Module, int]]:
+    """The layers of each part with their factors, in the order of a forward."""
+    factor = 1
+    parts: list[dict[nn.Module, int]] = []
+    for block in _blocks(unet):
+        found: dict[nn.Module, int] = {}
+        factor = _walk(block, factor, found)
+        parts.append(found)
+    return parts
 
 
 def _blocks(unet: nn.Module) -> Iterator[nn.Module]:

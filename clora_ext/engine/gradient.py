@@ -82,26 +82,26 @@ class GradientPass:
         """dL/dz, with L summed over images.
 
         The loss needs nothing of the UNet but its maps. Where not all rows fit, the maps of all but the last group are
-        made without a graph; these groups then run again with the gradient of their maps, one after the other.
+        made without a graph; these groups then run again with the gradient of their maps, one after the other, to
+        where that ends.
         """
         memory = self.tools.memory
         if not self.tools.recorder.knows(self.step.map_grid):
             self._survey(latent)
         *early, last = memory.groups(self.forward.rows)
-        ahead = self._maps_ahead(latent, early)
+        ahead, predictions = self._ahead(latent, early)
         with torch.enable_grad():
             leaf = _leaf(latent)
             with memory.building_graph():
-                held, predictions = self._forward(leaf, last, self.then)
+                held, found = self._forward(leaf, last, self.then)
+            predictions |= found
             recorded = ahead | held
             maps = maps_by_image({row: recorded[row] for row in self.forward.rows})
             total, separation = self._loss(maps)
             gradient, *map_gradients = torch.autograd.grad(total * self.tools.loss_scale, [leaf, *ahead.values()])
             of_row = dict(zip(ahead, map_gradients, strict=True))
             for group in early:
-                share, more = self._run_again(latent, group, of_row)
-                gradient = gradient + share
-                predictions |= more
+                gradient = gradient + self._run_again(latent, group, of_row)
         unscaled = gradient / self.tools.loss_scale
         return GradientResult(total.detach(), unscaled, separation, _detached(maps), predictions)
 
@@ -121,22 +121,26 @@ class GradientPass:
                 found |= maps
         return found
 
-    def _maps_ahead(self, latent: Latent, groups: Sequence[Sequence[Row]]) -> RowMaps:
-        """Maps made without a graph; gradients are taken to them."""
-        found = self.look(latent, groups)
+    def _ahead(self, latent: Latent, groups: Sequence[Sequence[Row]]) -> tuple[RowMaps, PredictionByRow]:
+        """Maps made without a graph, to which gradients are taken, and predictions where there are to be any."""
+        found: RowMaps = {}
+        predictions: PredictionByRow = {}
+        for group in groups:
+            with torch.no_grad():
+                maps, predicted = self._forward(latent, group, self.then)
+            found |= maps
+            predictions |= predicted
         for maps_of_row in found.values():
             maps_of_row.requires_grad_(True)  # noqa: FBT003 - torch's signature
-        return found
+        return found, predictions
 
-    def _run_again(
-        self, latent: Latent, group: Sequence[Row], of_row: Mapping[Row, RecordedMaps]
-    ) -> tuple[Gradient, PredictionByRow]:
-        """A group's part of the gradient, from the gradient of its maps, and its predictions."""
+    def _run_again(self, latent: Latent, group: Sequence[Row], of_row: Mapping[Row, RecordedMaps]) -> Gradient:
+        """A group's part of the gradient, from the gradient of its maps."""
         leaf = _leaf(latent)
         with self.tools.memory.building_graph():
-            maps, predictions = self._forward(leaf, group, self.then)
+            maps, _ = self._forward(leaf, group, OnLastMap.STOP_GRAPH)
         (gradient,) = torch.autograd.grad(list(maps.values()), leaf, [of_row[row] for row in maps])
-        return gradient, predictions
+        return gradient
 
     def _forward(
         self, latent: Latent, rows: Sequence[Row], then: OnLastMap, on_map: OnMap | None = None

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from clora_ext.attention.capture import Recorder, observed
-from clora_ext.attention.levels import LayerFactors, attention_factors
+from clora_ext.attention.levels import LayerFactors, attention_factors, layers_until
 from clora_ext.attention.regional import regional_attention
 from clora_ext.batch.context import ForwardContext
 from clora_ext.batch.rows import BranchLoras
@@ -83,7 +83,8 @@ def compose(
     context = ForwardContext(_branch_loras(prepared, cfg_scale))
     taken = sum(layer.nbytes for layer in layers)
     memory = Memory(settings.memory, GraphMemory(unet, context), taken, host.free_bytes)
-    tools = GradientTools(host, settings, Recorder(context), memory, _loss_scale(unet))
+    recorder = Recorder(context, layers_until(unet, settings.gradient_until))
+    tools = GradientTools(host, settings, recorder, memory, _loss_scale(unet))
     known, report = [found.to(host.device) for found in masks], _report(settings, prepared.subjects)
     return Composition(tools, plans, _attention(unet), report, known, own.to(host.device))
 

@@ -19,6 +19,7 @@ ComposeBy = Literal["branches", "row"]
 Decay = Literal["constant", "sqrt"]
 Halves = Literal["cond", "both"]
 MapLevel = Literal["auto", "quarter"]
+GradientUntil = Literal["up", "middle", "down"]
 WordMaps = Literal["mean", "each"]
 MaskTokens = Literal["subject", "both"]
 Overlap = Literal["average", "strongest", "soft"]
@@ -125,6 +126,11 @@ class Settings:
     word_maps: WordMaps = knob(
         "mean", Choice(get_args(WordMaps)), "Words of several tokens", "Words of several tokens",
         "mean: a word counts once, however many tokens it has; each: every token counts.",
+    )  # fmt: skip
+    gradient_until: GradientUntil = knob(
+        "up", Choice(get_args(GradientUntil)), "Gradient until", "Push through",
+        "The part of the model that a push looks through: up is all of it; middle and down are its first part, cheaper "
+        "and a little worse, SDXL above all. Masks are read from all of it.",
     )  # fmt: skip
     mask_threshold: float = knob(
         0.35, Number(0.0, 1.0), "Mask threshold (lambda)", "Mask threshold",

@@ -46,10 +46,10 @@ def test_half_precision_is_computed_in_float32():
 
 
 class _Watched:
-    def __init__(self, wants=lambda row: (1, 2)):
+    def __init__(self, wants=lambda row: (1, 2), graph=slice(None)):
         self.unet, self.context = ToyUNet(), ForwardContext(BranchLoras({0: (), 1: ()}))
-        self.recorder = Recorder(self.context)
         self.layers = list(attention_factors(self.unet))
+        self.recorder = Recorder(self.context, self.layers[graph])
         self.rows, self.wants = (Row(0, 0), Row(0, 1)), wants
         self.latent, self.texts = torch.randn(2, 4, 8, 8), torch.randn(2, 7, 6)
 
@@ -103,6 +103,28 @@ def test_a_stopped_forward_gives_the_same_maps_and_gradient():
     torch.testing.assert_close(gradients[0], gradients[1])
     torch.testing.assert_close(gradients[0], gradients[2])
     assert gradients[0].abs().max() > 0
+
+
+@pytest.mark.parametrize("then", [OnLastMap.STOP, OnLastMap.DETACH, OnLastMap.STOP_GRAPH])
+def test_a_gradient_goes_through_the_early_maps_alone(then):
+    """Of the layers of 8x8, one early and one late, the late one counts in the maps and is a constant to the graph."""
+    watched = _Watched(graph=slice(1))
+    whole, _ = watched.run((8, 8), latent=watched.latent.clone().requires_grad_())
+    alone = _Watched()
+    alone.unet, alone.layers, alone.texts = watched.unet, watched.layers[:1], watched.texts
+    leaf = watched.latent.clone().requires_grad_()
+    early, _ = alone.run((8, 8), latent=leaf)
+    ask = {row: torch.randn_like(maps) for row, maps in whole.items()}
+    rows = list(ask)
+    expected = torch.autograd.grad([early[row] / 2 for row in rows], leaf, [ask[row] for row in rows])[0]
+    leaf = watched.latent.clone().requires_grad_()
+    maps, out = watched.run((8, 8), then=then, latent=leaf)
+    found = torch.autograd.grad([maps[row] for row in rows], leaf, [ask[row] for row in rows])[0]
+    torch.testing.assert_close(found, expected)
+    for row in rows:
+        torch.testing.assert_close(maps[row], early[row] / 2 if then is OnLastMap.STOP_GRAPH else whole[row])
+    assert (out is None) == (then is not OnLastMap.DETACH)
+    assert out is None or not out.requires_grad
 
 
 def test_a_split_batch_gives_the_same_maps():
