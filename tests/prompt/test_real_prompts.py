@@ -1,10 +1,12 @@
 """Prompts as people write them: how many are bound as a person means them, and how many silently otherwise."""
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
 from clora_ext.prompt import bind_or_merge, inspect
+from tests.conftest import FIGURES
 from tests.prompt.checks import bind_or_say, check_places
 from tests.prompt.real_prompts import (
     BOUND_RIGHTLY,
@@ -21,13 +23,12 @@ LORAS = read_loras()
 PROMPTS = read_prompts()
 
 
-def test_hardly_a_prompt_is_bound_wrongly_and_nearly_all_rightly(capsys: pytest.CaptureFixture[str]):
+def test_hardly_a_prompt_is_bound_wrongly_and_nearly_all_rightly(record_property: Callable[[str, object], None]):
     found = {real.prompt: judge(real, lambda prompt: bind_or_merge(prompt, LORAS))[0] for real in PROMPTS}
     counts = Counter(found.values())
     kinds = (BOUND_RIGHTLY, REFUSED_RIGHTLY, REFUSED_WRONGLY, BOUND_WRONGLY)
     line = ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
-    with capsys.disabled():
-        print(f"\nprompts as people write them: {line}, of {len(PROMPTS)}")
+    record_property(FIGURES, f"prompts as people write them: {line}, of {len(PROMPTS)}")
     wrong = [prompt for prompt, kind in found.items() if kind == BOUND_WRONGLY]
     refused = [prompt for prompt, kind in found.items() if kind == REFUSED_WRONGLY]
     assert len(PROMPTS) >= 200
