@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from clora_ext.errors import HostError
 from clora_ext.hosts.webui.drive.families import PLAIN_CHANNELS
@@ -22,6 +22,17 @@ class ModelLayers:
     """Those of OpenCLIP's encoder, whose inputs are [token, text, width]."""
     attentions: tuple[SplitAttention, ...]
     """Whose projections are among them."""
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The layers' own by name, wherever the host keeps them."""
+        return {name: _own_weight(layer) for name, layer in self.modules.items()}
+
+
+def _own_weight(layer: nn.Module) -> Tensor:
+    """A layer's weight; what fp8 has been made of, where the host keeps that."""
+    kept = getattr(layer, "fp16_weight", None)
+    return cast(Tensor, layer.weight if kept is None else kept).detach()
 
 
 def model_layers(model: Any) -> ModelLayers:

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from clora_ext.hosts.webui.drive.families import loaded_family
 from clora_ext.hosts.webui.merge.layers import model_layers
-from clora_ext.hosts.webui.merge.source import own_weight
 from clora_ext.merge.layer import LayerDelta
 from clora_ext.merge.run import See, Stage
 
@@ -19,12 +18,13 @@ class SeenModel:
     def __init__(self) -> None:
         self.device = torch.device("cpu")
         self.family = loaded_family(shared.sd_model)
-        self.modules = model_layers(shared.sd_model).modules
+        self._found = model_layers(shared.sd_model)
+        self.modules = self._found.modules
 
     @property
     def weights(self) -> dict[str, Tensor]:
         """The layers' own, by kohya's names."""
-        return {name: own_weight(layer) for name, layer in self.modules.items()}
+        return self._found.weights
 
     def show(
         self, stage: Stage, lora: int, active: Mapping[str, LayerDelta], watched: Collection[str], see: See

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import cast
 
 import k_diffusion.sampling
 from modules import devices, lowvram, processing, prompt_parser, sd_models, shared
 from modules.sd_samplers_kdiffusion import KDiffusionSampler
-from torch import Tensor, nn
+from torch import Tensor
 
 from clora_ext.batch.conditions import Condition, stacked
 from clora_ext.batch.plan import Columns
@@ -54,8 +53,8 @@ class LoadedModel(PromptedSource):
         self.steps = steps
         self.device, self.dtype = devices.device, devices.dtype_unet
         self._loaded = LoadedCheckpoint.now()
-        found = model_layers(shared.sd_model)
-        self.modules, self.tokens_first, self._attentions = found.modules, found.tokens_first, found.attentions
+        self._found = model_layers(shared.sd_model)
+        self.modules, self.tokens_first = self._found.modules, self._found.tokens_first
 
     @property
     def family(self) -> str | None:
@@ -65,7 +64,7 @@ class LoadedModel(PromptedSource):
     @property
     def weights(self) -> dict[str, Tensor]:
         """The layers' own by name, wherever the host keeps them."""
-        return {name: own_weight(layer) for name, layer in self.modules.items()}
+        return self._found.weights
 
     def show(
         self, stage: Stage, lora: int, active: Mapping[str, LayerDelta], watched: Collection[str], see: See
@@ -91,7 +90,7 @@ class LoadedModel(PromptedSource):
         sd_models.apply_alpha_schedule_override(shared.sd_model)
         with ExitStack() as stack:
             stack.enter_context(shortcuts_off())
-            for attention in self._attentions:
+            for attention in self._found.attentions:
                 stack.enter_context(attention.split())
             try:
                 yield
@@ -128,9 +127,3 @@ class LoadedModel(PromptedSource):
             k_diffusion.sampling.sample_dpmpp_2m(
                 wrapped, latent, sigmas, {"cond": arguments}, lambda _: self.on_step(), disable=True
             )
-
-
-def own_weight(layer: nn.Module) -> Tensor:
-    """A layer's weight; what fp8 has been made of, where the host keeps that."""
-    kept = getattr(layer, "fp16_weight", None)
-    return cast(Tensor, layer.weight if kept is None else kept).detach()
