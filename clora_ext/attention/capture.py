@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
 from enum import Enum
+from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -118,8 +119,8 @@ class Recorder:
             most = max(map(len, found.values()))
             self._known[self._grid] = _Ends(self._latest, self._latest_graph or self._latest, most)
         if self._then is OnLastMap.STOP_GRAPH:
-            return {row: _sum(maps) / self._known[self._grid].maps for row, maps in found.items()}
-        return {row: _sum(maps) / len(maps) for row, maps in found.items()}
+            return {row: reduce(torch.add, maps) / self._known[self._grid].maps for row, maps in found.items()}
+        return {row: reduce(torch.add, maps) / len(maps) for row, maps in found.items()}
 
     def see(self, layer: nn.Module, query: LayerPixels, key: LayerTokens) -> None:
         """A layer has computed its queries [row, pixel, width] and keys [row, token, width]."""
@@ -162,14 +163,6 @@ class Recorder:
                 raise StopForward
         if layer is ends.last and self._then is OnLastMap.STOP:
             raise StopForward
-
-
-def _sum(maps: Sequence[Tensor]) -> Tensor:
-    """One after the other."""
-    total, *others = maps
-    for each in others:
-        total = total + each
-    return total
 
 
 def _heads_and_scale(layer: Any) -> tuple[int, float]:
