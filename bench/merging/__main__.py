@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cases = [(part, Case(name, SETS[part.concepts], ENDING)) for part in chosen(options) for name in part.rows]
     store = Store(options.out / "pictures.jsonl")
     found: dict[str, Any] = {"commit": commit(), "dtype": options.dtype, "torch": torch.__version__, "concepts": {}}
-    complete = True
+    complete, whole = True, chosen(options) == list(PARTS)
     for part, case in cases:
         if not options.report_only:
             merges.make(case)
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             complete &= running.draw(jobs, case.file)
         if told := row(jobs, store.lines, setup.world):
             found["concepts"].setdefault(str(part.concepts), {})[case.row] = told | merges.cost(case)
-        write(options.out / "loraclr.json", found | {"complete": complete})
+        write(options.out / "loraclr.json", found | {"complete": complete and whole})
     return 0 if complete else 3
 
 
