@@ -100,7 +100,7 @@ def test_a_look_tells_who_fights_and_begins_nothing(world: WebUI, folder: Path):
         ({"loras": [{"name": "../../outside"}]}, "There is no LoRA"),
         ({"loras": [{"name": "tuxcat"}] * 101}, "There are 101 LoRAs; 100 can be merged"),
         ({"name": "../six"}, "can be no file's name"),
-        ({"name": "/tmp/six"}, "can be no file's name"),
+        ({"name": "/six"}, "can be no file's name"),
         ({"name": "tuxcat", "overwrite": True}, "is one of the LoRAs that are merged"),
         ({"name": "spotdog"}, "spotdog.safetensors is there already"),
         ({"method": "best"}, "There is no way to merge called “best”"),
