@@ -1,14 +1,13 @@
 """What a job will cost: its steps' plans, added up before anything is drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from clora_ext.core.schedule import SamplingPoint
 from clora_ext.engine.masks import HISTORY
-from clora_ext.engine.step_plan import ImagePlan, Lock, MaskState, plan_step
+from clora_ext.engine.step_plan import ImagePlan, Lock, MaskState, StepPlan, plan_step
 from clora_ext.settings.knobs import Settings
 
-_NOT_BEGUN: tuple[float, ...] = ()
 DIFFERENTIATED = 2.0
 """A differentiated row in plain ones: forward and backward to the last map that is needed."""
 
@@ -61,13 +60,28 @@ def estimate(
     taken to be locked at the last moment, ``lock_at``; steady ones are locked earlier, and ``fixed`` ones at once.
     """
     made = made_steps(steps, strength)
-    found, state, before = Estimate(2 * made), MaskState(fixed, fixed), _NOT_BEGUN
-    for index in range(made):
-        point = SamplingPoint(index, made, strength * (1.0 - index / made), index)
-        plan = plan_step(settings, branches, point, before, [state])
+    points = [SamplingPoint(index, made, strength * (1.0 - index / made), index) for index in range(made)]
+    found = Estimate(2 * made)
+    for plan, _ in plans_ahead(settings, branches, points, MaskState(fixed, fixed)):
         found = found.with_step(plan.images[0], len(plan.predicted_rows))
-        averaged = plan.lock is Lock.IF_AVERAGED and index + 1 >= HISTORY
-        locked = state.locked or plan.lock is Lock.NOW or averaged
-        state = MaskState(settings.masked, locked and settings.masked)
-        before = (before[0] if before else plan.position, plan.position)
     return found
+
+
+def plans_ahead(
+    settings: Settings,
+    branches: Sequence[int],
+    points: Sequence[SamplingPoint],
+    state: MaskState,
+    before: Sequence[float] = (),
+) -> Iterator[tuple[StepPlan, MaskState]]:
+    """The plans of one image's steps at ``points``, each with what is known of its masks before it.
+
+    Masks are taken to be locked at the last moment.
+    """
+    for count, point in enumerate(points, start=1):
+        plan = plan_step(settings, branches, point, before, [state])
+        yield plan, state
+        averaged = plan.lock is Lock.IF_AVERAGED and count >= HISTORY
+        locked = state.locked or plan.lock is Lock.NOW or averaged
+        state = MaskState(settings.masked or state.found, locked and settings.masked, state.outside)
+        before = (before[0], max(before[-1], plan.position)) if before else (plan.position, plan.position)

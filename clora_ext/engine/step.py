@@ -11,29 +11,25 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import torch
-from torch import Tensor
-
 from clora_ext.attention.levels import LayerFactors
 from clora_ext.batch.conditions import StepConditions
 from clora_ext.batch.context import Forward, ForwardContext
 from clora_ext.batch.plan import BranchMaps, Columns
 from clora_ext.batch.regions import RegionPyramid
 from clora_ext.batch.rows import BranchLoras, Half, Row
-from clora_ext.core import masks
 from clora_ext.core.maps import Grid, choose_level, grid_at
 from clora_ext.core.schedule import SamplingPoint
 from clora_ext.core.shapes import Latent, Prediction, RegionMasks
 from clora_ext.engine.gradient import GradientTools, PredictionByRow, StepFacts, maps_by_image, predict_rows
 from clora_ext.engine.masks import ImageMasks
 from clora_ext.engine.memory import split_evenly
-from clora_ext.engine.open_step import Fused, Move, OpenStep
+from clora_ext.engine.open_step import Fused, Move, OpenStep, fuse_images
 from clora_ext.engine.own_masks import NO_OWN_MASKS, OwnMasks
 from clora_ext.engine.port import Denoiser
 from clora_ext.engine.prepare import TokenPlans
-from clora_ext.engine.readings import Readings
-from clora_ext.engine.report import JobReport, StepReport
+from clora_ext.engine.report import JobReport
 from clora_ext.engine.step_plan import StepPlan, plan_step
+from clora_ext.engine.telling import Telling
 from clora_ext.engine.update import UpdateResult, update_latent
 
 
@@ -59,6 +55,7 @@ class Composition:
         self.attention = attention
         self.factors = sorted(set(attention.values()))
         self.report = report
+        self._telling = Telling(report, tools.settings, tuple(tools.recorder.context.loras.branches))
         known: Sequence[RegionMasks | None] = masks or [None] * plans.images
         self.masks = [ImageMasks(tools.settings, found, own) for found in known]
         self.step: OpenStep | None = None
@@ -194,7 +191,7 @@ class Composition:
         for masks_of_image in self.masks:
             if masks_of_image.settle(step.plan.lock):
                 self._masks_changed = True
-        fused = self._fuse(step.plan, {**step.kept, **predictions})
+        fused = fuse_images(step.plan, self.masks, {**step.kept, **predictions})
         self._record(step, len(predictions))
         return fused
 
@@ -214,37 +211,7 @@ class Composition:
             self.masks[image].read(facts.plans[image], maps)
             self._masks_changed = True
 
-    def _fuse(self, plan: StepPlan, predictions: Mapping[Row, Prediction]) -> Fused:
-        cond: list[Tensor] = []
-        uncond: list[Tensor] = []
-        for number, image in enumerate(plan.images):
-            regions = self.masks[number].regions
-            cond.append(masks.fuse_rows([predictions[row] for row in image.cond], regions))
-            if all(row in predictions for row in image.uncond):
-                uncond.append(masks.fuse_rows([predictions[row] for row in image.uncond], regions))
-        return Fused(torch.stack(cond), torch.stack(uncond or cond))
-
     def _record(self, step: OpenStep, rows: int) -> None:
         """Tell the report and the host what the step did."""
-        log = step.log
-        regions = [image.regions for image in self.masks if image.regions is not None]
-        if self.settings.masked:
-            self.report.region_masks = [found.float().cpu() for found in regions]
-            self.report.maps = [image.strengths.float().cpu() for image in self.masks if image.strengths is not None]
-        read = Readings(log, regions)
-        told = StepReport(
-            index=step.facts.point.index,
-            position=step.plan.position,
-            losses=read.losses,
-            gradient_rms=read.gradient_rms,
-            separation=read.separation,
-            areas=read.areas,
-            locked=sum(image.locked for image in self.masks),
-            routed=sum(image.routed for image in step.plan.images),
-            rows=rows,
-            gradient_rows=log.rows,
-            seconds=time.perf_counter() - step.began,
-            notes=(*read.notes, *self.tools.memory.take_notes()),
-        )
-        self.report.steps.append(told)
+        told = self._telling.tell(step, rows, self.masks, self._before, self.tools.memory.take_notes())
         self.tools.host.show_progress(told)

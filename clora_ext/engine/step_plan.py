@@ -112,6 +112,12 @@ class StepPlan:
         return frozenset(_concatenated(image.kept for image in self.images))
 
     @property
+    def only_routes(self) -> bool:
+        """Whether routed rows draw all, and nothing is looked for: late steps are alike."""
+        looks = any(image.updates or image.reads_masks for image in self.images)
+        return not looks and all(row.routed for row in self.rows)
+
+    @property
     def needs_regions(self) -> bool:
         """Whether a row is drawn by region."""
         return any(row.routed for row in self.rows)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from clora_ext.core.schedule import SamplingPoint
-from clora_ext.engine import step
+from clora_ext.engine import step, telling
 from clora_ext.settings.profiles import build_settings
 from tests.engine.setup import predicted, random_loras, running, setup
 from tests.toy import ToyHost
@@ -99,7 +99,13 @@ def test_an_update_waits_for_nothing_but_what_it_finds_out_once(profile, monkeyp
 
 
 def test_the_numbers_of_a_step_are_read_by_one_copy(monkeypatch):
-    assert _waits(monkeypatch, step, "Readings", "balanced") == [["tolist"]] * 3
+    assert _waits(monkeypatch, telling, "Readings", "balanced") == [["tolist"]] * 3
+
+
+def test_masks_that_are_locked_are_read_once(monkeypatch):
+    locked, *later = _waits(monkeypatch, telling, "Readings", "balanced", method="masks", lock_at=1e-9)
+    assert locked == ["tolist"]
+    assert later[-1] == []
 
 
 def test_an_update_that_draws_by_region_waits_only_to_learn_how_large_the_regions_are(monkeypatch):

@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-UNSTEADY = ("seconds", "job_seconds", "peak_memory_bytes", "settings", "version")
+UNSTEADY = ("seconds", "remaining", "replayed", "job_seconds", "peak_memory_bytes", "settings", "version")
 """What differs from run to run, or names the knobs that there are."""
 
 

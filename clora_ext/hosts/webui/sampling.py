@@ -120,6 +120,7 @@ def _pass_running(p: Any, job: Job, steps: int) -> Generator[None, None, None]:
             notes += stack.enter_context(shortcuts_off())
         strengths = LiveStrengths(prepared.unet_loras, own.host.nets, own.host.written)
         hook = DenoiserHook(open_run, p.sampler, traits, steps, strengths, begin)
+        stack.callback(own.host.clock.put_back)
         stack.callback(_tell_pass, p, job, own, hook, notes)
         stack.enter_context(
             masks_in_preview(lambda: hook.runs[-1].composition.report.region_masks if hook.runs else [])

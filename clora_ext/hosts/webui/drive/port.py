@@ -13,6 +13,7 @@ from clora_ext.engine.branches import ActiveLora, Branches
 from clora_ext.engine.port import TextForms
 from clora_ext.engine.report import StepReport
 from clora_ext.hosts.webui.drive import catalogue, conditions, networks, tokens
+from clora_ext.hosts.webui.drive.progress_clock import ProgressClock
 from clora_ext.hosts.webui.drive.sampling_pass import SamplingPass
 from clora_ext.hosts.webui.options import option
 from clora_ext.lora.deltas import Delta
@@ -36,6 +37,8 @@ class WebUIHost:
         """What of the LoRAs' files is left out."""
         self.host_branch = 0
         """The branch that the host's own rows stand for."""
+        self.clock = ProgressClock(shared.state)
+        """What makes the remaining time right that the host tells."""
 
     def load(self, branches: Branches, host_branch: int) -> None:
         """Load the LoRAs of ``branches``. Raises ``LoraError`` for a misfit."""
@@ -91,7 +94,8 @@ class WebUIHost:
             raise sd_samplers_common.InterruptedException
 
     def show_progress(self, step: StepReport) -> None:
-        """A line beside the progress bar, where the settings page wants it."""
+        """The remaining time, and a line beside the progress bar, where the settings page wants it."""
+        self.clock.tell(step)
         if option("progress"):
             shared.state.textinfo = f"CLoRA: step {step.index + 1} of {shared.state.sampling_steps}, {_doing(step)}"
 

@@ -21,6 +21,8 @@ class Cost:
     """Of a picture on this machine; None before one was drawn."""
     plain_seconds: float | None
     """The same for a plain one."""
+    hires: bool = False
+    """Whether another pass follows, which is not in these."""
 
     @property
     def times(self) -> float:
@@ -46,7 +48,8 @@ class Cost:
         """Time and memory."""
         told = [f"about {self.times:.1f} × as long as without CLoRA"]
         if self.seconds is not None:
-            told.append(f"some {in_words(self.seconds)} a picture")
+            long = in_words(self.seconds)
+            told.append(f"some {long} a picture before hires. fix" if self.hires else f"some {long} a picture")
         if self.extra_memory is not None:
             told.append(f"{_amount(self.extra_memory)} more")
         return told
@@ -65,13 +68,13 @@ def cost_of(source: PageSource, prepared: Prepared, sampling: Sampling) -> Cost:
     counted = count_rows(prepared, sampling)
     unet = source.unet()
     if unet is None:
-        return Cost(counted, None, None, None)
+        return Cost(counted, None, None, None, sampling.hires)
     row = row_bytes(unet, (sampling.height // 8, sampling.width // 8))
     extra = extra_bytes(row, counted.most_rows, counted.most_gradient_rows, prepared.settings.memory)
     model, pixels = source.model_kind(), sampling.width * sampling.height
     seconds = PACE.seconds(Load(model, pixels, counted.work, composed=prepared.composes))
     plain = PACE.seconds(Load(model, pixels, counted.plain_rows, composed=False))
-    return Cost(counted, round(extra), seconds, plain)
+    return Cost(counted, round(extra), seconds, plain, sampling.hires)
 
 
 def count_rows(prepared: Prepared, sampling: Sampling) -> Estimate:
