@@ -23,6 +23,8 @@ class Forward:
     """Who draws which pixel of routed rows; None where no row is routed."""
     conditions: StepConditions | None = None
     """The texts of rows at this sampling point, for what routed rows attend to."""
+    late_steps: int = 0
+    """How many steps are left, this one too, that call the same on other numbers; 0 for any step but a late one."""
 
 
 NOTHING = Forward(())
@@ -77,7 +79,7 @@ class ForwardContext:
     def loras(self, loras: BranchLoras) -> None:
         """From now on these; what was worked out for others is forgotten."""
         self._loras = loras
-        self._met.clear()
+        self.forget()
 
     @property
     def rows_now(self) -> tuple[Row, ...]:
@@ -115,6 +117,10 @@ class ForwardContext:
     def end(self) -> None:
         """The forward is over; hooks are inert again."""
         self.forward, self.called = NOTHING, None
+
+    def forget(self) -> None:
+        """Let go of what was worked out for called rows; it is found anew."""
+        self._met.clear()
 
     def advance(self, batch: int) -> None:
         """The UNet is called with ``batch`` samples. Raises ``BatchError`` when that is more rows than are left."""

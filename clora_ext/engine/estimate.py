@@ -23,6 +23,8 @@ class Estimate:
     """The most that a step predicts."""
     most_gradient_rows: int = 0
     """The most that an update differentiates."""
+    late_rows: int = 0
+    """Those of a late step, which all are alike; 0 where there are none."""
 
     @property
     def work(self) -> float:
@@ -34,7 +36,7 @@ class Estimate:
         """Cost in UNet time, 1 for a plain image."""
         return self.work / max(self.plain_rows, 1)
 
-    def with_step(self, image: ImagePlan, predicted: int) -> "Estimate":
+    def with_step(self, image: ImagePlan, predicted: int, *, late: bool) -> "Estimate":
         """The same and one more step, which predicts ``predicted`` rows."""
         compared = len(image.gradient_rows)
         return Estimate(
@@ -43,6 +45,7 @@ class Estimate:
             gradient_rows=self.gradient_rows + image.updates * compared,
             most_rows=max(self.most_rows, predicted),
             most_gradient_rows=max(self.most_gradient_rows, compared),
+            late_rows=predicted if late else self.late_rows,
         )
 
 
@@ -62,8 +65,9 @@ def estimate(
     made = made_steps(steps, strength)
     points = [SamplingPoint(index, made, strength * (1.0 - index / made), index) for index in range(made)]
     found = Estimate(2 * made)
-    for plan, _ in plans_ahead(settings, branches, points, MaskState(fixed, fixed)):
-        found = found.with_step(plan.images[0], len(plan.predicted_rows))
+    for plan, state in plans_ahead(settings, branches, points, MaskState(fixed, fixed)):
+        late = plan.only_routes and state.locked
+        found = found.with_step(plan.images[0], len(plan.predicted_rows), late=late)
     return found
 
 

@@ -68,6 +68,10 @@ class Memory:
         self._room, self._plain_row = room, row * PLAIN
         self.plain_rows, self.graph_rows = _rows_in(room, row)
 
+    def holds(self, rows: int) -> bool:
+        """Whether what so many rows take without a graph fits at once."""
+        return self._room is None or rows * self._plain_row <= self._room
+
     def groups(self, rows: Sequence[Row]) -> list[Sequence[Row]]:
         """``rows`` in the parts in which they are differentiated."""
         return split_evenly(rows, self.graph_rows)
@@ -142,17 +146,20 @@ def split_evenly(items: Sequence[Item], at_once: int | None) -> list[Sequence[It
     return [items[start:end] for start, end in pairwise(ends)]
 
 
-def extra_bytes(row: float, rows: int, graph_rows: int, limit: float) -> float:
+def extra_bytes(row: float, rows: int, graph_rows: int, limit: float, replayed: int = 0) -> float:
     """Bytes beyond a plain picture's peak, as they are counted before anything is measured.
 
     ``row`` is the unit of ``row_bytes``, ``rows`` and ``graph_rows`` are predicted and differentiated in a step, and
-    ``limit`` in GiB, 0 for none, says how many of them at once.
+    ``limit`` in GiB, 0 for none, says how many of them at once. ``replayed`` rows of a late step are predicted in
+    memory of their own, beside which there is one that is called.
     """
     plain = 2.0 * row * PLAIN
+    twice = 2.0 * replayed * row * PLAIN
     if limit:
         most_rows, most_graph_rows = _rows_in(limit * GIB + plain, row)
         rows, graph_rows = min(rows, most_rows), min(graph_rows, most_graph_rows)
-    peak = max(rows * row * PLAIN, graph_rows * row * GRAPH, plain)
+        twice = twice if twice <= limit * GIB + plain else 0.0  # it is not done then
+    peak = max(rows * row * PLAIN, graph_rows * row * GRAPH, twice, plain)
     return peak - plain
 
 

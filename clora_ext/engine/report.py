@@ -30,6 +30,8 @@ class StepReport:
     """UNet rows that were also differentiated."""
     seconds: float
     notes: tuple[str, ...] = ()
+    replayed: bool = False
+    """Whether its rows were predicted by a replay."""
     remaining: float = 0.0
     """Seconds that the run will still take, by the steps so far."""
 

@@ -21,6 +21,7 @@ from clora_ext.engine.memory import Memory
 from clora_ext.engine.own_masks import NO_OWN_MASKS, OwnMasks
 from clora_ext.engine.port import Conditions, Host
 from clora_ext.engine.prepare import Prepared, TokenPlans
+from clora_ext.engine.replay import Replay, ReplayGuard
 from clora_ext.engine.report import JobReport
 from clora_ext.engine.step import Composition
 from clora_ext.errors import HostError
@@ -50,11 +51,12 @@ def composing(
     cfg_scale: float,
     masks: Sequence[RegionMasks] = (),
     own: OwnMasks = NO_OWN_MASKS,
+    guard: ReplayGuard | None = None,
 ) -> Generator[Run[Encoded], None, None]:
     """While inside, the job can be run on the host's UNet; ``cfg_scale`` is the scale of its guidance.
 
     ``masks`` are region masks of every image that are locked from the start; none to find them, with the help of
-    somebody's ``own`` masks on the latent's grid.
+    somebody's ``own`` masks on the latent's grid. With a ``guard`` late steps are replayed where it lets them.
 
     Raises ``CLoRAError`` for a subject that is not in the encoded texts, a LoRA that does not fit, and a model whose
     attention can not be observed.
@@ -65,6 +67,8 @@ def composing(
     unet = host.unet
     layers = layer_deltas(deltas, host.device, _precision(unet), self_attention_inputs(unet))
     composition = compose(prepared, host, plans, layers, cfg_scale, masks, own)
+    if guard is not None:
+        composition.replay = Replay(unet, composition.context, composition.tools.memory, guard)
     with installed(composition, unet, layers):
         yield Run(composition, conditions)
 
@@ -134,6 +138,8 @@ def installed(composition: Composition, unet: nn.Module, layers: Sequence[LayerD
         stack.enter_context(loras_on_rows(layers, context, within))
         stack.enter_context(observed(attention, composition.tools.recorder))  # after the deltas: hooks run in order
         stack.enter_context(regional_attention(attention, composition.tools.recorder))
+        if composition.replay is not None:
+            stack.enter_context(composition.replay.on())
         stack.callback(composition.abandon)
         yield
 

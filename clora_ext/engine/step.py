@@ -27,6 +27,7 @@ from clora_ext.engine.open_step import Fused, Move, OpenStep, fuse_images
 from clora_ext.engine.own_masks import NO_OWN_MASKS, OwnMasks
 from clora_ext.engine.port import Denoiser
 from clora_ext.engine.prepare import TokenPlans
+from clora_ext.engine.replay import Replay
 from clora_ext.engine.report import JobReport
 from clora_ext.engine.step_plan import StepPlan, plan_step
 from clora_ext.engine.telling import Telling
@@ -58,6 +59,8 @@ class Composition:
         self._telling = Telling(report, tools.settings, tuple(tools.recorder.context.loras.branches))
         known: Sequence[RegionMasks | None] = masks or [None] * plans.images
         self.masks = [ImageMasks(tools.settings, found, own) for found in known]
+        self.replay: Replay | None = None
+        """What runs late steps without Python, where somebody wants that."""
         self.step: OpenStep | None = None
         self._regions: RegionPyramid | None = None
         self._masks_changed = False
@@ -157,9 +160,14 @@ class Composition:
         """The host's forward is next; it is recorded where masks are read from it."""
         reading = [row for row in step.rows if step.plan.images[row.image].reads_masks]
         columns = self.columns(reading, step.facts)
-        self.context.begin(Forward(step.rows, columns, step.regions, step.facts.conditions))
+        self.context.begin(Forward(step.rows, columns, step.regions, step.facts.conditions, self._late_steps(step)))
         if reading:
             self.tools.recorder.start(step.facts.map_grid)
+
+    def _late_steps(self, step: OpenStep) -> int:
+        """How many steps are left that call the same as this one; 0 where it is no late one."""
+        late = step.plan.only_routes and all(image.locked for image in self.masks)
+        return step.facts.point.total - step.facts.point.index if late else 0
 
     def predict(self, latent: Latent) -> PredictionByRow:
         """The predictions of the step's rows from ``latent``, in as many UNet calls as memory asks for."""
@@ -213,5 +221,7 @@ class Composition:
 
     def _record(self, step: OpenStep, rows: int) -> None:
         """Tell the report and the host what the step did."""
-        told = self._telling.tell(step, rows, self.masks, self._before, self.tools.memory.take_notes())
+        replayed, notes = self.replay.take() if self.replay else (False, ())
+        notes = (*self.tools.memory.take_notes(), *notes)
+        told = self._telling.tell(step, rows, self.masks, self._before, notes, replayed=replayed)
         self.tools.host.show_progress(told)

@@ -28,6 +28,8 @@ class Telling:
         images: Sequence[ImageMasks],
         before: Sequence[float],
         notes: Sequence[str],
+        *,
+        replayed: bool,
     ) -> StepReport:
         """The report of ``step``, of whose rows so many were predicted; ``before`` are the positions so far."""
         log, point = step.log, step.facts.point
@@ -49,6 +51,7 @@ class Telling:
             gradient_rows=log.rows,
             seconds=time.perf_counter() - step.began,
             notes=(*read.notes, *notes),
+            replayed=replayed,
             remaining=self._remaining.after(step.plan, point, step.began, before, images[0].state),
         )
         self._report.steps.append(told)

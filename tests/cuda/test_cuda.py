@@ -1,6 +1,7 @@
 """What differs on a GPU: half precision, autocast, fused attention, memory that runs out."""
 
 import gc
+import threading
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
@@ -10,11 +11,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from clora_ext.core.schedule import SamplingPoint
+from clora_ext.engine.cuda_graphs import CudaGraphs
 from clora_ext.engine.device import free_bytes
 from clora_ext.engine.graphs import GraphKeeps
 from clora_ext.lora.deltas import LowRank
 from clora_ext.settings.profiles import build_settings
 from tests import toy
+from tests.engine.fake_graphs import Guard
 from tests.engine.setup import running
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -54,7 +57,20 @@ class CudaHost(toy.ToyHost):
 class Run:
     """Some steps of a composition on ``device``; the same weights, texts and latent on every device."""
 
-    def __init__(self, profile, device, dtype=torch.float32, *, side=24, width=64, context=None, prepare=None, **knobs):
+    def __init__(
+        self,
+        profile,
+        device,
+        dtype=torch.float32,
+        *,
+        side=24,
+        width=64,
+        context=None,
+        prepare=None,
+        guard=None,
+        steps=5,
+        **knobs,
+    ):
         unet = toy.ToyUNet(width=width).to(device, dtype)
         texts = {row: text.to(device, dtype) for row, text in toy.texts(1, K + 1, tokens=12).items()}
         start = torch.randn(1, 4, side, side, generator=torch.Generator().manual_seed(7)).to(device)
@@ -62,11 +78,12 @@ class Run:
         host = CudaHost(unet, _loras(unet, dtype), texts)
         host.device = torch.device(device)
         wanted = build_settings(profile, **knobs)
-        with context or nullcontext(), running(host, wanted, K) as (composition, denoiser), torch.no_grad():
+        started = running(host, wanted, K, guard=guard)
+        with context or nullcontext(), started as (composition, denoiser), torch.no_grad():
             if prepare:
                 prepare(composition.tools.memory)
-            for index in range(5):
-                move = composition.before(SamplingPoint(index, 10, 0.95 - 0.1 * index), latent, denoiser)
+            for index in range(steps):
+                move = composition.before(SamplingPoint(index, 2 * steps, 0.95 - 0.5 * index / steps), latent, denoiser)
                 self.fused = composition.after(composition.predict(move.predict_from))
                 latent = move.latent - 0.01 * self.fused.cond.to(move.latent.dtype)
         self.latent, self.tools = latent, composition.tools
@@ -182,3 +199,70 @@ def test_what_is_free_bounds_the_rows():
     free = Run("balanced", "cuda", torch.float16, memory=0).tools.memory
     limited = Run("balanced", "cuda", torch.float16, memory=0.05).tools.memory
     assert 1 <= limited.graph_rows < free.graph_rows
+
+
+# -- late steps as a CUDA graph ----------------------------------------------------------------------------------------
+
+LATE = {"steps": 12, "lock_at": 6.0, "update_until": 6.0}
+"""Masks are locked in the second step."""
+
+
+@pytest.mark.usefixtures("fused")
+@pytest.mark.parametrize("profile", ["balanced", "fast"])
+@pytest.mark.parametrize(
+    ("dtype", "cast"), [(torch.float32, None), (torch.float16, None), (torch.float32, torch.float16)]
+)
+def test_replayed_steps_are_those_that_are_called(profile, dtype, cast):
+    def context():
+        return None if cast is None else torch.autocast("cuda", cast)
+
+    called = Run(profile, "cuda", dtype, context=context(), **LATE)
+    replayed = Run(profile, "cuda", dtype, context=context(), guard=Guard(), **LATE)
+    assert not any(step.notes for step in replayed.steps)
+    assert sum(step.replayed for step in replayed.steps) >= 6
+    _alike(replayed, called, 0.999)
+
+
+def test_a_replays_memory_is_given_back():
+    _forget()
+    before = torch.cuda.memory_reserved()
+    run = Run("balanced", "cuda", torch.float16, width=256, guard=Guard(), **LATE)
+    assert any(step.replayed for step in run.steps)
+    del run
+    _forget()
+    assert torch.cuda.memory_reserved() <= before + 64 * 2**20  # the workspace of the stream that captures stays
+
+
+def test_other_work_on_the_gpu_does_not_end_a_capture():
+    """A live preview, in a thread of its own."""
+    done = threading.Event()
+
+    def preview():
+        while not done.is_set():
+            torch.randn(64, 64, device="cuda").sum().item()
+
+    thread = threading.Thread(target=preview)
+    thread.start()
+    try:
+        run = Run("balanced", "cuda", torch.float16, guard=Guard(), **LATE)
+    finally:
+        done.set()
+        thread.join()
+    assert any(step.replayed for step in run.steps)
+
+
+def test_a_capture_that_fails_leaves_the_gpu_as_it_was(monkeypatch):
+    """A wait for the device can not be captured."""
+    monkeypatch.setattr(CudaGraphs, "_failed", "")
+
+    def waiting(self, x, context=None):
+        float(x.sum())
+        return attend(self, x, context)
+
+    attend = toy.Attention.forward
+    monkeypatch.setattr(toy.Attention, "forward", waiting)
+    run = Run("balanced", "cuda", torch.float16, guard=Guard(), **LATE)
+    assert not any(step.replayed for step in run.steps)
+    assert any("capturing failed" in note for step in run.steps for note in step.notes)
+    assert torch.isfinite(torch.randn(8, device="cuda").cumsum(0)).all()
+    _alike(run, Run("balanced", "cuda", torch.float16, **LATE), 0.999)

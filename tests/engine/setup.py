@@ -13,6 +13,7 @@ from clora_ext.core.schedule import SamplingPoint
 from clora_ext.engine.open_step import Fused, Move
 from clora_ext.engine.own_masks import NO_OWN_MASKS, OwnMasks
 from clora_ext.engine.prepare import prepare
+from clora_ext.engine.replay import ReplayGuard
 from clora_ext.engine.run import composing
 from clora_ext.engine.step import Composition
 from clora_ext.lora.deltas import LowRank
@@ -81,12 +82,13 @@ def running(
     cfg_scale: float = 1.0,
     masks: Sequence[Tensor] = (),
     own: OwnMasks = NO_OWN_MASKS,
+    guard: ReplayGuard | None = None,
 ) -> Generator[tuple[Composition, ToyDenoiser], None, None]:
     """A job of K subjects, ready to take steps."""
     prompts = [prompt_of(k) if prompt is None else prompt] * images
     bound = read_bindings(bindings_of(k) if bindings is None else bindings)
     prepared = prepare(prompts, bound, settings, host)
-    with composing(prepared, host, cfg_scale, masks, own) as run:
+    with composing(prepared, host, cfg_scale, masks, own, guard) as run:
         yield run.composition, ToyDenoiser(host.unet, run.conditions)
 
 

@@ -47,3 +47,12 @@ def test_it_counts_a_run_that_begins_at_half_the_noise(profile: str):
     assert counted.plain_rows == 10
     assert counted.rows == sum(step.rows for step in composition.report.steps)
     assert counted.gradient_rows == sum(step.gradient_rows for step in composition.report.steps)
+
+
+@pytest.mark.parametrize(("profile", "rows"), [("balanced", 2), ("fast", 2), ("authors", 0), ("paper", 0)])
+def test_late_steps_are_told_where_there_are_any(profile: str, rows: int):
+    assert estimate(build_settings(profile), BRANCHES, 20).late_rows == rows
+
+
+def test_fixed_masks_make_every_step_a_late_one():
+    assert estimate(build_settings("balanced", "masks"), BRANCHES, 20, fixed=True).late_rows == 2

@@ -210,3 +210,11 @@ def test_a_limit_holds_from_the_first_pass_on():
 def test_what_composing_takes_beyond_a_plain_picture(rows: int, graph_rows: int, limit: float, more: int):
     """Of a unit of 1 MiB a row takes 35 to predict and 450 to differentiate; one of each at least."""
     assert extra_bytes(2.0**20, rows, graph_rows, limit) == pytest.approx(more * 2**20)
+
+
+@pytest.mark.parametrize(
+    ("limit", "replayed", "more"), [(0.0, 2, 140 - 70), (0.0, 4, 280 - 70), (0.01, 2, 0), (1.0, 2, 140 - 70)]
+)
+def test_a_replay_takes_as_much_again_as_its_step(limit: float, replayed: int, more: int):
+    """Where no limit forbids it: then late steps are called."""
+    assert extra_bytes(2.0**20, 2, 0, limit, replayed) == pytest.approx(more * 2**20)

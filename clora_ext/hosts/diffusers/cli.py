@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the method")
     made.add_argument("--bind", action="append", default=[], metavar="'LORA: subject'", help="bind by hand")
     made.add_argument("--out", type=Path, default=Path("out"), help="folder for the pictures")
+    made.add_argument("--replay", action="store_true", help="late steps as a CUDA graph: faster on a fast GPU")
     add_model_options(made)
     return made
 
@@ -111,7 +112,7 @@ def _draw(model: Model, library: Library, picture: Picture, request: JobRequest,
             bar.total = total
             bar.update(done - bar.n)
 
-        result = generate(model, library, picture, request.settings, request.bindings, progress)
+        result = generate(model, library, picture, request.settings, request.bindings, progress, replay=options.replay)
     words = PngInfo()
     name, snr = options.checkpoint.stem, model.zero_terminal_snr
     words.add_text("parameters", infotext(picture, seed, name, request, zero_terminal_snr=snr))

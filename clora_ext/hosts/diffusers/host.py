@@ -191,7 +191,8 @@ class EmbeddedDenoiser:
         added: dict[str, Tensor] = {}
         if condition.pooled is not None and condition.sizes is not None:
             added = {"text_embeds": condition.pooled, "time_ids": condition.sizes}
+        timestep = torch.full((1,), self.timestep, device=samples.device)  # a number would be waited for
         output = self.model.unet(
-            samples, self.timestep, encoder_hidden_states=condition.tokens, added_cond_kwargs=added or None
+            samples, timestep, encoder_hidden_states=condition.tokens, added_cond_kwargs=added or None
         )
         return output.sample.to(latent.dtype)

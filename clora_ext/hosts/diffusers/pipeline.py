@@ -16,6 +16,7 @@ from clora_ext.errors import SettingsError
 from clora_ext.hosts.diffusers.checkpoint import Model
 from clora_ext.hosts.diffusers.host import EmbeddedDenoiser, EmbeddedHost, EncodedTexts
 from clora_ext.hosts.diffusers.library import Library
+from clora_ext.hosts.diffusers.replaying import EmbeddedGuard
 from clora_ext.hosts.diffusers.samplers import SAMPLERS, Sampler
 from clora_ext.prompt import Binding
 from clora_ext.settings.knobs import Settings
@@ -71,8 +72,13 @@ def generate(
     settings: Settings | None = None,
     bindings: Sequence[Binding] = (),
     progress: Progress | None = None,
+    *,
+    replay: bool = False,
 ) -> Result:
-    """Draw ``picture`` once per seed, all seeds in one batch. Raises ``CLoRAError`` for what can not be done."""
+    """Draw ``picture`` once per seed, all seeds in one batch. Raises ``CLoRAError`` for what can not be done.
+
+    ``replay``: late steps are replayed without Python, where that can be done (``engine.replay``).
+    """
     began = time.perf_counter()
     generators = [torch.Generator().manual_seed(seed) for seed in picture.seeds]
     sampler = Sampler(SAMPLERS[picture.sampler](model, picture.steps), generators)
@@ -85,7 +91,8 @@ def generate(
     host = EmbeddedHost(model, library, picture.negative, (picture.height, picture.width), on_step)
     prompts = [picture.prompt] * len(picture.seeds)
     prepared = prepare(prompts, bindings, settings or build_settings(), host)
-    with composing(prepared, host, picture.cfg_scale) as run, torch.no_grad():
+    guard = EmbeddedGuard() if replay else None
+    with composing(prepared, host, picture.cfg_scale, guard=guard) as run, torch.no_grad():
         latent = _sample(model, run, picture, sampler)
     return Result(_decode(model, latent), run.composition.report, time.perf_counter() - began)
 

@@ -21,6 +21,8 @@ def add_options() -> None:
         BALANCED.memory, "Extra memory that composing may take, in GiB", gr.Number, section=SECTION
     )
     memory.info("0 for as much as is free; a job that says its own and the profiles authors and paper keep theirs")
+    replay = _switch("Replay the late steps of a composed picture without Python (CUDA graphs)", default=False)
+    replay.info("NVIDIA only; faster where the GPU waits for Python; takes as much memory again as a step")
     options = {
         "save_masks": _switch("Save the pictures of masks that are shown, beside the image", default=False),
         "preview_masks": _switch("Show the masks beside the live preview, as they form", default=False),
@@ -29,6 +31,7 @@ def add_options() -> None:
         ),
         "progress": _switch("Say in the progress text what composing does", default=True),
         "memory": memory,
+        "replay": replay,
         "log_level": shared.OptionInfo(
             level, "How much CLoRA writes to the log", gr.Radio, {"choices": list(LOG_LEVELS)}, onchange=set_log_level,
             section=SECTION,
@@ -50,6 +53,7 @@ def option(name: str) -> Any:
         "redraw": True,
         "progress": True,
         "memory": BALANCED.memory,
+        "replay": False,
         "log_level": shared.cmd_opts.clora_log_level,
     }
     return getattr(shared.opts, f"clora_{name}", defaults[name])

@@ -20,6 +20,7 @@ from clora_ext.hosts.webui.drive.denoiser import DenoiserHook
 from clora_ext.hosts.webui.drive.live_strengths import LiveStrengths
 from clora_ext.hosts.webui.drive.loaded_model import LoadedCheckpoint, doubts
 from clora_ext.hosts.webui.drive.own_masks import own_masks
+from clora_ext.hosts.webui.drive.replaying import asked_guard
 from clora_ext.hosts.webui.drive.samplers import MASKS_ONLY, traits_of
 from clora_ext.hosts.webui.drive.sampling_pass import enlarged
 from clora_ext.hosts.webui.drive.shortcuts import shortcuts_off
@@ -106,7 +107,7 @@ def _pass_running(p: Any, job: Job, steps: int) -> Generator[None, None, None]:
     traits = traits_of(own.host.sampling.sampler) or MASKS_ONLY
 
     def open_run(known: Sequence[RegionMasks]) -> AbstractContextManager[Run[Schedules]]:
-        return composing(prepared, own.host, p.cfg_scale, known, painted)
+        return composing(prepared, own.host, p.cfg_scale, known, painted, asked_guard())
 
     def begin(composition: Composition, call: DenoiserCall) -> None:
         composition.reopen_masks(position_of(call.point, settings.count_by))

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from modules import sd_models
+from modules import devices, sd_models
 from torch import nn
 
 from clora_ext.errors import CLoRAError
 from clora_ext.hosts.webui.drive import catalogue, neighbours, obstacles, own_networks, reading, tokens
 from clora_ext.hosts.webui.drive.families import model_kind
+from clora_ext.hosts.webui.options import option
 from clora_ext.prompt import Binding, LoraFacts
 from clora_ext.settings.knobs import Settings
 
@@ -68,3 +69,7 @@ class WebUISource:
         """Of the checkpoint that is loaded now."""
         model = getattr(sd_models.model_data.sd_model, "model", None)
         return getattr(model, "diffusion_model", None)
+
+    def replays(self) -> bool:
+        """By the settings page, where there is a GPU that can."""
+        return bool(option("replay")) and devices.device.type == "cuda"

@@ -70,7 +70,9 @@ def cost_of(source: PageSource, prepared: Prepared, sampling: Sampling) -> Cost:
     if unet is None:
         return Cost(counted, None, None, None, sampling.hires)
     row = row_bytes(unet, (sampling.height // 8, sampling.width // 8))
-    extra = extra_bytes(row, counted.most_rows, counted.most_gradient_rows, prepared.settings.memory)
+    replayed = counted.late_rows if source.replays() else 0
+    limit = prepared.settings.memory
+    extra = extra_bytes(row, counted.most_rows, counted.most_gradient_rows, limit, replayed)
     model, pixels = source.model_kind(), sampling.width * sampling.height
     seconds = PACE.seconds(Load(model, pixels, counted.work, composed=prepared.composes))
     plain = PACE.seconds(Load(model, pixels, counted.plain_rows, composed=False))

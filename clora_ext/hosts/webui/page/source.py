@@ -59,3 +59,7 @@ class PageSource(Protocol):
     def unet(self) -> nn.Module | None:
         """Of the loaded checkpoint; None where none is."""
         ...
+
+    def replays(self) -> bool:
+        """Whether late steps of a job are replayed, which takes memory."""
+        ...
