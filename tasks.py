@@ -149,12 +149,18 @@ TASKS = {
         (Command("-m bench.quality.sweep", options=WORLD, variables=ONE_THREAD),),
     ),
     "bench-speed": Task(
-        "what does it cost? FLOPs, rows, memory, seconds: out/bench/speed.json (DEVICE=cuda, TIME_LIMIT=seconds, "
-        "HOLLOW=turns)",
-        ("tools", "plots"),
+        "what does it cost? FLOPs, rows, memory, seconds: out/bench/speed.json (DEVICE=cuda: steps on a GPU; SIZE=tiny "
+        "tries that run, TIME_LIMIT=seconds, HOLLOW=turns)",
+        ("tools", "plots", "tests"),
         (
             Command(
-                "-m bench.speed", options={"--device": "DEVICE", "--time-limit": "TIME_LIMIT", "--hollow": "HOLLOW"}
+                "-m bench.speed",
+                options={
+                    "--device": "DEVICE",
+                    "--time-limit": "TIME_LIMIT",
+                    "--hollow": "HOLLOW",
+                    "--size": "SIZE",
+                },
             ),
         ),
     ),

@@ -1,6 +1,7 @@
 """``make bench-speed``: what composing costs, into out/bench/speed.json and a table beside it.
 
 ``HOLLOW=12`` behind it measures what steps ask of Python instead, in so many turns, into out/bench/hollow.json.
+``DEVICE=cuda`` is one prepared run on a GPU, into out/bench/speed-gpu.json; ``DEVICE=cpu SIZE=tiny`` tries that run.
 """
 
 import argparse
@@ -10,16 +11,18 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 
 import torch
 
-from bench.speed import clock, count, growth, hollow, overhead, page
+from bench.speed import card, clock, count, growth, hollow, overhead, page
 from bench.speed.cases import COUNTS, LITTLE, RANK, STEPS, Case, Results, machine, order
 from clora_ext.settings.knobs import Settings
 
 OUT = Path("out/bench/speed.json")
+ON_CPU, ON_CARD = 2400.0, 720.0
+"""Seconds after which a run ends."""
+TINY = "tiny"
 TIMED = (2, 4)
 """Numbers of LoRAs that are timed on the CPU, on SD1.5 alone."""
 
@@ -32,10 +35,15 @@ def main() -> int:
         return 0
     if options.device == "cpu":
         torch.set_num_threads(1)  # as many as take the seconds, in a process of their own
+    tiny = options.size == TINY
+    if options.device == "cuda" or tiny:
+        card.Card(options.device, options.time_limit or ON_CARD, options.card_out, tiny=tiny).run()
+        print(options.card_out)
+        return 0
     results = Results(options.out, machine(options.device))
-    deadline = time.monotonic() + options.time_limit
+    deadline = time.monotonic() + (options.time_limit or ON_CPU)
     models = tuple(options.models.split(","))
-    for case in _on_gpu(results, models, options) if options.device == "cuda" else _on_cpu(results, models, options):
+    for case in _on_cpu(results, models, options):
         print(page.line(case), flush=True)
         if time.monotonic() > deadline:
             print("The time is up; the rest was left out.", file=sys.stderr)
@@ -87,41 +95,30 @@ def _chosen(options: argparse.Namespace) -> tuple[tuple[str, ...], tuple[int, ..
     return rows, tuple(map(int, options.counts.split(",")))
 
 
-def _on_gpu(results: Results, models: tuple[str, ...], options: argparse.Namespace) -> Iterator[Case]:
-    """Whole batches, a plain one in turn with those of every number of LoRAs; FLOPs are counted elsewhere."""
-    for model in models:
-        timer = clock.GpuClock(model, options.images)
-        for (concepts, rank), cases in groupby(order((model,), *_chosen(options)), key=lambda case: case[2:]):
-            plain = timer.picture(clock.PLAIN, 0, 0, STEPS)
-            for _, wanted, *_ in cases:
-                seconds, peak, made = timer.picture(wanted, concepts, rank, STEPS)
-                case = count.case(model, wanted, concepts, rank, STEPS, device="cuda")
-                case = replace(case, images=options.images, rows=made, peak_bytes=peak, plain_peak_bytes=plain[1])
-                yield results.add(clock.timed(case, seconds, plain[0]))
-        del timer
-        torch.cuda.empty_cache()
-
-
-def _size(text: str) -> tuple[int, int]:
+def _size(text: str) -> tuple[int, int] | str:
+    if text == TINY:
+        return text
     width, height = map(int, text.split("x"))
     return width, height
 
 
 def _parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m bench.speed", description=__doc__)
-    made.add_argument("--device", default="cpu", help="cpu, or cuda for whole pictures in half precision")
+    made.add_argument("--device", default="cpu", help="cpu, or cuda for the prepared run on a GPU, in half precision")
     made.add_argument("--models", default="sd15,sdxl,tiny")
-    made.add_argument("--time-limit", type=float, default=2400.0, help="seconds; what is left then is not measured")
+    made.add_argument("--time-limit", type=float, help=f"seconds, {ON_CPU:.0f}, {ON_CARD:.0f} on a GPU; then it ends")
     made.add_argument("--rows", default="", help="only these profiles and methods, by commas")
     made.add_argument("--counts", default=",".join(map(str, COUNTS)), help="only these numbers of LoRAs")
-    made.add_argument("--images", type=int, default=1, help="on a GPU so many pictures at once")
     made.add_argument(
-        "--size", type=_size, help="width x height in pixels of what is counted; the models' own if not said"
+        "--size",
+        type=_size,
+        help=f"width x height in pixels of what is counted, the models' own if not said; {TINY} tries the run on a GPU",
     )
     made.add_argument(
         "--hollow", type=int, nargs="?", const=hollow.TURNS, help="only what steps ask of Python, in so many turns"
     )
     made.add_argument("--out", type=Path, default=OUT)
+    made.add_argument("--card-out", type=Path, default=card.OUT, help="what the run on a GPU writes")
     return made
 
 

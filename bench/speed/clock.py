@@ -1,4 +1,4 @@
-"""Seconds: on the CPU of one UNet call of each kind, summed by the schedule; on a GPU of whole pictures."""
+"""Seconds on the CPU: of one UNet call of each kind, summed by the schedule."""
 
 import multiprocessing
 import time
@@ -118,45 +118,6 @@ def _places(network: nn.Module) -> list[tuple[nn.Module, str]]:
     return [
         (module, name) for module in network.modules() for name, part in module._parameters.items() if part is not None
     ]
-
-
-class GpuClock:
-    """Whole pictures in half precision, with the most memory that was allocated beside the UNet's weights."""
-
-    QUICK = 5.0
-    """Seconds until which a picture is drawn again."""
-
-    def __init__(self, model: str, images: int = 1) -> None:
-        self.model, self.images = model, images
-        self.network = unet(MODELS[model].config, "cuda", torch.float16)
-        self._run(PLAIN, 0, 0, 3)
-
-    def picture(self, wanted: Settings, concepts: int, rank: int, steps: int) -> tuple[float, int, int]:
-        """Seconds and peak bytes of a batch, and UNet rows of a picture; where that is quick the median of some."""
-        wanted = effective(wanted, concepts)
-        concepts, rank = (0, 0) if wanted.method == "merge" else (concepts, rank)
-        self._run(wanted, concepts, rank, steps, visits=range(2))  # the kernels are chosen
-        torch.cuda.synchronize()
-        given = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        found: list[float] = []
-        while len(found) < (REPEATS if sum(found) < self.QUICK else 1):
-            since = time.perf_counter()
-            visits = self._run(wanted, concepts, rank, steps)
-            torch.cuda.synchronize()
-            found.append(time.perf_counter() - since)
-        return (
-            median(found),
-            torch.cuda.max_memory_allocated() - given,
-            sum(visit.rows for visit in visits) // self.images,
-        )
-
-    def _run(
-        self, wanted: Settings, concepts: int, rank: int, steps: int, visits: Sequence[int] | None = None
-    ) -> list[Visit]:
-        deltas = loras(self.network, concepts, rank)
-        size = MODELS[self.model].pixels
-        return compose(self.network, size, wanted, deltas, steps, visits, images=self.images)
 
 
 def timed(case: Case, seconds: float, plain_seconds: float) -> Case:

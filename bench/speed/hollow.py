@@ -20,14 +20,16 @@ from torch import Tensor, nn
 
 from bench.speed.cases import machine
 from bench.speed.meter import Operations
-from bench.speed.models import HOLLOW, MODELS, loras, unet
-from bench.speed.stage import CFG, TOKENS, Gate, StageDenoiser, latent_grid, on_stage, timestep
+from bench.speed.models import HOLLOW, MODELS, Shape, loras, unet
+from bench.speed.stage import CFG, TOKENS, Gate, StageDenoiser, latent_grid, moment, on_stage, place, timestep
 from clora_ext.batch.conditions import Condition
 from clora_ext.batch.plan import BranchMaps, TokenPlan
 from clora_ext.batch.rows import Row
 from clora_ext.core import maps
 from clora_ext.core.schedule import SamplingPoint
 from clora_ext.engine.masks import ImageMasks
+from clora_ext.engine.replay import ReplayGuard
+from clora_ext.engine.report import JobReport
 from clora_ext.engine.step import Composition
 from clora_ext.settings.knobs import Settings
 from clora_ext.settings.profiles import build_settings
@@ -51,6 +53,20 @@ class Kind:
     settings: Settings
     index: int
     locked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """Where a step is taken: on a UNet of ``shape``, for a batch of images; replayed with a ``guard``."""
+
+    shape: Shape
+    images: int = 1
+    rank: int = RANK
+    guard: ReplayGuard | None = None
+
+    def latent(self, network: nn.Module) -> Tensor:
+        """Noise of the batch, where the network is."""
+        return torch.randn(self.images, 4, *latent_grid(self.shape.pixels), device=place(network))
 
 
 KINDS = {
@@ -80,44 +96,60 @@ class HollowStep:
 def measured(model: str, step: str, k: int, turns: int = 0) -> HollowStep:
     """Count one kind of step, and time it in ``turns``."""
     network = unet(HOLLOW[model].config, "cpu", torch.float32)
-    bare = plain(copy.deepcopy(network))
-    with composed_step(network, model, KINDS[step], k) as stepped:
+    stand = Stand(HOLLOW[model])
+    bare = plain(copy.deepcopy(network), stand)
+    with composed_step(network, model, KINDS[step], k, stand) as stepped:
         ours, theirs = counted(stepped), counted(bare)
         seconds = round(ratio(stepped, bare, turns), 2) if turns else None
     return HollowStep(model, step, k, ours.all, theirs.all, ours.without_views, theirs.without_views, seconds)
 
 
-def plain(network: UNet2DConditionModel) -> Step:
-    """A step that composes nothing: two rows of the UNet, and guidance."""
-    gate = Gate(network)
-    latent, text = torch.randn(1, 4, *latent_grid(128)), torch.zeros(2, TOKENS, 8)
+def plain(network: UNet2DConditionModel, stand: Stand) -> Step:
+    """A step that composes nothing: two rows of the UNet for each image, and guidance."""
+    gate, latent = Gate(network), stand.latent(network)
+    text = torch.zeros(2 * stand.images, TOKENS, stand.shape.context, device=latent.device)
+    time_now = moment(timestep(EARLY, STEPS), network)
 
     def step() -> Tensor:
         with torch.no_grad():
-            cond, uncond = gate(latent.expand(2, -1, -1, -1), timestep(EARLY, STEPS), text)
+            cond, uncond = gate(torch.cat([latent] * 2), time_now, text).chunk(2)
             return uncond + (cond - uncond) * CFG
 
     return step
 
 
+@dataclass(frozen=True, slots=True)
+class ComposedStep:
+    """A step that is called to be taken, and what is told of those that were."""
+
+    take: Step
+    report: JobReport
+
+    def __call__(self) -> object:
+        return self.take()
+
+
 @contextmanager
-def composed_step(network: UNet2DConditionModel, model: str, kind: Kind, k: int) -> Generator[Step, None, None]:
+def composed_step(
+    network: UNet2DConditionModel, model: str, kind: Kind, k: int, stand: Stand
+) -> Generator[ComposedStep, None, None]:
     """One kind of step of a composition of ``k`` LoRAs, which can be taken again and again, and is warm."""
-    deltas = loras(network, k, RANK, as_kohya=True)
-    with given_masks(model, k), on_stage(network, kind.settings, deltas) as (composition, gate):
-        latent = torch.randn(1, 4, *latent_grid(128))
-        step = _repeated(composition, gate, latent, kind.index)
+    deltas = loras(network, k, stand.rank, as_kohya=True)
+    settled = on_stage(network, kind.settings, deltas, stand.images, stand.guard)
+    with given_masks(stand.shape.pixels / MODELS[model].pixels, k), settled as (composition, gate):
+        step = _repeated(composition, gate, stand, kind.index)
         for _ in range(WARM):
             step()
         if kind.locked != composition.masks[0].locked:
             raise RuntimeError(f"the masks of step {kind.index} are not as its kind has them")
-        yield step
+        yield ComposedStep(step, composition.report)
 
 
-def _repeated(composition: Composition, gate: Gate, latent: Tensor, index: int) -> Step:
-    time_now = timestep(index, STEPS)
-    point = SamplingPoint(index, STEPS, time_now / 999.0, index)
-    text = Condition(torch.zeros(TOKENS, 8))
+def _repeated(composition: Composition, gate: Gate, stand: Stand, index: int) -> Step:
+    latent, number = stand.latent(gate.unet), timestep(index, STEPS)
+    time_now = moment(number, gate.unet)
+    point = SamplingPoint(index, STEPS, number / 999.0, index)
+    text = Condition(torch.zeros(TOKENS, stand.shape.context, device=latent.device))
 
     class Denoiser(StageDenoiser):
         def conditions(self, rows: Sequence[Row]) -> Sequence[Condition]:
@@ -135,10 +167,11 @@ def _repeated(composition: Composition, gate: Gate, latent: Tensor, index: int) 
 
 
 @contextmanager
-def given_masks(model: str, k: int) -> Generator[None, None, None]:
-    """While inside, maps are read at the level that the real model reads them at, and every subject has its cells."""
+def given_masks(scale: float, k: int) -> Generator[None, None, None]:
+    """While inside, maps are read at the level that the real model reads them at, of whose size the picture is so much
+    of a side, and every subject has its cells.
+    """
     read = ImageMasks.read
-    scale = HOLLOW[model].pixels / MODELS[model].pixels
 
     def read_cells(self: ImageMasks, plan: TokenPlan, found: BranchMaps) -> None:
         read(self, plan, found)

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench.speed import card
 from bench.speed.cases import Case
 from bench.speed.growth import law, plot
 from bench.speed.hollow import table as hollow_table
@@ -13,7 +14,7 @@ from clora_ext.settings.profiles import profile_value
 DOCS = Path("docs")
 FILES = {
     "cpu": DOCS / "bench" / "speed.json",
-    "cuda": DOCS / "bench" / "speed-cuda.json",
+    "gpu": DOCS / "bench" / "speed-gpu.json",
     "page": DOCS / "bench" / "page.json",
     "hollow": DOCS / "bench" / "hollow.json",
 }
@@ -51,13 +52,6 @@ def _name(case: dict[str, Any]) -> str:
     return f"{name}, memory {case['memory']:g}" if limited else name
 
 
-def _with_counts(timed: dict[str, Any], counted: dict[str, Any]) -> dict[str, Any]:
-    """The timed cases with the FLOPs that were counted for the same."""
-    key = lambda case: tuple(case[name] for name in ("model", "profile", "method", "k", "rank", "memory"))  # noqa: E731
-    flops = {key(case): case["flops_ratio"] for case in counted["cases"]}
-    return {"cases": [case | {"flops_ratio": flops.get(key(case))} for case in timed["cases"]]}
-
-
 def _times(value: float | None) -> str:
     return "" if value is None else f"{value:.2f} x"
 
@@ -70,10 +64,10 @@ def text(found: dict[str, dict[str, Any]]) -> str:
     """The page. ``found`` has the data of the CPU's run and, where their files were kept, of GPU's and WebUI's page."""
     cpu = found["cpu"]
     parts = [INTRODUCTION, "## Counted, and timed on a CPU", _where(cpu["machine"]), table(cpu), *cpu.get("notes", [])]
-    if "cuda" in found:
-        parts += ["## On a GPU", _where(found["cuda"]["machine"]), table(_with_counts(found["cuda"], cpu))]
-    else:
-        parts.append(ON_A_GPU)
+    parts.append(ON_A_GPU)
+    if "gpu" in found:
+        gpu = found["gpu"]
+        parts += ["### Steps in turn with plain ones", card.where(gpu["machine"]), card.table(gpu)]
     if "hollow" in found:
         parts += [HOLLOW, _where(found["hollow"]["machine"]), hollow_table(found["hollow"]["steps"])]
     if cpu["growth"]:
@@ -87,8 +81,8 @@ def text(found: dict[str, dict[str, Any]]) -> str:
 
 INTRODUCTION = """# What composing costs
 
-`python tasks.py bench-speed` writes `out/bench/speed.json` (`DEVICE=cuda` runs whole pictures on a GPU,
-`TIME_LIMIT=seconds` ends earlier); this page is made from `docs/bench` by `python -m bench.speed.page`.
+`python tasks.py bench-speed` writes `out/bench/speed.json` (`TIME_LIMIT=seconds` ends earlier), with `DEVICE=cuda` it
+measures a GPU into `out/bench/speed-gpu.json`; this page is made from `docs/bench` by `python -m bench.speed.page`.
 
 A ratio is to a plain picture of the same model with the LoRAs merged into its weights: 50 steps, two UNet rows each,
 SD1.5 at 512 pixels and SDXL at 1024, weights random. LoRAs sit on all linear layers of the transformer blocks. The
@@ -128,7 +122,11 @@ that is counted here:
 ON_A_GPU = """## On a GPU
 
 Whole pictures of SD1.5 at 512 pixels in float16, 50 steps, two LoRAs of rank 16, on one NVIDIA H200 with torch 2.11:
-the seconds of single runs, as they were noted; the file of that run was not kept, `DEVICE=cuda` makes another.
+the seconds of single runs, as they were noted; the file of that run was not kept. `python tasks.py bench-speed
+DEVICE=cuda` is one prepared run of twelve minutes: the tests of `tests/cuda`; then plain steps and ours in turn, called
+and replayed, of SD1.5 and SDXL with two LoRAs and four, one picture at once and as many as keep the card busy; the
+lines that wait for the device; whole pictures. What it has found when its time is up is kept. `DEVICE=cpu SIZE=tiny`
+tries it without a GPU.
 
 | profile | FLOPs | seconds | seconds against plain | peak over plain |
 |---|---|---|---|---|

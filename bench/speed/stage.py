@@ -29,6 +29,7 @@ from clora_ext.engine.device import free_bytes
 from clora_ext.engine.graphs import GraphKeeps
 from clora_ext.engine.memory import Memory
 from clora_ext.engine.prepare import prepare
+from clora_ext.engine.replay import ReplayGuard
 from clora_ext.engine.report import StepReport
 from clora_ext.engine.run import composing
 from clora_ext.engine.step import Composition
@@ -92,7 +93,7 @@ class Gate(nn.Module):
         """Where the engine computes."""
         return torch.device("cpu") if place(self.unet).type == "meta" else place(self.unet)
 
-    def forward(self, latent: Tensor, time: int, context: Tensor) -> Tensor:
+    def forward(self, latent: Tensor, time: int | Tensor, context: Tensor) -> Tensor:
         like = self.unet.conv_in.weight
         extra = {}
         if self.unet.config.addition_embed_type == "text_time":
@@ -240,7 +241,7 @@ class NoTexts:
 class StageDenoiser:
     """Meets the engine's port at one timestep and keeps the calls."""
 
-    def __init__(self, gate: Gate, time: int, mark: Mark, enter: Enter) -> None:
+    def __init__(self, gate: Gate, time: int | Tensor, mark: Mark, enter: Enter) -> None:
         self.gate, self.time, self.mark, self.enter = gate, time, mark, enter
         self.calls: list[Call] = []
 
@@ -300,15 +301,19 @@ class SettledMemory(Memory):
 
 @contextmanager
 def on_stage(
-    network: nn.Module, wanted: Settings, loras: Mapping[str, Mapping[nn.Module, LowRank]], images: int = 1
+    network: nn.Module,
+    wanted: Settings,
+    loras: Mapping[str, Mapping[nn.Module, LowRank]],
+    images: int = 1,
+    guard: ReplayGuard | None = None,
 ) -> Generator[tuple[Composition, Gate], None, None]:
-    """A composition with a subject for each of ``loras``, on ``network`` behind its gate."""
+    """A composition with a subject for each of ``loras``, on ``network`` behind its gate; replayed with a ``guard``."""
     numbers = [name.removeprefix("L") for name in loras]
     prompt = " ".join(f"trigger{number} subject{number}" for number in numbers)
     bindings = [Binding(f"L{number}", subject=f"subject{number}", trigger=f"trigger{number}") for number in numbers]
     host = StageHost(Gate(network), loras)
     prepared = prepare([prompt] * images, bindings, wanted, host)
-    with composing(prepared, host, 1.0) as run:
+    with composing(prepared, host, 1.0, guard=guard) as run:
         yield run.composition, host.unet
 
 
@@ -319,9 +324,10 @@ def composed(
     loras: Mapping[str, Mapping[nn.Module, LowRank]],
     images: int = 1,
     bounds: Bounds | None = None,
+    guard: ReplayGuard | None = None,
 ) -> Generator[tuple[Composition, Gate], None, None]:
     """The same where every subject has a stripe of the picture for its region, and the network may have no weights."""
-    with on_stage(network, wanted, loras, images) as (composition, gate), regions(len(loras), network):
+    with on_stage(network, wanted, loras, images, guard) as (composition, gate), regions(len(loras), network):
         if bounds is not None:
             memory = SettledMemory(composition.tools.memory, bounds)
             composition.tools = replace(composition.tools, memory=memory)
@@ -339,17 +345,18 @@ def compose(
     enter: Enter = lambda rows: None,
     bounds: Bounds | None = None,
     images: int = 1,
+    guard: ReplayGuard | None = None,
 ) -> list[Visit]:
     """Run the steps ``visits`` (all of them by default) of a schedule of ``steps``; ``size`` in pixels, of a batch.
 
     There is one subject for each LoRA. With ``bounds`` the engine does not find them out by itself.
     """
     done: list[Visit] = []
-    with composed(network, wanted, loras, images, bounds) as (composition, gate), torch.no_grad():
+    with composed(network, wanted, loras, images, bounds, guard) as (composition, gate), torch.no_grad():
         latent = torch.randn(images, 4, *latent_grid(size), device=gate.device)
         for index in range(steps) if visits is None else visits:
             time = timestep(index, steps)
-            denoiser = StageDenoiser(gate, time, mark, enter)
+            denoiser = StageDenoiser(gate, moment(time, network), mark, enter)
             mark(denoiser.calls)
             move = composition.before(SamplingPoint(index, steps, time / 999.0, index), latent, denoiser)
             fused = composition.after(composition.predict(move.predict_from))
@@ -377,6 +384,12 @@ def found_bounds(
 def timestep(index: int, steps: int) -> int:
     """Evenly spaced from 981 to 1: 50 steps are DDIM's 50."""
     return 981 - index * 980 // max(steps - 1, 1)
+
+
+def moment(number: int, network: nn.Module) -> int | Tensor:
+    """A timestep as the network is given it: on a GPU as a tensor, for a number is waited for there."""
+    device = place(network)
+    return torch.full((1,), number, device=device) if device.type == "cuda" else number
 
 
 def latent_grid(size: Pixels) -> tuple[int, int]:
