@@ -10,6 +10,7 @@ from clora_ext.core.maps import Grid
 from clora_ext.errors import LoraError, SettingsError
 from clora_ext.merge.baselines import BASELINES
 from clora_ext.merge.inputs import Ingredient, needs_base, read_ingredients
+from clora_ext.merge.joint import STEPS_PER_LORA, JointReport
 from clora_ext.merge.look import STAGES_TOLD
 from clora_ext.merge.metadata import merged_metadata
 from clora_ext.merge.methods import MERGE_METHODS
@@ -19,8 +20,10 @@ from clora_ext.merge.recipe import Part, Recipe
 from clora_ext.merge.refusals import checked, most_bytes, require_room
 from clora_ext.merge.run import BUDGET, Stage, stage_of
 from clora_ext.merge.store import Store
-from clora_ext.merge.work import Base, KnownWork, LayerDone, LearntWork, MergeModel, Tell
+from clora_ext.merge.work import Base, Effort, KnownWork, LayerDone, LearntWork, MergeModel, Tell
 
+JOINT = "default"
+"""The method that learns all layers together, after each by itself."""
 UNDER_WAY = ".merging"
 """The ending of the folder of a merge that is not over, beside the file that it will write."""
 
@@ -36,7 +39,8 @@ class MergeRequest:
     form: OutputForm = field(default_factory=OutputForm)
     overwrite: bool = False
     learned: tuple[str, ...] = ()
-    """What is learnt from, "{}" standing for the trigger; the first is drawn. By default the method's own."""
+    """What is learnt from, "{}" standing for the trigger; the first is drawn for layers one by one, all of them for
+    joint steps. By default the method's own."""
     held: tuple[str, ...] = ()
     """What is judged by."""
     steps: int = 20
@@ -44,7 +48,9 @@ class MergeRequest:
     size: Grid | None = None
     """Height and width in pixels; by default what the model was trained on."""
     memory: int = BUDGET
-    """Bytes that may be kept of layers' inputs."""
+    """Bytes that may be kept of layers' inputs, and of a gradient's graph where the device tells of none."""
+    joint_steps: int | None = None
+    """In which all layers are learnt together; by default some for each LoRA, for ``default`` alone."""
 
     @property
     def is_learnt(self) -> bool:
@@ -55,7 +61,15 @@ class MergeRequest:
     def prompts(self) -> Prompts:
         """What is drawn with each LoRA."""
         usual = AS_RELEASED if self.is_learnt and MERGE_METHODS[self.method].as_released else PROMPTS
-        return replace(usual, learned=self.learned or usual.learned, held=self.held or usual.held)
+        pictured = self.learned or usual.pictured
+        return replace(usual, learned=self.learned or usual.learned, held=self.held or usual.held, pictured=pictured)
+
+    @property
+    def joint(self) -> int:
+        """Joint steps."""
+        if self.joint_steps is not None:
+            return self.joint_steps
+        return STEPS_PER_LORA * len(self.ingredients) if self.method == JOINT else 0
 
     def require_sense(self) -> None:
         """Raises ``SettingsError`` for what nothing can be made of."""
@@ -68,6 +82,9 @@ class MergeRequest:
         for name, value in least.items():
             if value is not None and value < 1:
                 raise SettingsError(f"{name} is {value}: choose 1 or more.", field=name)
+        if self.joint < 0 or (self.joint and self.method != JOINT):
+            msg = f"{self.joint} joint steps by {self.method}: it makes 0; choose the method {JOINT} for more."
+            raise SettingsError(msg, field="joint_steps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +114,13 @@ class MergeReport:
     triggers: tuple[str, ...]
     stages: Mapping[Stage, StageReport]
     seconds: float
+    joint: JointReport | None = None
+    """None where no layers were learnt together."""
 
     def lines(self) -> list[str]:
-        """In words, one line for each stage."""
-        return [report.told(stage) for stage, report in self.stages.items()]
+        """In words, one line for each stage, and what joint steps changed."""
+        found = [report.told(stage) for stage, report in self.stages.items()]
+        return found if self.joint is None else [*found, self.joint.told()]
 
 
 class MergeJob:
@@ -141,7 +161,8 @@ class MergeJob:
             return KnownWork(request.method, loras, request.form, store)
         draw = partial(self._model, [lora.trigger for lora in loras])
         method = MERGE_METHODS[request.method]
-        return LearntWork(method, loras, request.form, store, request.memory, request.steps, draw)
+        effort = Effort(request.memory, request.steps, request.joint)
+        return LearntWork(method, loras, request.form, store, effort, draw)
 
     @property
     def disk_bytes(self) -> int:
@@ -163,7 +184,8 @@ class MergeJob:
         write_merged(request.out, layers, metadata, overwrite=request.overwrite)
         self.work.store.end()
         triggers = tuple(dict.fromkeys(lora.trigger for lora in self.loras if lora.trigger))
-        return MergeReport(request.out, triggers, _by_stage(done), time.perf_counter() - began)
+        joint = self.work.joint_report if isinstance(self.work, LearntWork) else None
+        return MergeReport(request.out, triggers, _by_stage(done), time.perf_counter() - began, joint)
 
     @property
     def recipe(self) -> Recipe:
@@ -174,7 +196,7 @@ class MergeJob:
             for lora in self.loras
         )
         settings = {"steps": request.steps, **asdict(request.form)}
-        settings |= {name: value for name, value in _asked(request).items() if value}
+        settings |= {name: value for name, value in _asked(request).items() if value or value == 0}
         return Recipe(request.method, parts, self.base.name if self.base else "", settings)
 
     def _same(self) -> dict[str, object]:
@@ -183,13 +205,14 @@ class MergeJob:
         files = [(str(each.path.resolve()), each.path.stat().st_mtime_ns) for each in request.ingredients]
         ratios = [(lora.ingredient.ratio, lora.trigger) for lora in self.loras]
         how: list[object] = [request.method, self.base.identity if self.base else None]
-        how += [request.steps, request.size, request.memory, asdict(request.prompts)]
+        how += [request.steps, request.size, request.memory, request.joint, asdict(request.prompts)]
         how += [] if request.is_learnt else [asdict(request.form)]  # of which layers are written one by one
         return {"files": files, "ratios": ratios, "how": how}
 
 
 def _asked(request: MergeRequest) -> dict[str, object]:
-    return {"size": request.size, "prompt": request.learned, "held_prompt": request.held}
+    asked = {"size": request.size, "prompt": request.learned, "held_prompt": request.held}
+    return asked | ({} if request.joint_steps is None else {"joint_steps": request.joint_steps})
 
 
 def _by_stage(done: Sequence[LayerDone]) -> dict[Stage, StageReport]:

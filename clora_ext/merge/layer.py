@@ -38,6 +38,10 @@ class FactoredDelta:
         """Bytes of both factors."""
         return self.up.nbytes + self.down.nbytes
 
+    def contiguous(self) -> "FactoredDelta":
+        """The same with its numbers in order: products of others differ in the last bit."""
+        return replace(self, up=self.up.contiguous(), down=self.down.contiguous())
+
     def scaled(self, ratio: float) -> "FactoredDelta":
         """``ratio`` times as much."""
         return replace(self, up=self.up * ratio)
@@ -64,6 +68,10 @@ class MatrixDelta:
     def nbytes(self) -> int:
         """Bytes of the matrix and the bias."""
         return self.matrix.nbytes + (0 if self.bias is None else self.bias.nbytes)
+
+    def contiguous(self) -> "MatrixDelta":
+        """The same with its numbers in order."""
+        return replace(self, matrix=self.matrix.contiguous())
 
     def scaled(self, ratio: float) -> "MatrixDelta":
         """``ratio`` times as much."""

@@ -1,19 +1,21 @@
 """What layers are given while each LoRA of a merge draws alone: the part of it that all hosts have in common."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from clora_ext.batch.conditions import Condition
+from clora_ext.batch.conditions import Condition, stacked
 from clora_ext.batch.plan import Columns
 from clora_ext.core.maps import Grid
 from clora_ext.lora.deltas import Delta, DenseDelta, LowRank
 from clora_ext.lora.layers import Layers
 from clora_ext.merge.layer import FactoredDelta, LayerDelta
+from clora_ext.merge.learnt import Learnt
+from clora_ext.merge.lessons import COMPARED, Lessons, Pictures, Teacher, rows_of
 from clora_ext.merge.prompts import Prompts, filled
 from clora_ext.merge.run import See, Stage
 
@@ -21,10 +23,11 @@ SAMPLER = "DPM++ 2M"
 """By which pictures are drawn, on Karras' noise levels."""
 SEED = 1
 """Of the first picture, and the same for every LoRA."""
+TWICE = 2  # pictures of each text that teaches all layers together
 
 
 class PromptedSource(ABC):
-    """Meets ``merge.run.Source`` for LoRAs with ``triggers``, with pictures of ``size`` (height, width) in pixels.
+    """Meets ``merge.joint.JointSource`` for LoRAs with ``triggers``; pictures have ``size`` (height, width) in pixels.
 
     A host says how a text is read and how pictures are drawn; it tells ``on_step`` of every call of the UNet.
     """
@@ -40,8 +43,12 @@ class PromptedSource(ABC):
         self.triggers, self.prompts, self.size, self.on_step = triggers, prompts, size, on_step
 
     @abstractmethod
+    def encode_all(self, written: Sequence[str]) -> list[Condition]:
+        """What the UNet is given of texts, by one call of every text encoder; with a graph where one is asked for."""
+
     def encode(self, text: str) -> Condition:
-        """What the UNet is given of a text, by a call of every text encoder."""
+        """The same of one text."""
+        return self.encode_all([text])[0]
 
     @abstractmethod
     def concept(self, text: str, trigger: str) -> tuple[Columns, int]:
@@ -50,6 +57,29 @@ class PromptedSource(ABC):
     @abstractmethod
     def draw(self, written: Sequence[str], noise: Tensor) -> None:
         """Draw a picture for every text, in one batch, without guidance; ``noise`` is of size 1."""
+
+    @abstractmethod
+    def nothing(self) -> Condition:
+        """What the UNet is given where the negative prompt is empty."""
+
+    @abstractmethod
+    def predict(self, z: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+        """The UNet's output for z [row, 4, h, w] at timesteps [row], float32."""
+
+    @property
+    @abstractmethod
+    def alphas_cumprod(self) -> Tensor:
+        """[1000], of the noise schedule."""
+
+    @property
+    @abstractmethod
+    def predicts_velocity(self) -> bool:
+        """Whether the UNet predicts v, and not noise."""
+
+    @property
+    @abstractmethod
+    def room(self) -> float | None:
+        """Bytes that may be taken of the device; None where nobody tells."""
 
     def show(
         self, stage: Stage, lora: int, active: Mapping[str, LayerDelta], watched: Collection[str], see: See
@@ -62,6 +92,66 @@ class PromptedSource(ABC):
             for held, prompts in enumerate((self.prompts.learned, self.prompts.held)):
                 for prompt in prompts:
                     self._show_text(stage, prompt, lora, watched, lambda name, x: see(name, x, bool(held)))  # noqa: B023
+
+    # -- all layers together -------------------------------------------------------------------------------------------
+
+    def pictures(self, lora: int, own: Mapping[str, LayerDelta], tell: Callable[[], None]) -> Pictures:
+        """What a LoRA with its ``own`` deltas draws; ``tell`` is called after each of ``LEVELS`` steps."""
+        with _changed(self.modules, own, self.device, self.dtype):
+            teacher = self._teacher(lora)
+            levels: list[Tensor] = []
+            for z in teacher.drawn(_noise(len(teacher.pictures), self.size, SEED + len(teacher.pictures) * (lora + 1))):
+                if levels:
+                    tell()
+                levels.append(z)
+        finished = levels.pop()
+        return Pictures(teacher.lessons(), finished, teacher.missed([z[:COMPARED] for z in levels]))
+
+    def noised(
+        self, lora: int, own: Mapping[str, LayerDelta], clean: Iterable[Tensor], tell: Callable[[], None]
+    ) -> Lessons:
+        """What it predicts for latents of finished pictures, once noise is added; ``tell`` is called for each batch."""
+        chance = torch.Generator().manual_seed(SEED + lora)
+        with _changed(self.modules, own, self.device, self.dtype):
+            teacher = self._teacher(lora)
+            for latents in clean:
+                teacher.add_noise(latents, chance)
+                tell()
+        return teacher.lessons()
+
+    def _teacher(self, lora: int) -> Teacher:
+        written, held = self._pictured(lora)
+        return Teacher(self, [*self.encode_all(written), self.nothing()], held)
+
+    @property
+    def lesson_bytes(self) -> int:
+        """Of one LoRA's."""
+        return bytes_of_lessons(self.prompts, self.size)
+
+    def texts(self, lora: int) -> list[str | None]:
+        """Those of a LoRA's lessons by their numbers, and at last none."""
+        return [*self._pictured(lora)[0], None]
+
+    def read(self, texts: Sequence[str | None]) -> Condition:
+        """What the UNet is given of each text, with the graph of what is learnt; None is an empty negative prompt."""
+        written = sorted({text for text in texts if text is not None})
+        found: dict[str | None, Condition] = {None: self.nothing()} if None in texts else {}
+        found |= zip(written, self.encode_all(written) if written else (), strict=True)
+        return stacked([found[text] for text in texts])
+
+    def _pictured(self, lora: int) -> tuple[list[str], int]:
+        """The texts of all pictures, and how many of the last ones only judge."""
+        prompts = [*self.prompts.pictured * TWICE, *self.prompts.held]
+        return [filled(prompt, self.triggers[lora]) for prompt in prompts], len(self.prompts.held)
+
+    @contextmanager
+    def learning(self, learnt: Mapping[str, Learnt], fixed: Mapping[str, LayerDelta]) -> Generator[None, None, None]:
+        """While inside, layers have these deltas, with a graph of those that are ``learnt``."""
+        with (
+            _changed(self.modules, fixed, self.device, self.dtype),
+            _added(self.modules, {layer: each.added() for layer, each in learnt.items()}),
+        ):
+            yield
 
     # -- texts ---------------------------------------------------------------------------------------------------------
 
@@ -100,10 +190,17 @@ class PromptedSource(ABC):
             self.draw(written, _noise(len(written), self.size))
 
 
-def _noise(pictures: int, size: Grid) -> Tensor:
-    """[picture, 4, height / 8, width / 8], as WebUI makes it on the CPU."""
+def bytes_of_lessons(prompts: Prompts, size: Grid) -> int:
+    """Of one LoRA's: two latents a row in half precision, and a few numbers."""
     height, width = size
-    generators = [torch.Generator().manual_seed(SEED + picture) for picture in range(pictures)]
+    pictures = len(prompts.pictured) * TWICE + len(prompts.held)
+    return rows_of(pictures) * (2 * 2 * 4 * (height // 8) * (width // 8) + 17)
+
+
+def _noise(pictures: int, size: Grid, seed: int = SEED) -> Tensor:
+    """[picture, 4, height / 8, width / 8], as WebUI makes it on the CPU, of ``seed`` and those after it."""
+    height, width = size
+    generators = [torch.Generator().manual_seed(seed + picture) for picture in range(pictures)]
     return torch.stack([torch.randn(4, height // 8, width // 8, generator=each) for each in generators])
 
 
@@ -115,14 +212,20 @@ def _changed(
     modules: Layers, active: Mapping[str, LayerDelta], device: torch.device, dtype: torch.dtype
 ) -> Generator[None, None, None]:
     """While inside, layers have these deltas."""
+    with _added(modules, {name: _as_delta(delta).to(device, dtype) for name, delta in active.items()}):
+        yield
+
+
+@contextmanager
+def _added(modules: Layers, deltas: Mapping[str, Delta]) -> Generator[None, None, None]:
+    """The same of deltas as layers compute them."""
 
     def hook_for(delta: Delta) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
         return lambda layer, args, output: output + delta(layer, args[0]).to(output.dtype)
 
     with ExitStack() as stack:
-        for name, delta in active.items():
-            there = _as_delta(delta).to(device, dtype)
-            stack.callback(modules[name].register_forward_hook(hook_for(there)).remove)
+        for name, delta in deltas.items():
+            stack.callback(modules[name].register_forward_hook(hook_for(delta)).remove)
         yield
 
 

@@ -52,6 +52,10 @@ class Merged(Protocol):
         """The layers that it changes, by kohya's names."""
         ...
 
+    def rank(self, layer: str) -> int:
+        """The most that its delta of one of them can have."""
+        ...
+
     def delta(self, layer: str) -> LayerDelta:
         """What it adds to one of them."""
         ...
@@ -154,7 +158,7 @@ class Merge:
     def _deltas(self, layer: str) -> list[LayerDelta]:
         """What each LoRA adds to a layer, on the device; nothing for a LoRA that leaves it alone."""
         there = {number: lora.delta(layer) for number, lora in enumerate(self.loras) if layer in lora.layers}
-        shape = tuple(_weight(self.source.modules[layer]).shape)
+        shape = tuple(weight_of(self.source.modules[layer]).shape)
         width = torch.Size(shape[1:]).numel()
         nothing = FactoredDelta(shape, torch.zeros(shape[0], 0), torch.zeros(0, width))
         found = (there.get(number, nothing) for number in range(len(self.loras)))
@@ -174,7 +178,8 @@ class Merge:
             self.tell(f"{group.stage.value}, LoRA {lora + 1}")
         for layer in group.layers:
             if layer not in found:
-                found[layer] = self._solved(group, layer, spans.get(layer))
+                solved = self._solved(group, layer, spans.get(layer))
+                found[layer] = replace(solved, delta=solved.delta.contiguous())  # as the store will have it, to the bit
                 self.store.save(layer, found[layer])
             self.tell(layer)
         self.store.drop_features(group.name, len(self.loras))
@@ -203,7 +208,7 @@ class Merge:
         if span is None:
             return Solved(_mean(deltas), 0.0)
         features = self.store.features(group.name, len(self.loras), layer, self.source.device)
-        weight = _weight(module).detach().float().flatten(1).to(self.source.device)
+        weight = weight_of(module).detach().float().flatten(1).to(self.source.device)
         solved = self.method.solve(span, deltas, features, weight)
         if all(delta.bias is None for delta in deltas):
             return solved
@@ -215,13 +220,14 @@ def is_linear(module: nn.Module) -> bool:
     return isinstance(module, (nn.Linear, nn.Conv2d))
 
 
-def _weight(module: nn.Module) -> Tensor:
+def weight_of(module: nn.Module) -> Tensor:
+    """A layer's own."""
     return cast(Tensor, module.weight)
 
 
 def _width(module: nn.Module, span: LoraSpan) -> int:
     """Numbers of a sample in the span's coordinates."""
-    return _weight(module)[0].numel() if span.rows is None else len(span.rows)
+    return weight_of(module)[0].numel() if span.rows is None else len(span.rows)
 
 
 def _moved(delta: LayerDelta, device: torch.device) -> LayerDelta:

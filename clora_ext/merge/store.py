@@ -97,6 +97,17 @@ class Store:
         paths = {layer: self.folder / f"{layer}.merged" for layer in layers}
         return {layer: _solved(path) for layer, path in paths.items() if path.is_file()}
 
+    # -- anything else of a merge --------------------------------------------------------------------------------------
+
+    def keep(self, name: str, tensors: FeatureTensors) -> None:
+        """Keep tensors under a name of their own, in the place of what was there."""
+        self._save(f"{name}.kept", tensors, {})
+
+    def kept(self, name: str) -> FeatureTensors | None:
+        """Those of that name; None where there are none."""
+        path = self.folder / f"{name}.kept"
+        return _read(path)[1] if path.is_file() else None
+
     # -- layers as the file will have them -----------------------------------------------------------------------------
 
     def save_written(self, layer: str, written: WrittenLayer) -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 WAYS: Mapping[str, str] = {
-    "default": "Each as it is alone, and kept from the others; draws a few pictures with each LoRA.",
-    "span": "As default, with less memory and less exact.",
-    "unrestricted": "As default, with all inputs of every layer: more memory and time.",
+    "default": "Each as it is alone, and kept from the others; draws pictures with each LoRA, and takes the longest.",
+    "span": "Layer by layer alone, with little memory and less exact.",
+    "unrestricted": "Layer by layer alone, with all inputs of every layer.",
     "official": "As LoRACLR's authors released it: slower.",
     "fusion": "Each as it is alone, without keeping it from the others; draws a few pictures with each LoRA.",
     "ssr": "Sends each LoRA's own texts its own way; draws a few pictures with each LoRA.",

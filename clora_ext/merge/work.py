@@ -13,10 +13,12 @@ from torch import Tensor
 from clora_ext.core.maps import Grid
 from clora_ext.merge.baselines import BaselineNumbers, merged_layer
 from clora_ext.merge.inputs import MergeLora, layers_of
+from clora_ext.merge.joint import Joint, JointReport
+from clora_ext.merge.joint_source import JointSource
 from clora_ext.merge.methods import MergeMethod
 from clora_ext.merge.output import OutputForm, WrittenLayer, written_layer
 from clora_ext.merge.prompts import Prompts
-from clora_ext.merge.run import Merge, Source, Stage
+from clora_ext.merge.run import Merge, Stage
 from clora_ext.merge.store import Store
 
 Tell = Callable[[str], object]
@@ -28,7 +30,7 @@ class MergeCancelled(Exception):  # noqa: N818 - it is no error
 
 
 @runtime_checkable
-class MergeModel(Source, Protocol):
+class MergeModel(JointSource, Protocol):
     """The model that a merge is for, as a host draws with it."""
 
     @property
@@ -105,6 +107,15 @@ class KnownWork:
             yield LayerDone(layer, found)
 
 
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What may be spent on learning: bytes of memory, steps of a picture, joint steps."""
+
+    budget: int
+    steps: int
+    joint: int = 0
+
+
 class LearntWork:
     """By what layers are given while each LoRA draws alone; ``draw`` opens the model for that with a callback."""
 
@@ -114,37 +125,44 @@ class LearntWork:
         loras: Sequence[MergeLora],
         form: OutputForm,
         store: Store,
-        budget: int,
-        steps: int,
+        effort: Effort,
         draw: Callable[[Callable[[], None]], MergeModel],
     ) -> None:
-        self.form, self.store, self.steps = form, store, steps
+        self.form, self.store, self.steps = form, store, effort.steps
         self._tell: Tell = lambda _: None
         self._calls = 0
         """Of the UNet under the LoRA that draws now."""
-        self.merge = Merge(loras, draw(self._called), method, store, budget, self._told)
+        model = draw(self._called)
+        self.merge = Merge(loras, model, method, store, effort.budget, self._told)
+        self.joint = Joint(loras, model, store, effort.joint, effort.budget, self._told) if effort.joint else None
+        self.joint_report: JointReport | None = None
+        """What joint steps came to, once they are over."""
 
     @property
     def total(self) -> int:
-        """Units of work: those of ``Merge``, calls of the UNet, and layers that are written."""
+        """Units of work: those of ``Merge`` and ``Joint``, calls of the UNet, and layers that are written."""
         drawn = sum(group.stage is Stage.PICTURE for group in self.merge.groups)
         layers = sum(len(group.layers) for group in self.merge.groups)
-        return self.merge.total + drawn * len(self.merge.loras) * self.steps + layers
+        together = self.joint.total if self.joint else 0
+        return self.merge.total + drawn * len(self.merge.loras) * self.steps + layers + together
 
     @property
     def memory_bytes(self) -> int:
-        """Of layers' inputs."""
-        return self.merge.memory_bytes
+        """Of layers' inputs, or of lessons, their graph and what is learnt."""
+        return max(self.merge.memory_bytes, self.joint.memory_bytes if self.joint else 0)
 
     @property
     def disk_bytes(self) -> int:
-        """The same."""
-        return self.merge.disk_bytes
+        """Of layers' inputs, or of lessons and what is learnt."""
+        return max(self.merge.disk_bytes, self.joint.disk_bytes if self.joint else 0)
 
     def done(self, tell: Tell) -> Iterator[LayerDone]:
         """Every layer. Raises ``LoraError`` as ``written_layer``."""
         self._tell = tell
-        for layer, solved in self.merge.run().items():
+        found = self.merge.run()
+        if self.joint:
+            found, self.joint_report = self.joint.run(found)
+        for layer, solved in found.items():
             written = written_layer(solved.delta, self.form)
             tell(f"{layer}, as the file has it")
             yield LayerDone(layer, written, solved.error)

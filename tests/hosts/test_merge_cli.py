@@ -13,7 +13,7 @@ from tests.merge.killed import merging
 from tiny_world.model import WEIGHTS
 
 TWO = ["tuxcat", "browndog=0.5"]
-QUICK = ["--steps", "1", "--precision", "fp32"]
+QUICK = ["--steps", "1", "--precision", "fp32", "--prompt", "a {}", "--held-prompt", "the {}", "--joint-steps", "2"]
 LAYER = "lora_unet_up_blocks_3_attentions_0_transformer_blocks_0_attn2_to_v"
 
 

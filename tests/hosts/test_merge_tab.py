@@ -41,6 +41,7 @@ FIELDS: dict[str, Any] = {
     "prompt": "a {}\n\n the {} \n",
     "held_prompt": "",
     "steps": 20,
+    "joint_steps": "auto",
     "memory": 1,
 }
 

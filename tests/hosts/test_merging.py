@@ -33,6 +33,10 @@ class FileLora:
     def __init__(self, file: LoraFile, source: DrawnFeatures) -> None:
         self.file, self.source, self.layers = file, source, tuple(file.layers)
 
+    def rank(self, layer: str) -> int:
+        """Of a delta."""
+        return self.delta(layer).rank
+
     def delta(self, layer: str) -> LayerDelta:
         """Two factors."""
         weight = self.source.modules[layer].weight

@@ -37,10 +37,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--steps", default="4")
+    parser.add_argument("--joint-steps", default="60")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     chance = random.Random(options.seed)
-    arguments = [*LORAS, "--steps", options.steps]
+    quick = ["--prompt", "a {}", "--held-prompt", "the {}", "--joint-steps", options.joint_steps]
+    arguments = [*LORAS, "--steps", options.steps, *quick]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         began = time.perf_counter()
@@ -65,7 +67,8 @@ def _killed(arguments: Sequence[str], out: Path, seconds: float, times: int, cha
         process.kill()
         process.wait()
         done = len(list(out.parent.glob(f"{out.name}.merging/*.merged")))
-        print(f"{done} layers", flush=True)
+        kept = [path.stem for path in out.parent.glob(f"{out.name}.merging/*.kept")]
+        print(f"{done} layers, {', '.join(sorted(kept)) or 'no lessons'}", flush=True)
         if out.exists():
             out.unlink()
     assert merging(arguments, out).wait() == 0

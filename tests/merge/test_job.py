@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,26 +18,24 @@ from clora_ext.merge.output import OutputForm
 from clora_ext.merge.recipe import recipe_of
 from clora_ext.merge.run import Stage
 from clora_ext.merge.work import Base, MergeCancelled
-from tests.merge.toy_source import CONVOLVED, CROSS, TEXT, WIDTH, ToySource
+from tests.merge.toy_painter import ToyPainter
+from tests.merge.toy_source import CONVOLVED, CROSS, TEXT, WIDTH
 
 STEPS = 3
 
 
-class ToyModel(ToySource):
-    """Meets ``MergeModel``."""
+class ToyModel(ToyPainter):
+    """Keeps under which LoRA it was shown."""
 
-    family = None
-
-    def __init__(self, on_step: Callable[[], None]) -> None:
-        super().__init__()
-        self.on_step = on_step
-        self.weights = {layer: module.weight.detach() for layer, module in self.modules.items()}
+    def __init__(self, *asked: Any) -> None:
+        super().__init__(*asked)
+        self.asked: list[int] = []
 
     def show(self, stage, lora, active, watched, see) -> None:
-        """With a call for every step, and one more."""
+        """With one call more than there are steps."""
+        self.asked.append(lora)
         if stage is Stage.PICTURE:
-            for _ in range(STEPS + 1):
-                self.on_step()
+            self.on_step()
         super().show(stage, lora, active, watched, see)
 
 
@@ -52,7 +50,7 @@ class Bases:
 
     def model(self, triggers, prompts, steps, size, on_step) -> ToyModel:
         """As a host does."""
-        self.models.append(ToyModel(on_step))
+        self.models.append(ToyModel(triggers, prompts, steps, size, on_step))
         return self.models[-1]
 
     @property

@@ -31,6 +31,10 @@ class ToyLora:
         """Their names."""
         return tuple(self.deltas)
 
+    def rank(self, layer: str) -> int:
+        """Of one of them."""
+        return self.deltas[layer].rank
+
     def delta(self, layer: str) -> LayerDelta:
         """One of them."""
         return self.deltas[layer]

@@ -160,6 +160,8 @@ def test_the_tab_from_the_prompt_to_a_picture(world: WebUI, folder: Path):
         tab.field("name").fill("six")
         tab.element("learning").locator(".label-wrap").click()
         page.number("clora_merge_steps", 8)
+        tab.field("prompt").fill("a {}")
+        tab.field("joint_steps").fill("4")
         tab.element("look").click()
         tab.says("2 LoRAs can be merged into six.safetensors, on tiny-world.safetensors. That takes up to")
         assert "adds" in tab.field("told").input_value()
@@ -172,7 +174,11 @@ def test_the_tab_from_the_prompt_to_a_picture(world: WebUI, folder: Path):
         tab.element("start").click()
         tab.says("✓ six.safetensors is in the folder of LoRAs")
         told = tab.field("told").input_value()
-        assert "Triggers: vako cat, pleko dog" in told and "keys and values of texts: " in told
+        assert (
+            "Triggers: vako cat, pleko dog" in told
+            and "keys and values of texts: " in told
+            and "after 4 joint steps" in told
+        )
         tab.element("start").click()
         tab.says("✗ six.safetensors is there already: choose another name")
         tab.field("name").fill("")
@@ -181,6 +187,7 @@ def test_the_tab_from_the_prompt_to_a_picture(world: WebUI, folder: Path):
         tab.says("As six was merged, by default, on tiny-world.safetensors.")
         expect(tab.field("name")).to_have_value("six")
         expect(tab.field("steps")).to_have_value("8")
+        expect(tab.field("joint_steps")).to_have_value("4")
         page.page.locator("#tabs > .tab-nav button").get_by_text("txt2img", exact=True).click()
         page.page.locator("#txt2img_extra_tabs > .tab-nav button", has_text="Lora").click()
         page.page.locator("#txt2img_lora_cards .card[data-name=six]").wait_for()

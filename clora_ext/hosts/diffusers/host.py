@@ -108,6 +108,7 @@ class EmbeddedHost:
                 counting_calls(encoder.network, context),
                 loras_on_rows(layers, context),
                 context.running(Forward(tuple(rows))),
+                torch.no_grad(),
             ):
                 parts.append(texts.encode_tokens(encoder, tokens))
         encoded = [texts.side_by_side(each) for each in zip(*parts, strict=True)]
@@ -173,9 +174,9 @@ def _text_key(lora: ActiveLora) -> str:
 
 
 class EmbeddedDenoiser:
-    """Meets ``engine.port.Denoiser`` at one timestep; predicts what the UNet does, noise or velocity."""
+    """Meets ``engine.port.Denoiser`` at one timestep, or one for each row; predicts what the UNet does: noise or v."""
 
-    def __init__(self, model: Model, encoded: EncodedTexts, timestep: float) -> None:
+    def __init__(self, model: Model, encoded: EncodedTexts, timestep: float | Tensor) -> None:
         self.model = model
         self.encoded = encoded
         self.timestep = timestep
@@ -191,7 +192,9 @@ class EmbeddedDenoiser:
         added: dict[str, Tensor] = {}
         if condition.pooled is not None and condition.sizes is not None:
             added = {"text_embeds": condition.pooled, "time_ids": condition.sizes}
-        timestep = torch.full((1,), self.timestep, device=samples.device)  # a number would be waited for
+        timestep = self.timestep
+        if not isinstance(timestep, Tensor):
+            timestep = torch.full((1,), timestep, device=samples.device)  # a number would be waited for
         output = self.model.unet(
             samples, timestep, encoder_hidden_states=condition.tokens, added_cond_kwargs=added or None
         )

@@ -50,6 +50,9 @@ def _add_learning(made: argparse.ArgumentParser) -> None:
     group.add_argument("--held-prompt", action="append", metavar="'a {}'", help="to judge by; the first is drawn")
     group.add_argument("--steps", type=int, default=20, help="of each picture")
     group.add_argument("--size", help="width x height; what the model was trained on by default")
+    group.add_argument(
+        "--joint-steps", type=int, help="of all layers together; by default 100 for each LoRA, 0 is none"
+    )
     group.add_argument("--memory", type=float, default=BUDGET / 2**30, help="GiB that may be kept of layers' inputs")
 
 
@@ -131,6 +134,7 @@ def _request(options: argparse.Namespace) -> MergeRequest:
         options.steps,
         read_size(options.size)[::-1] if options.size else None,
         int(options.memory * 2**30),
+        options.joint_steps,
     )
 
 

@@ -75,8 +75,7 @@ class TextVectors:
 def encode_tokens(encoder: TextEncoder, texts: Sequence[Tokens]) -> list[TextVectors]:
     """What one text encoder makes of ``texts``, in one call, all chunks in order; the pooled vector is the first's."""
     ids = torch.cat([text.padded(encoder.padding) for text in texts])
-    with torch.no_grad():
-        output = encoder.network(input_ids=ids, output_hidden_states=encoder.penultimate)
+    output = encoder.network(input_ids=ids, output_hidden_states=encoder.penultimate)
     layers = output.hidden_states
     states = output.last_hidden_state if layers is None else layers[-2]
     chunks = [len(text.ids) for text in texts]

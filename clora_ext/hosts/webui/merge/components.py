@@ -9,7 +9,7 @@ from clora_ext.hosts.webui.page.components import Components
 from clora_ext.merge.output import PRECISIONS
 from clora_ext.merge.ways import WAYS
 
-_KEPT = ("method", "precision", "rank", "conv_rank", "full", "steps", "memory")
+_KEPT = ("method", "precision", "rank", "conv_rank", "full", "steps", "joint_steps", "memory")
 """Whose values the host may keep as defaults of the user's own."""
 
 
@@ -74,4 +74,8 @@ def _how(made: Components) -> None:
                                     info="One on each line, {} for the trigger. Empty: the usual ones.")  # fmt: skip
         made["held_prompt"] = gr.Textbox(label="Prompts to judge by", lines=2, elem_id="clora_merge_held")
         made["steps"] = gr.Number(value=20, label="Steps of each picture", precision=0, elem_id="clora_merge_steps")
+        made["joint_steps"] = gr.Textbox(
+            value=AUTO, label="Joint steps", info="auto, or a number. More: truer to each LoRA, longer. 0: none.",
+            elem_id="clora_merge_joint_steps",
+        )  # fmt: skip
         made["memory"] = gr.Number(value=1, label="Memory for inputs, GiB", elem_id="clora_merge_memory")

@@ -11,7 +11,7 @@ TABLE = ("LoRA", "Ratio", "Trigger")
 """The columns of the table."""
 MERGE_FIELDS = (
     *("rows", "name", "overwrite", "method", "rank", "conv_rank", "precision", "full"),
-    *("prompt", "held_prompt", "steps", "memory"),
+    *("prompt", "held_prompt", "steps", "joint_steps", "memory"),
 )
 """All fields, in the order in which their values are handed over."""
 AUTO = "auto"
@@ -50,7 +50,7 @@ def order_fields(values: Sequence[Any]) -> dict[str, Any]:
     given = dict(zip(MERGE_FIELDS, values, strict=True))
     loras = [{"name": str(row[0]), "ratio": _ratio(row), "trigger": str(row[2] or "")} for row in named(given["rows"])]
     found = {name: given[name] for name in ("name", "overwrite", "method", "precision", "full", "steps", "memory")}
-    found |= {name: _rank(given[name], name) for name in ("rank", "conv_rank")}
+    found |= {name: _number(given[name], name) for name in ("rank", "conv_rank", "joint_steps")}
     found |= {name: _lines(given[name]) for name in ("prompt", "held_prompt")}
     return {"loras": loras, **found}
 
@@ -58,7 +58,7 @@ def order_fields(values: Sequence[Any]) -> dict[str, Any]:
 def values_of_recipe(name: str, recipe: Recipe) -> dict[str, Any]:
     """What stands in the fields for the recipe of the merged file ``name``; what it does not say stays."""
     said, known = recipe.settings, {}
-    for field in ("rank", "conv_rank"):
+    for field in ("rank", "conv_rank", "joint_steps"):
         known[field] = AUTO if said.get(field) is None else str(said[field])
     known |= {field: "\n".join(said.get(field, ())) for field in ("prompt", "held_prompt")}
     return {
@@ -81,12 +81,13 @@ def _ratio(row: Cells) -> float:
         ) from error
 
 
-def _rank(text: Any, field: str) -> int | None:
-    words = str(text or "").strip().lower()
+def _number(text: Any, field: str) -> int | None:
+    words = str("" if text is None else text).strip().lower()
     if words in ("", AUTO):
         return None
     if not words.isdecimal():
-        raise SettingsError(f"“{text}” is no rank: write {AUTO}, or a number such as 32.", field=field)
+        what = "number of steps" if field == "joint_steps" else "rank"
+        raise SettingsError(f"“{text}” is no {what}: write {AUTO}, or a number such as 32.", field=field)
     return int(words)
 
 

@@ -6,11 +6,15 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from clora_ext.core.maps import Grid
 from clora_ext.errors import HostError
 from clora_ext.hosts.webui.drive.families import PLAIN_CHANNELS
 from clora_ext.hosts.webui.merge.attention import SplitAttention
 from clora_ext.lora.layers import text_layers, unet_layers
 from clora_ext.merge.naming import written_name
+
+_XL_SIZE = 1024
+"""Pixels of a side of SDXL, whose yaml does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,12 @@ class ModelLayers:
     def weights(self) -> dict[str, Tensor]:
         """The layers' own by name, wherever the host keeps them."""
         return {name: _own_weight(layer) for name, layer in self.modules.items()}
+
+
+def own_size(model: Any) -> Grid:
+    """Height and width in pixels of the pictures that the host's ``model`` was trained on."""
+    side = 8 * getattr(model, "image_size", _XL_SIZE // 8)
+    return side, side
 
 
 def _own_weight(layer: nn.Module) -> Tensor:

@@ -47,6 +47,9 @@ class MergeOrder(BaseModel):
     steps: int = Field(20, ge=1, le=1000, description="Of each picture")
     width: int | None = Field(None, ge=64, le=8192, description="Of each picture; the model's own by default")
     height: int | None = Field(None, ge=64, le=8192, description="The same")
+    joint_steps: int | None = Field(
+        None, ge=0, le=100_000, description="Of all layers together; 100 for each LoRA by default"
+    )
     memory: float = Field(1.0, ge=0.001, le=1024, description="GiB that may be kept of layers' inputs")
 
     class Config:

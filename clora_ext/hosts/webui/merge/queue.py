@@ -31,7 +31,7 @@ def loaded_base() -> Base:
     """The checkpoint that is loaded, to check a merge by; nothing of it is changed. Raises ``HostError``."""
     if sd_models.model_data.sd_model is None:
         raise HostError("No checkpoint is loaded: choose one on top of the page.", field="base")
-    return _base(lambda *_: SeenModel())
+    return _base(SeenModel)
 
 
 def drawing_base() -> Base:
@@ -69,6 +69,7 @@ def request_of_order(order: MergeOrder) -> MergeRequest:
         order.steps,
         size,
         int(order.memory * 2**30),
+        order.joint_steps,
     )
 
 

@@ -1,7 +1,7 @@
 """What layers are given while each LoRA of a merge draws alone, on the model that WebUI has loaded."""
 
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import k_diffusion.sampling
 from modules import devices, lowvram, processing, prompt_parser, sd_models, shared
@@ -11,23 +11,25 @@ from torch import Tensor
 from clora_ext.batch.conditions import Condition, stacked
 from clora_ext.batch.plan import Columns
 from clora_ext.core.maps import Grid
+from clora_ext.engine import device
 from clora_ext.errors import HostError
 from clora_ext.hosts.webui.drive.conditions import condition_of, model_arguments
+from clora_ext.hosts.webui.drive.families import predicts_velocity
 from clora_ext.hosts.webui.drive.loaded_model import LoadedCheckpoint
 from clora_ext.hosts.webui.drive.networks import take_off_networks
 from clora_ext.hosts.webui.drive.obstacles import require_no_obstacle
 from clora_ext.hosts.webui.drive.shortcuts import shortcuts_off
 from clora_ext.hosts.webui.drive.tokens import columns_of, contents
-from clora_ext.hosts.webui.merge.layers import model_layers
+from clora_ext.hosts.webui.merge.layers import model_layers, own_size
 from clora_ext.merge.layer import LayerDelta
+from clora_ext.merge.learnt import Learnt
+from clora_ext.merge.lessons import Lessons, Pictures
 from clora_ext.merge.prompted import PromptedSource
 from clora_ext.merge.prompts import PROMPTS, Prompts
 from clora_ext.merge.run import See, Stage
 
 _SAMPLER = "sample_dpmpp_2m"
 """k-diffusion's name of ``merge.prompted.SAMPLER``."""
-_XL_SIZE = 1024
-"""Pixels of a side of SDXL, whose yaml does not say."""
 
 
 class LoadedModel(PromptedSource):
@@ -48,8 +50,7 @@ class LoadedModel(PromptedSource):
         sd_models.reload_model_weights()
         require_no_obstacle(None)
         take_off_networks()
-        side = 8 * getattr(shared.sd_model, "image_size", _XL_SIZE // 8)
-        super().__init__(triggers, prompts, size or (side, side), on_step)
+        super().__init__(triggers, prompts, size or own_size(shared.sd_model), on_step)
         self.steps = steps
         self.device, self.dtype = devices.device, devices.dtype_unet
         self._loaded = LoadedCheckpoint.now()
@@ -78,6 +79,24 @@ class LoadedModel(PromptedSource):
         with self._alone():
             super().show(stage, lora, active, watched, see_exactly)
 
+    def pictures(self, lora: int, own: Mapping[str, LayerDelta], tell: Callable[[], None]) -> Pictures:
+        """As ``PromptedSource`` has it."""
+        with self._alone():
+            return super().pictures(lora, own, tell)
+
+    def noised(
+        self, lora: int, own: Mapping[str, LayerDelta], clean: Iterable[Tensor], tell: Callable[[], None]
+    ) -> Lessons:
+        """As ``PromptedSource`` has it."""
+        with self._alone():
+            return super().noised(lora, own, clean, tell)
+
+    @contextmanager
+    def learning(self, learnt: Mapping[str, Learnt], fixed: Mapping[str, LayerDelta]) -> Generator[None, None, None]:
+        """As ``PromptedSource`` has it."""
+        with self._alone(), _texts_with_graph(), super().learning(learnt, fixed):
+            yield
+
     @contextmanager
     def _alone(self) -> Generator[None, None, None]:
         """While inside, nothing but the deltas that are asked for changes what the model does."""
@@ -99,12 +118,20 @@ class LoadedModel(PromptedSource):
                     lowvram.send_everything_to_cpu()
                 devices.torch_gc()
 
-    def encode(self, text: str) -> Condition:
+    def encode_all(self, written: Sequence[str]) -> list[Condition]:
         """By the host's conditioner, with its emphasis and clip skip."""
+        return self._encoded(written, are_negative=False)
+
+    def nothing(self) -> Condition:
+        """By the same, as a negative prompt."""
+        return self._encoded([""], are_negative=True)[0]
+
+    def _encoded(self, written: Sequence[str], *, are_negative: bool) -> list[Condition]:
         height, width = self.size
-        asked = prompt_parser.SdConditioning([text], width=width, height=height)
+        asked = prompt_parser.SdConditioning(written, is_negative_prompt=are_negative, width=width, height=height)
         with devices.autocast():
-            return condition_of(shared.sd_model.get_learned_conditioning(asked), 0)
+            found = shared.sd_model.get_learned_conditioning(asked)
+        return [condition_of(found, row) for row in range(len(written))]
 
     def concept(self, text: str, trigger: str) -> tuple[Columns, int]:
         """By the host's chunks."""
@@ -123,7 +150,46 @@ class LoadedModel(PromptedSource):
         least, most = float(wrapped.sigmas[0]), float(wrapped.sigmas[-1])
         sigmas = k_diffusion.sampling.get_sigmas_karras(self.steps, least, most)
         latent = latent * (1.0 + sigmas[0] ** 2) ** 0.5  # all that the model sees at first is the noise, of size 1
-        with devices.without_autocast() if devices.unet_needs_upcast else devices.autocast():
+        with _computing():
             k_diffusion.sampling.sample_dpmpp_2m(
                 wrapped, latent, sigmas, {"cond": arguments}, lambda _: self.on_step(), disable=True
             )
+
+    def predict(self, z: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+        """By the host's model, as its samplers call it."""
+        height, width = self.size
+        image = processing.txt2img_image_conditioning(shared.sd_model, z.detach(), width, height)
+        with _computing():
+            found: Tensor = shared.sd_model.apply_model(z, timesteps, model_arguments(condition, image))
+        return found.float()
+
+    @property
+    def alphas_cumprod(self) -> Tensor:
+        """The model's, with the host's override."""
+        found: Tensor = shared.sd_model.alphas_cumprod
+        return found
+
+    @property
+    def predicts_velocity(self) -> bool:
+        """As the host has loaded the model."""
+        return predicts_velocity(shared.sd_model)
+
+    @property
+    def room(self) -> float | None:
+        """What torch tells of the device."""
+        return device.free_bytes(self.device)
+
+
+def _computing() -> AbstractContextManager[object]:
+    """What the UNet is called in."""
+    return devices.without_autocast() if devices.unet_needs_upcast else devices.autocast()
+
+
+@contextmanager
+def _texts_with_graph() -> Generator[None, None, None]:
+    """While inside, SDXL's conditioner encodes with a graph where one is asked for (sgm's GeneralConditioner)."""
+    with ExitStack() as stack:
+        for encoder in getattr(getattr(shared.sd_model, "conditioner", None), "embedders", ()):
+            stack.callback(setattr, encoder, "is_trainable", encoder.is_trainable)
+            encoder.is_trainable = True
+        yield

@@ -176,4 +176,5 @@ def told_seconds(seconds: float) -> str:
 
 def _told(report: MergeReport) -> dict[str, Any]:
     stages = {stage.value: asdict(each) for stage, each in report.stages.items()}
-    return {"triggers": report.triggers, "stages": stages, "seconds": report.seconds}
+    joint = None if report.joint is None else asdict(report.joint)
+    return {"triggers": report.triggers, "stages": stages, "joint": joint, "seconds": report.seconds}

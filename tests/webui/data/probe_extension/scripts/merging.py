@@ -3,9 +3,11 @@
 `POST /probe/merge {"loras": ["tuxcat"], "triggers": ["vako cat"], "method": "span", "folder": "/a/folder", ...}` merges
 LoRAs of the host's folder as `DrawnFeatures` of the embedded host would, and answers with the error of every layer. All
 features stay in the folder; a model that is given as `checkpoint` is loaded first, as a person does; with `out` the
-LoRA of that name is written; with `stop_at` the merge is ended at that call of the UNet.
+LoRA of that name is written; with `stop_at` the merge is ended at that call of the UNet; with `joint_steps` as many
+follow, of pictures of one text, and what they came to is told and kept in the folder.
 """
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +30,12 @@ def merge(
     size: tuple[int, int] | None = None,
     out: str | None = None,
     stop_at: int = 0,
+    joint_steps: int = 0,
 ) -> dict[str, Any]:
     """As the route says."""
     from clora_ext.hosts.webui.merge.source import LoadedModel
     from clora_ext.merge.inputs import Ingredient, read_ingredients
+    from clora_ext.merge.joint import Joint
     from clora_ext.merge.metadata import merged_metadata
     from clora_ext.merge.methods import MERGE_METHODS
     from clora_ext.merge.output import OutputForm, write_merged, written_layer
@@ -53,7 +57,7 @@ def merge(
             raise StoppedError
 
     way, places = MERGE_METHODS[method], Path(shared.cmd_opts.lora_dir)
-    prompts = AS_RELEASED if way.as_released else PROMPTS
+    prompts = AS_RELEASED if way.as_released else replace(PROMPTS, pictured=("a {}",))
     source = LoadedModel(triggers, prompts, steps, size, on_step)
     asked = [Ingredient(places / f"{name}.safetensors") for name in loras]
     read = read_ingredients(asked, source.family, source.weights)
@@ -64,13 +68,17 @@ def merge(
         found = Merge(read, source, way, store).run()
     except StoppedError:
         return {"calls": calls}
+    together = {}
+    if joint_steps:
+        found, report = Joint(read, source, store, joint_steps, 2**30).run(found)
+        together = asdict(report)
     if out is not None:
         layers = {name: written_layer(solved.delta, OutputForm(dtype="fp32")) for name, solved in found.items()}
         metadata = merged_metadata(out, read, layers, Recipe(method, tuple(Part(name) for name in loras)))
         write_merged(places / f"{out}.safetensors", layers, metadata)
     errors = {name: solved.error for name, solved in found.items()}
     concept = source.concept(f"a photo of a {triggers[0]}", triggers[0])
-    return {"calls": calls, "errors": errors, "notes": notes, "concept": concept}
+    return {"calls": calls, "errors": errors, "notes": notes, "concept": concept, "joint": together}
 
 
 def add_routes(_demo: Any, app: FastAPI) -> None:
