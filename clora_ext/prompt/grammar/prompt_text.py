@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from clora_ext.prompt.grammar.lexer import Bracket, Word, lex, split_parts
 from clora_ext.prompt.grammar.phrases import Phrase, split_phrases
@@ -74,8 +75,9 @@ class PromptText:
         return index
 
 
+@lru_cache(maxsize=16)
 def read_prompt_text(string: str) -> PromptText:
-    """Read a prompt without tags. Raises ``PromptError`` for ``AND``."""
+    """Read a prompt without tags; the last ones are kept. Raises ``PromptError`` for ``AND``."""
     words, brackets = lex(string)
     phrases = split_phrases(words)
     keys = tuple(word.key for word in words)

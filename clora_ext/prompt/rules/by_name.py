@@ -45,8 +45,8 @@ def names_word(facts: LoraFacts, word: str) -> bool:
 
 def is_in_file_name(facts: LoraFacts, word: str) -> bool:
     """Whether the file's name names ``word``."""
-    names = {lora_key(name) for name in (facts.name, *facts.aliases)}
-    return word.casefold() in names or _in_file_name(_split_names(facts), word)
+    names, parts = _split_names((facts.name, *facts.aliases))
+    return word.casefold() in names or _in_file_name(parts, word)
 
 
 @lru_cache(maxsize=256)
@@ -122,12 +122,11 @@ def _find_tags(text: PromptText, facts: LoraFacts, allowed: Collection[int]) -> 
     return set(found.values())
 
 
-def _split_names(facts: LoraFacts) -> frozenset[str]:
-    """The words in the LoRA's names."""
-    parts: set[str] = set()
-    for name in (facts.name, *facts.aliases):
-        parts.update(split_file_name(name))
-    return frozenset(parts)
+@lru_cache(maxsize=256)
+def _split_names(names: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
+    """A LoRA's names as they are compared, and the words in them."""
+    parts = (part for name in names for part in split_file_name(name))
+    return frozenset(map(lora_key, names)), frozenset(parts)
 
 
 def _in_file_name(parts: Collection[str], word: str) -> bool:

@@ -1,6 +1,7 @@
 """LoRA files as the host's networks: checked before anything is drawn, and put in the names that the host reads."""
 
 import re
+import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -86,8 +87,23 @@ def fault(name: str) -> str | None:
     path, model = Path(file_of(name, refresh=False).filename), sd_models.model_data.sd_model
     if path.suffix.lower() != ".safetensors" or model is None:
         return None
+    return _fault(path, _stamp(path), loaded_family(model))
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Another one after whatever may change how the file is read, its rights too."""
     try:
-        return told_apart(lora_sizes(path), loaded_family(model))
+        status = path.stat()
+    except OSError:
+        return (time.monotonic_ns(),)
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size
+
+
+@lru_cache(maxsize=256)
+def _fault(path: Path, _stamp: tuple[int, ...], family: str | None) -> str | None:
+    """Kept, as the page asks at every key."""
+    try:
+        return told_apart(lora_sizes(path), family)
     except LoraError as error:
         return error.message
 
