@@ -5,7 +5,7 @@
 (function() {
     "use strict";
 
-    const PAUSE = 15; // milliseconds after a key, until the prompt is looked at
+    const PAUSE = 0; // milliseconds after a key, until the prompt is looked at: what comes while it is, waits
     const PATIENCE = {look: 3000, act: 15000}; // milliseconds until an answer that never came is given up
     const WATCH = 300; // milliseconds between looks at fields that somebody else may fill
     const CHOSEN = ["%_prompt", "%_steps", "%_width", "%_height", "%_sampling", "%_denoising_strength", "%_hr-checkbox",
@@ -25,7 +25,7 @@
             timer: null, busy: 0, stale: false, actions: [], asking: {}, asked: 0, shown: 0, active: null, view: null,
             wrong: null, refused: null, moved: null, seen: null, submitted: null, held: null, passing: false,
             wanted: [], done: [], tagged: {}, gone: {},
-            knobs: null, controls: null, editing: null, presets: null, report: null,
+            knobs: null, values: null, controls: null, editing: null, presets: null, report: null,
         };
         return tabs[tab];
     }
@@ -113,6 +113,7 @@
         if (told.rows) look(tab, told, awaited);
         else if (awaited) act(tab, told);
         if (now.view) draw(tab);
+        setTimeout(() => window.cloraPanel.sync(tab)); // what gradio was told is on the page then
         if (awaited) free(tab);
     }
 
@@ -136,6 +137,7 @@
         const now = state(tab);
         const {action} = now.asking;
         if (action.preset) drawPresets(tab, told);
+        else if ("preview" in action) window.cloraPanel.showPreview(opts.clora_preview_masks = told.preview);
         else if ("report" in action) giveReport(tab, told.report);
         else if ("mask_of" in action) window.cloraMasks.answer(tab, action.of, told);
         else if ("finished" in action || "inpaint" in action) window.cloraFinished.answer(tab, action, told);
@@ -238,6 +240,7 @@
         const now = state(tab);
         const button = event.target.closest?.(`#${tab}_generate, #${tab}_upscale, #${tab}_lora_cards .card`);
         if (!button || !enabled(tab) || now.passing || event.target.closest(".button-row")) return;
+        window.cloraPanel.sync(tab);
         const waits = button.matches(".card") ? clearTag(tab, button.dataset.name) : commit(tab) || isWaiting(tab);
         if (!waits) {
             now.submitted = contents(tab);
@@ -339,6 +342,7 @@
 
     function watch(tab) {
         const now = state(tab);
+        window.cloraPanel.sync(tab);
         if (!enabled(tab)) now.seen = null;
         else if (!document.hidden && !now.busy && sight(tab) !== now.seen) touched(tab);
     }
@@ -586,7 +590,7 @@
     }
 
     function profileValue(tab, name) {
-        const {values} = state(tab).knobs;
+        const {values} = state(tab);
         return (values[element(tab, "profile").querySelector("input:checked")?.value] ?? values.fast)[name];
     }
 
@@ -594,9 +598,7 @@
         const left = entries(tab).filter((entry) => entry.name !== name).map((entry) => entry.text);
         if (value !== null && value !== String(profileValue(tab, name))) left.push(`${name} = ${value}`.trim());
         const field = fieldOf(tab, "advanced");
-        field.value = left.join("\n");
-        updateInput(field);
-        fillKnobs(tab);
+        window.cloraFields.fill(field, left.join("\n"));
     }
 
     function fillKnobs(tab) {
@@ -616,7 +618,7 @@
         const now = state(tab);
         if (now.controls) return;
         now.controls = {};
-        const boxes = Object.entries(now.knobs.knobs).map(([name, knob]) => {
+        const boxes = Object.entries(now.knobs).map(([name, knob]) => {
             const id = `clora_${tab}_knob_${name}`;
             const common = {id, aria: {describedby: `${id}_help`}};
             const control = knob.enum ?
@@ -737,19 +739,18 @@
 
     function begin(tab) {
         window.cloraQuestions.begin({make, say});
+        const words = JSON.parse(fieldOf(tab, "view").value);
+        const store = fieldOf(tab, "fields");
+        state(tab).knobs = Object.fromEntries(Object.entries(words.knobs).filter(([, knob]) => !knob.main));
+        state(tab).values = words.values;
         const board = make("div", {id: `clora_${tab}_board`, className: "clora-board"});
-        const line = element(tab, "line");
-        line.after(board, window.cloraMasks.begin(tab, {make, labelled, send, draw, say}));
+        const tools = {make, labelled, send, draw, say, entries, fillKnobs, drawKnobs};
+        const panel = window.cloraPanel.begin(tab, tools, words, store, [beginPresets(tab), beginReport(tab)]);
+        element(tab, "check").after(board, window.cloraMasks.begin(tab, tools), panel);
         window.cloraFinished.begin(tab, {make, send, say});
-        line.classList.add("clora-replaced");
-        gradioApp().getElementById(`clora_${tab}_enabled-visible-checkbox`)?.setAttribute("aria-label", "CLoRA");
+        for (const name of ["line", "fields"]) (element(tab, name).closest(".form") ?? element(tab, name)).classList.add("clora-replaced");
         element(tab, "check").classList.add("clora-replaced");
-        element(tab, "turned").setAttribute("role", "status");
-        for (const each of element(tab, "enabled").querySelectorAll("[title]")) each.title = say(each.title); // WebUI does not
-        const box = element(tab, "advanced_box");
-        box.after(beginPresets(tab), beginReport(tab));
-        box.querySelector(".label-wrap").addEventListener("click", () => drawKnobs(tab));
-        state(tab).knobs = JSON.parse(fieldOf(tab, "view").value);
+        gradioApp().getElementById(`clora_${tab}_enabled-visible-checkbox`)?.setAttribute("aria-label", "CLoRA");
         const places = ["clora_%_enabled-checkbox", "clora_%_enabled", "%_prompt"];
         for (const place of places.map((id) => gradioApp().getElementById(id.replace("%", tab)))) {
             place?.addEventListener("input", ({target}) => target.closest(".clora-board") || touched(tab));
@@ -770,21 +771,6 @@
                 if (field !== promptField(tab)) state(tab).gone = {};
             });
         }
-        element(tab, "enabled").querySelectorAll(":scope .block .label-wrap").forEach(reach);
-    }
-
-    // The head of an accordion of WebUI is no button; it becomes one for the keyboard and for screen readers.
-
-    function reach(head) {
-        const tell = () => head.setAttribute("aria-expanded", String(head.classList.contains("open")));
-        Object.assign(head, {tabIndex: 0, onkeydown: (event) => {
-            if (event.target !== head || (event.key !== "Enter" && event.key !== " ") || event.ctrlKey) return;
-            event.preventDefault();
-            head.click();
-        }});
-        head.setAttribute("role", "button");
-        new MutationObserver(tell).observe(head, {attributes: true, attributeFilter: ["class"]});
-        tell();
     }
 
     onUiLoaded(() => {
@@ -793,5 +779,5 @@
         }
     });
 
-    window.clora = {touched, show, take};
+    window.clora = {touched, show, take, make, say, labelled};
 })();

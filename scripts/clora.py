@@ -22,18 +22,20 @@ else:
     def _tab(is_img2img: bool) -> str:
         return "img2img" if is_img2img else "txt2img"
 
-    def _report(wanted: Mapping[str, Any]) -> dict[str, str]:
+    def _report(wanted: Mapping[str, Any]) -> dict[str, Any]:
         private = bool(wanted["report"])
         return {"report": problem.problem_report(lifecycle.LAST_JOB, lifecycle.SOURCE, private=private)}
 
+    def _preview(wanted: Mapping[str, Any]) -> dict[str, Any]:
+        return {"preview": options.keep_option("preview_masks", bool(wanted["preview"]))}
+
     ANSWERS = {
         "report": _report,
+        "preview": _preview,
         "mask_of": lifecycle.LAST_JOB.mask_of,
         "finished": lifecycle.FINISHED.tell,
         "inpaint": lifecycle.FINISHED.inpaint,
     }
-
-    PROMPTS: dict[str, Any] = {}
 
     class CLoRAScript(scripts.Script):
         """The always-on script of both tabs."""
@@ -50,8 +52,6 @@ else:
 
         def _meet(self, element: str, event: Any) -> None:
             self.page[element] = event.component
-            if element == "txt2img_prompt":
-                PROMPTS["txt2img"] = event.component
 
         def ui(self, is_img2img: bool) -> list[Any]:
             components, self.infotext_fields = panel.build_panel(_tab(is_img2img), self.page, lifecycle.SOURCE, ANSWERS)
@@ -79,8 +79,8 @@ else:
         routes.add_merge_routes(app)
 
     def add_tabs() -> list[tuple[Any, str, str]]:
-        """Called when the page is made, after txt2img."""
-        return tab.merge_tabs(PROMPTS.get("txt2img"))
+        """Called when the page is made."""
+        return tab.merge_tabs()
 
     options.set_log_level()
     script_callbacks.on_app_started(add_routes, name="clora")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from clora_ext.hosts.webui.merge.form import FORM
 from clora_ext.merge.ways import WAYS
 from clora_ext.settings.knobs import KNOBS
 from clora_ext.settings.profiles import METHODS
@@ -16,7 +17,10 @@ from clora_ext.settings.profiles import METHODS
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "localizations").glob("*.json"))
 WEBUI = ROOT / "clora_ext" / "hosts" / "webui"
-COMPONENTS = (WEBUI / "page" / "components.py", WEBUI / "merge" / "components.py")
+COMPONENTS = (WEBUI / "page" / "components.py",)
+DRAWN = ("clora_merge.js", "clora_panel.js")
+"""Scripts that draw labels and buttons of their own."""
+SAID = re.compile(r'"([A-Z][^"]+)"')
 METHODS_TOLD = "; ".join(f"{name}: {text}" for name, text in METHODS.items())
 PLACE = re.compile(r"\{\d\}")
 """Where a text has something that changes."""
@@ -55,6 +59,8 @@ def all_texts() -> set[str]:
 def shown_in_page() -> set[str]:
     """Labels, help and tooltips of the components of panel and tab, and the words on their buttons."""
     shown = {METHODS_TOLD, *WAYS.values()} | {text for knob in KNOBS for text in (knob.label, knob.help)}
+    shown |= {text for part in FORM.values() for field in part for text in (field.label, field.info) if text}
+    shown |= {title for title in FORM if title}
     for node in itertools.chain(*(ast.walk(ast.parse(file.read_text(encoding="utf-8"))) for file in COMPONENTS)):
         if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("gr."):
             told = [each.value for each in node.keywords if each.arg in ("label", "info", "tooltip")]
@@ -82,6 +88,14 @@ def test_what_the_questions_say_is_translated(file: Path):
     texts = [exact or re.sub(r"\$\{[^}]*\}", "{1}", changing) for exact, changing in said]
     assert len(texts) >= 6
     assert [text for text in texts if text not in read(file)] == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_what_the_scripts_draw_is_translated(file: Path):
+    for name in DRAWN:
+        texts = set(SAID.findall((ROOT / "javascript" / name).read_text(encoding="utf-8"))) - {"LoRA"}
+        assert len(texts) >= 6
+        assert sorted(texts - read(file).keys()) == []
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -10,13 +10,11 @@ import torch
 
 from clora_ext.errors import CLoRAError, LoraError, SettingsError
 from clora_ext.hosts.webui.merge.fields import (
-    EMPTY_ROW,
-    MERGE_FIELDS,
     order_fields,
     rows_of_prompt,
-    rows_with,
     values_of_recipe,
 )
+from clora_ext.hosts.webui.merge.form import FORM, form_as_data
 from clora_ext.hosts.webui.merge.order import MergeOrder, file_name, order_of
 from clora_ext.hosts.webui.merge.task import MergeTask, told_seconds
 from clora_ext.merge.baselines import BASELINES
@@ -47,8 +45,7 @@ FIELDS: dict[str, Any] = {
 
 
 def _order(**changed: Any) -> MergeOrder:
-    values = FIELDS | changed
-    return order_of(order_fields([values[name] for name in MERGE_FIELDS]))
+    return order_of(order_fields(FIELDS | changed))
 
 
 # -- fields ------------------------------------------------------------------------------------------------------------
@@ -83,20 +80,13 @@ def test_what_a_field_can_not_mean_is_told(changed: dict, sentence: str):
         _order(**changed)
 
 
-def test_an_empty_table_names_nothing():
-    assert _order(rows=[EMPTY_ROW]).loras == []
+def test_an_empty_row_names_nothing():
+    assert _order(rows=[["", None, ""]]).loras == []
 
 
 def test_what_is_not_known_is_refused():
     with pytest.raises(SettingsError, match=r"The field “loras\.0\.weight” is wrong"):
         order_of({"loras": [{"name": "a", "weight": 1}], "name": "six"})
-
-
-def test_rows_follow_what_is_chosen():
-    rows = [["tuxcat", 0.5, "my cat"], ["lineart", 1, ""]]
-    found = rows_with(["tuxcat", "browndog"], rows, {"browndog": "pleko dog"}.__getitem__)
-    assert found == [["tuxcat", 0.5, "my cat"], ["browndog", 1, "pleko dog"]]
-    assert rows_with([], rows, str) == []
 
 
 def test_rows_are_taken_from_a_prompt_with_their_weights():
@@ -112,8 +102,16 @@ def test_a_recipe_fills_what_its_order_had():
     settings = {"steps": 20, "kind": "low_rank", "rank": 16, "conv_rank": 8, "dtype": "bf16", **asked}
     parts = (Part("tuxcat", 1.0, "vako cat"), Part("browndog", 0.8))
     values = FIELDS | values_of_recipe("six", Recipe("default", parts, "tiny.safetensors", settings))
-    again = order_of(order_fields([values[name] for name in MERGE_FIELDS]))
-    assert again == order
+    assert order_of(order_fields(values)) == order
+
+
+def test_the_form_as_it_is_drawn_makes_an_order():
+    first = {field["name"]: field["value"] for part in form_as_data() for field in part["fields"]}
+    rows = FIELDS["rows"]
+    assert order_of(order_fields({**first, "rows": rows, "name": "six"})) == MergeOrder(
+        **order_fields({**FIELDS, "rank": "", "conv_rank": "", "method": "default", "precision": "fp16", "prompt": ""})
+    )
+    assert {field.name for fields in FORM.values() for field in fields} | {"rows"} == FIELDS.keys()
 
 
 # -- the file's name ---------------------------------------------------------------------------------------------------

@@ -13,8 +13,9 @@ class MergeTab:
 
     def __init__(self, opened: WebUIPage) -> None:
         self.opened = opened
-        self.line = self.field("line")
         opened.page.locator("#tabs > .tab-nav button", has_text="Merge LoRAs").click()
+        self.line = self.element("line")
+        self.line.wait_for(state="attached")
 
     def element(self, name: str) -> Locator:
         return self.opened.element(f"clora_merge_{name}")
@@ -23,16 +24,21 @@ class MergeTab:
         return self.element(name).locator("textarea, input").first
 
     def cells(self) -> list[str]:
-        """The texts of the table."""
-        return [text.strip() for text in self.element("rows").locator("tbody td").all_inner_texts()]
+        """The names, ratios and triggers of the table."""
+        found = "bodies => [...bodies[0].querySelectorAll('bdi, input')].map((each) => each.value ?? each.textContent)"
+        return self.element("rows").locator("tbody").evaluate_all(found)
 
     def says(self, words: str) -> None:
         """Wait until the line has these words."""
         self.opened.page.wait_for_function(
-            "([id, words]) => document.querySelector(`#${id} textarea`).value.includes(words)",
+            "([id, words]) => document.getElementById(id).textContent.includes(words)",
             arg=["clora_merge_line", words], timeout=SECONDS * 1000,
         )  # fmt: skip
 
+    def unfold(self, name: str) -> None:
+        self.element(name).locator("summary").click()
+
     def choose(self, name: str, option: str) -> None:
+        """Choose from a list of LoRAs, as by typing its name."""
         self.field(name).fill(option)
-        self.element(name).locator("ul.options li", has_text=option).first.click()
+        self.field(name).press("Enter")

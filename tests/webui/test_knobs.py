@@ -26,6 +26,8 @@ def another(knob: Knob) -> Any:
 
 MAIN = ("step_size", "update_until", "mask_threshold", "lock_at")
 """The knobs with a slider of their own."""
+FEWEST = 12
+"""Components of one tab's panel; each slows the page down."""
 
 
 def components(host: WebUI) -> dict[str, dict[str, Any]]:
@@ -35,38 +37,56 @@ def components(host: WebUI) -> dict[str, dict[str, Any]]:
 
 def test_four_lists_are_one(webui: WebUI):
     scripts = {(s["name"], s["is_img2img"]): s for s in webui.get("/sdapi/v1/script-info").json()}
-    panel = [arg["label"] for arg in scripts["clora", False]["args"]]
     axes = scripts["x/y/z plot", False]["args"][0]["choices"]
     schema = webui.get("/clora/v1/schema").json()["properties"]
-    advanced = json.loads(components(webui)["clora_txt2img_view"]["value"])["knobs"]
+    drawn = json.loads(components(webui)["clora_txt2img_view"]["value"])["knobs"]
     written = to_infotext(read_request({knob.name: another(knob) for knob in KNOBS}))
     for knob in KNOBS:
         assert knob.help.endswith("."), f"{knob.name} has no help sentence"
-        assert panel.count(knob.label) == (knob.name in MAIN)
-        assert (knob.name in advanced) == (knob.name not in MAIN)
+        assert drawn[knob.name]["title"] == knob.label
+        assert drawn[knob.name]["main"] == (knob.name in MAIN)
         assert axes.count(f"[CLoRA] {knob.term}") == 1
         assert schema[knob.name]["description"] == knob.help
         assert infotext_key(knob.name) in written
-    assert list(advanced) == [knob.name for knob in KNOBS if knob.name not in MAIN]
+    assert list(drawn) == [knob.name for knob in KNOBS]
     others = {"enabled", "show_masks", "profile", "method", "bindings", "masks"}
     assert set(schema) - {knob.name for knob in KNOBS} == others
     assert len([label for label in axes if label.startswith("[CLoRA]")]) == len(KNOBS) + 5
 
 
 def test_the_panel_explains_every_profile_method_and_knob(webui: WebUI):
-    there = components(webui)
-    profiles, methods = there["clora_txt2img_profiles"]["value"], there["clora_txt2img_method"]["info"]
+    drawn = json.loads(components(webui)["clora_txt2img_view"]["value"])
+    profiles, methods = drawn["about_profiles"], drawn["about_methods"]
     assert all(f"{profile}:" in profiles or f"{profile}," in profiles for profile in PROFILES)
     assert all(f"{method}: {text}" in methods for method, text in METHODS.items())
-    advanced = json.loads(there["clora_txt2img_view"]["value"])
-    assert set(advanced["values"]) == set(PROFILES)
+    assert set(drawn["values"]) == set(PROFILES)
     for knob in KNOBS:
-        if knob.name in MAIN:
-            assert there[f"clora_txt2img_{knob.name}"]["info"] == knob.help
-        else:
-            assert advanced["knobs"][knob.name]["description"] == knob.help
-            for profile, values in advanced["values"].items():
-                assert values[knob.name] == profile_value(profile, knob.name)
+        assert drawn["knobs"][knob.name]["description"] == knob.help
+        for profile, values in drawn["values"].items():
+            assert values[knob.name] == profile_value(profile, knob.name)
+
+
+def test_the_page_has_few_components_of_ours(webui: WebUI):
+    """About 3 ms each; the tab that merges and both panels are drawn by scripts."""
+    page = webui.get("/config").json()
+    kept = {each["id"]: each["props"].get("elem_id") or "" for each in page["components"]}
+    found = {name: _count_below(page["layout"], kept, name) for name in ("clora_txt2img_enabled", "tab_clora_merge")}
+    assert 0 < found["clora_txt2img_enabled"] <= FEWEST
+    assert 0 < found["tab_clora_merge"] <= FEWEST / 2
+    loading = [each for each in page["dependencies"] if each["trigger"] == "load"]
+    assert not [number for each in loading for number in each["outputs"] if kept[number].startswith("clora_")]
+
+
+def _count_below(node: dict[str, Any], kept: dict[int, str], name: str) -> int:
+    """Of the component ``name``, itself included."""
+    below = node.get("children") or []
+    if kept.get(node["id"]) == name:
+        return _size(node)
+    return sum(_count_below(child, kept, name) for child in below)
+
+
+def _size(node: dict[str, Any]) -> int:
+    return 1 + sum(map(_size, node.get("children") or []))
 
 
 def test_a_retired_knob_is_told_and_ignored(webui: WebUI):

@@ -158,7 +158,7 @@ def test_the_tab_from_the_prompt_to_a_picture(world: WebUI, folder: Path):
         tab.element("start").click()
         tab.says("✗ The merged file needs a name")
         tab.field("name").fill("six")
-        tab.element("learning").locator(".label-wrap").click()
+        tab.unfold("learning")
         page.number("clora_merge_steps", 8)
         tab.field("prompt").fill("a {}")
         tab.field("joint_steps").fill("4")

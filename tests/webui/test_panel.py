@@ -133,7 +133,7 @@ def test_a_screen_reader_finds_every_control_by_its_name(world: WebUI):
         assert any(line.strip(" -").startswith(said) for line in tree.splitlines()), said
 
 
-def test_without_our_script_the_text_fields_remain(world: WebUI):
+def test_without_our_script_a_text_field_remains(world: WebUI):
     with open_page(world) as page:
         page.page.route("**/clora.js*", lambda route: route.abort())
         page.page.reload()
@@ -142,17 +142,14 @@ def test_without_our_script_the_text_fields_remain(world: WebUI):
         page.page.wait_for_function("() => window.opts && Object.keys(window.opts).length > 0")
         page.prompt(UNBOUND)
         panel.switch()
-        panel.unfold()
-        panel.element("bindings").locator("textarea").fill("tuxcat: cat #2")
         page.sampling(**JOB)
-        panel.open("advanced_box")
-        text = panel.element("advanced").locator("textarea")
-        text.fill("temperature = 900")
+        text = panel.element("fields").locator("textarea")
+        text.fill('{"bindings": "tuxcat: cat #2", "advanced": "temperature = 900"}')
         panel.element("check").click()
         page.page.wait_for_function(
             "document.querySelector('#clora_txt2img_line textarea').value.includes('between 0.01 and 5')"
         )
-        text.fill("temperature = 0.4")
+        text.fill('{"bindings": "tuxcat: cat #2", "advanced": "temperature = 0.4"}')
         panel.element("check").click()
         page.page.wait_for_function(
             "document.querySelector('#clora_txt2img_line textarea').value.startsWith('tuxcat on')"

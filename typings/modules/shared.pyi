@@ -22,6 +22,7 @@ class _CommandLine:
     # name:password, several with commas between.
     api_auth: str | None
     data_dir: str
+    ui_config_file: str
     lora_dir: str  # set in extensions-builtin/Lora/preload.py
     clora_log_level: str  # set in preload.py
 

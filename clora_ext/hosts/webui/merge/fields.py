@@ -1,36 +1,20 @@
-"""The tab's fields as gradio hands them over, the order that they make, and what fills them. It knows no host."""
+"""The order that the tab's fields make, and what fills them. It knows no host."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from clora_ext.errors import SettingsError, shown
+from clora_ext.hosts.webui.merge.form import AUTO
 from clora_ext.merge.recipe import Recipe
 from clora_ext.prompt import find_tags
 
-TABLE = ("LoRA", "Ratio", "Trigger")
-"""The columns of the table."""
-MERGE_FIELDS = (
-    *("rows", "name", "overwrite", "method", "rank", "conv_rank", "precision", "full"),
-    *("prompt", "held_prompt", "steps", "joint_steps", "memory"),
-)
-"""All fields, in the order in which their values are handed over."""
-AUTO = "auto"
-"""A rank that is as large as a layer needs."""
 Cells = list[Any]
 """A row of the table: name, ratio, trigger."""
-EMPTY_ROW: Cells = ["", None, ""]
-"""The one row of an empty table."""
 
 
 def named(rows: Sequence[Cells]) -> list[Cells]:
     """The rows that name a LoRA: an empty table has one that does not."""
     return [row for row in rows if row and str(row[0] or "").strip()]
-
-
-def rows_with(names: Sequence[str], rows: Sequence[Cells], trigger_of: Callable[[str], str]) -> list[Cells]:
-    """A row for each of ``names``: those that are there as they are, others at ratio 1 with their usual trigger."""
-    there = {str(row[0]): row for row in named(rows)}
-    return [there.get(name) or [name, 1, trigger_of(name)] for name in names]
 
 
 def rows_of_prompt(prompt: str, trigger_of: Callable[[str], str]) -> list[Cells]:
@@ -45,9 +29,8 @@ def rows_of_prompt(prompt: str, trigger_of: Callable[[str], str]) -> list[Cells]
     return [[name, round(weight, 6), trigger_of(name)] for name, weight in weights.items()]
 
 
-def order_fields(values: Sequence[Any]) -> dict[str, Any]:
-    """The order's fields by name, of values in the order of ``MERGE_FIELDS``. Raises ``SettingsError``."""
-    given = dict(zip(MERGE_FIELDS, values, strict=True))
+def order_fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The order's fields by name, of those of the form and the ``rows``. Raises ``SettingsError``."""
     loras = [{"name": str(row[0]), "ratio": _ratio(row), "trigger": str(row[2] or "")} for row in named(given["rows"])]
     found = {name: given[name] for name in ("name", "overwrite", "method", "precision", "full", "steps", "memory")}
     found |= {name: _number(given[name], name) for name in ("rank", "conv_rank", "joint_steps")}

@@ -1,6 +1,7 @@
-"""The tab *Merge LoRAs*: few components, and what their buttons do. Nothing is read or loaded before one is used."""
+"""The tab *Merge LoRAs*: what its script asks for, one JSON action at a time. Nothing is loaded before one is used."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,8 @@ import gradio as gr
 from clora_ext.errors import CLoRAError, SettingsError
 from clora_ext.hosts.webui.drive.catalogue import builtin, file_of
 from clora_ext.hosts.webui.merge.components import make_merge_components
-from clora_ext.hosts.webui.merge.fields import (
-    EMPTY_ROW,
-    MERGE_FIELDS,
-    Cells,
-    named,
-    order_fields,
-    rows_of_prompt,
-    rows_with,
-    values_of_recipe,
-)
+from clora_ext.hosts.webui.merge.fields import order_fields, rows_of_prompt, values_of_recipe
+from clora_ext.hosts.webui.merge.form import form_as_data
 from clora_ext.hosts.webui.merge.order import order_of
 from clora_ext.hosts.webui.merge.queue import MERGES, list_loras, loaded_name, usual_trigger
 from clora_ext.lora.files import lora_sizes
@@ -28,38 +21,33 @@ from clora_ext.merge.recipe import recipe_of
 from clora_ext.merge.run import Stage
 from clora_ext.merge.ways import WAYS
 
-TELL_SECONDS = 0.5
-"""Between two looks at a merge that runs."""
 PAIRS = 3
 """The pairs of LoRAs that a look names in each stage, the worst first."""
-_REFRESH_CARDS = """(line) => {
-    if (!line.startsWith('✓')) return;
-    for (const tab of ['txt2img', 'img2img']) {
-        document.getElementById(`${tab}_lora_extra_refresh_internal`)?.click();
-    }
-}"""
-"""The host's own hidden buttons make the cards of LoRAs anew."""
+Answer = dict[str, Any]
+"""What the script is told: the ``line``, and whatever else has changed."""
+_TAKE = "(view) => [window.cloraMerge?.take() ?? view]"
+_SHOW = "(view) => { window.cloraMerge?.show(view); }"
 
 
-def merge_tabs(prompt: Any) -> list[tuple[Any, str, str]]:
-    """The tab for the host; ``prompt`` is the field of txt2img, None where there is none."""
+def merge_tabs() -> list[tuple[Any, str, str]]:
+    """The tab for the host."""
     with gr.Blocks(analytics_enabled=False) as blocks:
-        made = make_merge_components(names=known_loras, base=loaded_name, line=_latest_line)
-        fields = [made[name] for name in MERGE_FIELDS]
-        told = [made["line"], made["told"]]
-        chosen = [made["loras"], made["rows"], made["line"]]
-        made["loras"].input(_choose, [made["loras"], made["rows"]], [made["rows"]], show_progress=False)
-        made["refresh"].click(_refresh, outputs=[made["loras"], made["merged"], made["base"]], show_progress=False)
-        if prompt is not None:
-            made["take"].click(_take, [prompt], chosen, show_progress=False)
-        made["method"].change(_explain, [made["method"]], [made["method"]], show_progress=False)
-        filled = [made[name] for name in _FILLED]
-        made["fill"].click(_fill, [made["merged"]], [*filled, made["loras"], made["line"]], show_progress=False)
-        made["look"].click(_look, fields, [*told, made["base"]])
-        ended = made["merge"].click(_merge, fields, [*told, made["loras"], made["merged"]], show_progress=False)
-        ended.then(None, [made["line"]], _js=_REFRESH_CARDS)
-        made["cancel"].click(_cancel, outputs=[made["line"]], show_progress=False, queue=False)
+        made = make_merge_components()
+        done = made["ask"].click(
+            answer_action, [made["view"]], [made["view"]], _js=_TAKE, show_progress=False, queue=False
+        )
+        done.then(None, [made["view"]], _js=_SHOW)
     return [(blocks, "Merge LoRAs", "clora_merge")]
+
+
+def answer_action(action: str) -> str:
+    """Do what ``do`` of an action names, with its other values; what goes wrong is told in the ``line``."""
+    wanted = json.loads(action)
+    try:
+        told = _ACTIONS[wanted["do"]](wanted)
+    except CLoRAError as error:
+        told = {"line": f"✗ {error.message}"}
+    return json.dumps({**told, "asked": wanted.get("asked")}, ensure_ascii=False)
 
 
 def known_loras() -> list[str]:
@@ -67,36 +55,31 @@ def known_loras() -> list[str]:
     return sorted(builtin().available_networks)
 
 
-def _latest_line() -> str:
-    """How the merge stands that was asked for last, for a page that is opened again."""
-    return MERGES.latest.line if MERGES.latest else ""
+def _open(_: Mapping[str, Any]) -> Answer:
+    """All that the tab is drawn from, and the merge that was asked for last."""
+    return {"form": form_as_data(), "ways": dict(WAYS), **_files(), **_progress({})}
+
+
+def _files() -> Answer:
+    return {"names": known_loras(), "base": loaded_name()}
+
+
+def _refresh(_: Mapping[str, Any]) -> Answer:
+    list_loras()
+    return _files()
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
-def _choose(names: Sequence[str], rows: Sequence[Cells]) -> list[Cells]:
-    return _shown(rows_with(names, rows, usual_trigger))
+def _choose(wanted: Mapping[str, Any]) -> Answer:
+    name = wanted["name"]
+    return {"chosen": [name, 1, usual_trigger(name)], "line": ""}
 
 
-def _shown(rows: Sequence[Cells]) -> list[Cells]:
-    """An empty table keeps its columns by an empty row."""
-    return list(rows) or [EMPTY_ROW]
-
-
-def _refresh() -> list[Any]:
-    list_loras()
-    names = known_loras()
-    return [gr.update(choices=names), gr.update(choices=names), loaded_name()]
-
-
-def _take(prompt: str) -> list[Any]:
-    try:
-        rows = rows_of_prompt(prompt, _trigger_if_known)
-    except CLoRAError as error:
-        return [gr.update(), gr.update(), f"✗ {error.message}"]
-    names = [row[0] for row in rows]
-    return [gr.update(value=names, choices=_with(names)), _shown(rows), f"Taken from the prompt: {', '.join(names)}."]
+def _take(wanted: Mapping[str, Any]) -> Answer:
+    rows = rows_of_prompt(wanted["prompt"], _trigger_if_known)
+    return {"rows": rows, "line": f"Taken from the prompt: {', '.join(row[0] for row in rows)}."}
 
 
 def _trigger_if_known(name: str) -> str:
@@ -107,30 +90,16 @@ def _trigger_if_known(name: str) -> str:
         return ""
 
 
-def _with(names: Sequence[str]) -> list[str]:
-    return sorted({*known_loras(), *names})
-
-
-def _explain(method: str) -> Any:
-    return gr.update(info=WAYS.get(method, ""))
-
-
-_FILLED = ("rows", "name", "method", "precision", "full", "steps", "rank", "conv_rank", "prompt", "held_prompt")
-
-
-def _fill(merged: str | None) -> list[Any]:
-    try:
-        if not merged:
-            raise SettingsError("Choose a merged file first.", field="merged")
-        path = Path(file_of(merged).filename)
-        recipe = recipe_of(path.stem, lora_sizes(path).metadata)
-        recipe.ingredients(_path_of)
-    except CLoRAError as error:
-        return [*(gr.update() for _ in _FILLED), gr.update(), f"✗ {error.message}"]
-    values, names = values_of_recipe(path.stem, recipe), [part.name for part in recipe.loras]
+def _fill(wanted: Mapping[str, Any]) -> Answer:
+    if not wanted["merged"]:
+        raise SettingsError("Choose a merged file first.", field="merged")
+    path = Path(file_of(wanted["merged"]).filename)
+    recipe = recipe_of(path.stem, lora_sizes(path).metadata)
+    recipe.ingredients(_path_of)
+    values = values_of_recipe(path.stem, recipe)
     base = f", on {recipe.base}" if recipe.base else ""
-    told = f"As {path.stem} was merged, by {recipe.method}{base}."
-    return [*(values[name] for name in _FILLED), gr.update(value=names, choices=_with(names)), told]
+    line = f"As {path.stem} was merged, by {recipe.method}{base}."
+    return {"rows": values.pop("rows"), "values": values, "line": line}
 
 
 def _path_of(name: str) -> Path | None:
@@ -141,15 +110,16 @@ def _path_of(name: str) -> Path | None:
 # -- look, merge, cancel -----------------------------------------------------------------------------------------------
 
 
-def _look(*values: Any) -> list[Any]:
+def _look(wanted: Mapping[str, Any]) -> Answer:
+    told: Answer = {"base": loaded_name(), "details": ""}
     try:
-        job = MERGES.look(order_of(order_fields(values)))
+        job = MERGES.look(order_of(order_fields(wanted["fields"])))
         found = [f"{note}." for note in job.notes] + _fights(job)
     except CLoRAError as error:
-        return [f"✗ {error.message}", "", loaded_name()]
+        return told | {"line": f"✗ {error.message}"}
     base = f", on {job.base.name}" if job.base else ""
     line = f"{len(job.loras)} LoRAs can be merged into {job.request.out.name}{base}. That {job.room}."
-    return [line, "\n".join(found), loaded_name()]
+    return told | {"line": line, "details": "\n".join(found)}
 
 
 def _fights(job: MergeJob) -> list[str]:
@@ -163,21 +133,37 @@ def _fights(job: MergeJob) -> list[str]:
     return lines
 
 
-def _merge(*values: Any) -> Iterator[list[Any]]:
-    try:
-        task = MERGES.add(order_of(order_fields(values)))
-    except CLoRAError as error:
-        yield [f"✗ {error.message}", gr.update(), gr.update(), gr.update()]
-        return
-    while not task.wait(TELL_SECONDS):
-        yield [task.line, task.details, gr.update(), gr.update()]
-    names = gr.update(choices=_with([str(row[0]) for row in named(values[0])]))
-    yield [task.line, task.details, names, gr.update(choices=known_loras())]
+def _merge(wanted: Mapping[str, Any]) -> Answer:
+    MERGES.add(order_of(order_fields(wanted["fields"])))
+    return _progress({})
 
 
-def _cancel() -> str:
+def _progress(_: Mapping[str, Any]) -> Answer:
+    """How the merge stands that was asked for last; with the files, once it is over."""
+    task = MERGES.latest
+    if task is None:
+        return {"line": "", "running": False}
+    running = not task.is_over
+    told: Answer = {"line": task.line, "details": task.details, "running": running}
+    return told if running else told | _files() | {"done": task.state == "done"}
+
+
+def _cancel(_: Mapping[str, Any]) -> Answer:
     task = MERGES.latest
     if task is None or task.is_over:
-        return "Nothing is being merged."
+        return {"line": "Nothing is being merged."}
     task.cancel()
-    return f"Cancelling {task.name} …"
+    return {"line": f"Cancelling {task.name} …"}
+
+
+_ACTIONS: Mapping[str, Callable[[Mapping[str, Any]], Answer]] = {
+    "open": _open,
+    "refresh": _refresh,
+    "choose": _choose,
+    "take": _take,
+    "fill": _fill,
+    "look": _look,
+    "merge": _merge,
+    "progress": _progress,
+    "cancel": _cancel,
+}

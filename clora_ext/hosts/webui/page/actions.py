@@ -8,7 +8,14 @@ from typing import Any
 
 from clora_ext.errors import CLoRAError, SettingsError
 from clora_ext.hosts.webui.page import presets
-from clora_ext.hosts.webui.page.fields import PRESET_FIELDS, expand_advanced, request_to_fields
+from clora_ext.hosts.webui.page.fields_text import (
+    PRESET_FIELDS,
+    all_fields,
+    expand_advanced,
+    format_fields,
+    read_fields,
+    request_to_fields,
+)
 from clora_ext.hosts.webui.page.row_edits import edit_row, move_bindings
 from clora_ext.settings.retired import retired_note
 
@@ -19,6 +26,26 @@ Told = dict[str, Any]
 
 Answers = Mapping[str, Callable[[Mapping[str, Any]], Told]]
 """What is answered without a field, by the name that is in an action; each is given the action."""
+
+
+def act_on(action: str, prompt: str, text: str, answers: Answers) -> tuple[str | None, Told]:
+    """``act`` on the panel's ``text`` of fields; gives its new text, None where it stays, and what the script is told.
+
+    A new text says whether masks are shown: where that is not said, as in one from a picture, it stays as it is.
+    """
+    try:
+        values = all_fields(text)
+    except CLoRAError as error:
+        return None, {"told": error.message, "wrong": True, "asked": json.loads(action).get("asked")}
+    changed, told = act(action, {"prompt": prompt, **values}, answers)
+    if not changed:
+        return None, told
+    new = format_fields(values | changed)
+    return new if "show_masks" not in changed else _saying(new, changed["show_masks"]), told
+
+
+def _saying(text: str, show_masks: object) -> str:
+    return json.dumps({**read_fields(text), "show_masks": show_masks}, ensure_ascii=False, separators=(",", ":"))
 
 
 def act(action: str, fields: Mapping[str, Any], answers: Answers) -> tuple[NewValues, Told]:

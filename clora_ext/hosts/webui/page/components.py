@@ -1,14 +1,14 @@
 """The panel's components, by what they are for."""
 
 import json
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import gradio as gr
 from modules.ui_components import InputAccordion
 
-from clora_ext.hosts.webui.options import option, with_defaults
-from clora_ext.hosts.webui.page.fields import MAIN
+from clora_ext.hosts.webui.options import with_defaults
+from clora_ext.hosts.webui.page.fields_text import MAIN
+from clora_ext.hosts.webui.page.own_defaults import own_defaults
 from clora_ext.settings.knobs import KNOB, POSITION
 from clora_ext.settings.profiles import DEFAULT, METHODS, PROFILES, profile_value, settings_schema
 from clora_ext.settings.request import KEY
@@ -21,8 +21,15 @@ Components = dict[str, Any]
 """Gradio's components by what they are for."""
 
 
+def hidden_text(label: str, elem_id: str, value: str = "") -> Any:
+    """A text that only the script reads and writes. Of as many lines as it may have: gradio measures no height then,
+    for which the whole page would be laid out.
+    """
+    return gr.Textbox(value=value, label=label, visible=False, lines=2, max_lines=2, elem_id=elem_id)
+
+
 def make_components(tab: str) -> Components:
-    """All components of the panel of ``tab``."""
+    """All components of the panel of ``tab``; the script draws its fields and puts them in the place of these."""
     made: Components = {}
 
     def called(name: str) -> str:
@@ -30,78 +37,34 @@ def make_components(tab: str) -> Components:
 
     with InputAccordion(value=False, label=KEY, elem_id=called("enabled")) as made["enabled"]:
         made["line"] = gr.Textbox(
-            value="", label="What will happen", interactive=False, lines=1, elem_id=called("line")
+            value="", label="What will happen", interactive=False, lines=2, max_lines=2, elem_id=called("line")
         )
         made["check"] = gr.Button("Check the prompt", size="sm", elem_id=called("check"))
-        _first_choices(made, called)
-        with gr.Accordion("More settings", open=False, elem_id=called("more_box")):
-            _more_settings(made, called)
-        made["masks"] = gr.Textbox(value="", label="Own masks", visible=False, elem_id=called("masks"))
-        made["view"] = gr.Textbox(value=_knobs(), visible=False, elem_id=called("view"))
+        made["fields"] = gr.Textbox(
+            value=own_defaults(tab), label="Settings of CLoRA", lines=3, max_lines=3, elem_id=called("fields"),
+            placeholder='{"profile": "balanced", "bindings": "tuxcat: cat"}',
+        )  # fmt: skip
+        made["masks"] = hidden_text("Own masks", called("masks"))
+        made["view"] = hidden_text("View", called("view"), _words())
         made["edit"] = gr.Button(visible=False, elem_id=called("edit"))
-    for name in ("line", "view", "masks", "preview"):
+    for name in ("line", "view", "masks"):
         made[name].do_not_save_to_config = True
     return made
 
 
-def _first_choices(made: Components, called: Callable[[str], str]) -> None:
-    """What is in sight beside the line, the rows and the words; style.css leaves two profiles to *More settings*."""
-    with gr.Row(elem_classes="clora-first"):
-        made["profile"] = gr.Radio(list(PROFILES), value=DEFAULT, label="Profile", elem_id=called("profile"))
-        made["show_masks"] = gr.Checkbox(
-            value=False, label="Show masks", elem_id=called("show_masks"), min_width=100,
-            tooltip="Add a picture of which LoRA draws where.",
-        )  # fmt: skip
-        made["preview"] = gr.Checkbox(
-            value=lambda: option("preview_masks"), label="Masks while drawing", elem_id=called("preview"),
-            min_width=100, tooltip="Beside the live preview, as they form; the same switch as in Settings, CLoRA.",
-        )  # fmt: skip
-        made["reset"] = gr.Button("Reset", size="sm", elem_id=called("reset"), min_width=60, scale=0)
-    made["turned"] = gr.HTML(elem_id=called("turned"))
-
-
-def _more_settings(made: Components, called: Callable[[str], str]) -> None:
-    gr.HTML(f"<p class=clora-hint>{PROFILES_TOLD}</p>", elem_id=called("profiles"))
-    made["method"] = _dropdown(METHODS, "clora", "Method", called("method"), _told(METHODS))
-    made["bindings"] = gr.Textbox(
-        value="", label="Bindings", lines=3, elem_id=called("bindings"),
-        placeholder="tuxcat: cat\nbrowndog: dog #1, trigger=zorv\nwatercolor: style",
-        info="LoRA: word, one on each line. Empty: read from the prompt.",
-    )  # fmt: skip
-    with gr.Row():
-        for name in MAIN:
-            made[name] = _slider(name, called(name))
-    with gr.Accordion("Advanced", open=False, elem_id=called("advanced_box")):
-        made["advanced"] = gr.Textbox(
-            value="", label="Advanced settings", lines=2, placeholder="temperature = 0.4\nuncond = shared",
-            info="name = value, one on each line. Empty: as the profile has them.", elem_id=called("advanced"),
-        )  # fmt: skip
-
-
-def _dropdown(choices: Mapping[str, object], value: str, label: str, elem_id: str, info: str) -> Any:
-    return gr.Dropdown(list(choices), value=value, label=label, info=info, elem_id=elem_id)
-
-
-def _told(words: Mapping[str, str]) -> str:
-    return "; ".join(f"{name}: {text}" for name, text in words.items())
-
-
-def _slider(name: str, elem_id: str) -> Any:
-    knob = KNOB[name]
-    ends = knob.schema()
-    step, most = (1, 100) if knob.kind is POSITION else (0.01, ends["maximum"])  # percent, but for counted steps
-    return gr.Slider(
-        ends["minimum"], most, step=step, value=knob.default, label=knob.label, info=knob.help,
-        tooltip=knob.term, min_width=240, elem_id=elem_id,
-    )  # fmt: skip
-
-
-def _knobs() -> str:
-    """For the script: the schema of every advanced knob, and what each profile says of it."""
+def _words() -> str:
+    """For the script: the schema of every knob, what each profile says of it, and the words of its fields."""
     schema = settings_schema()
-    advanced = {name: schema[name] for name in KNOB if name not in MAIN}
+    knobs = {name: schema[name] | {"main": name in MAIN} for name in KNOB}
+    for name in MAIN:
+        counted = KNOB[name].kind is POSITION  # percent, but for counted steps
+        knobs[name] |= {"maximum": 100 if counted else schema[name]["maximum"], "step": 1 if counted else 0.01}
     values: dict[str, dict[str, Any]] = {}
     for profile in PROFILES:
         page = with_defaults({"profile": profile})
-        values[profile] = {name: page.get(name, profile_value(profile, name)) for name in advanced}
-    return json.dumps({"knobs": advanced, "values": values}, ensure_ascii=False)
+        values[profile] = {name: page.get(name, profile_value(profile, name)) for name in KNOB}
+    told = {
+        "knobs": knobs, "values": values, "default": DEFAULT, "about_profiles": PROFILES_TOLD, "methods": list(METHODS),
+        "about_methods": "; ".join(f"{name}: {text}" for name, text in METHODS.items()),
+    }  # fmt: skip
+    return json.dumps(told, ensure_ascii=False)

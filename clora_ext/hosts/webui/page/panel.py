@@ -1,7 +1,7 @@
 """The panel: few components, the events that keep it up to date, and the fields that an infotext fills.
 
-Every component makes the page slower to load, so rows, words, the advanced knobs and presets are drawn by
-javascript/clora.js when they are looked at. Without it the text fields “Bindings” and “Advanced settings” do the same.
+Every component makes the page slower to load, so all that is seen is drawn by javascript/clora.js and clora_panel.js.
+Without them the text field “Settings of CLoRA” does the same.
 """
 
 import functools
@@ -10,19 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from clora_ext.hosts.webui.options import keep_option
-from clora_ext.hosts.webui.page.actions import Answers, act
+import gradio as gr
+
+from clora_ext.hosts.webui.page.actions import Answers, act_on
 from clora_ext.hosts.webui.page.chosen import SAMPLING
 from clora_ext.hosts.webui.page.components import Components, make_components
-from clora_ext.hosts.webui.page.fields import (
-    MAIN,
-    PANEL_FIELDS,
-    PRESET_FIELDS,
-    args_to_fields,
-    request_of,
-    request_to_fields,
-    told_turns,
-)
+from clora_ext.hosts.webui.page.fields import args_to_fields, request_of
+from clora_ext.hosts.webui.page.fields_text import PANEL_FIELDS, format_fields, request_to_fields
 from clora_ext.hosts.webui.page.forecast import forecast
 from clora_ext.hosts.webui.page.kept_masks import KEPT
 from clora_ext.hosts.webui.page.source import PageSource
@@ -42,8 +36,6 @@ def _of_tab(tab: str) -> dict[str, str]:
 COUNTED = {tab: _of_tab(tab) for tab in _OF_EACH}
 """The host's own fields of each tab that a forecast looks at, by ``elem_id``, and what they are in ``Sampling``."""
 
-ACTED = tuple(name for name in PANEL_FIELDS if name not in ("enabled", "masks"))
-"""The fields that an action is told of; of these it changes those of a preset, and the script the others."""
 QUIET = {"show_progress": False, "queue": False}
 
 
@@ -57,8 +49,6 @@ def build_panel(
     outside of a page.
     """
     made = make_components(tab)
-    _follow_profile(made)
-    _follow_switches(made)
     if f"{tab}_prompt" in page:
         _look_at_prompt(tab, page, made, source)
         _do_actions(tab, page, made, answers)
@@ -66,34 +56,6 @@ def build_panel(
 
 
 # -- events ------------------------------------------------------------------------------------------------------------
-
-
-def _follow_profile(made: Components) -> None:
-    """Another profile fills the knobs. Not at ``change``: that also follows a paste, and would undo what was pasted."""
-    knobs = [*MAIN, "advanced"]
-
-    def fill(profile: str, *before: Any) -> list[Any]:
-        values = request_to_fields({"profile": profile})
-        turned = told_turns(dict(zip(knobs, before, strict=True)), values)
-        return [*(values[name] for name in knobs), turned]
-
-    fields = [made[name] for name in knobs]
-    made["profile"].input(
-        fill, inputs=[made["profile"], *fields], outputs=[*fields, made["turned"]], show_progress=False
-    )
-
-
-def _follow_switches(made: Components) -> None:
-    """*Reset* and the switch that is also one of the settings page."""
-
-    def reset() -> list[Any]:
-        values = request_to_fields({})
-        return [*(values[name] for name in PRESET_FIELDS), "All settings are as at first."]
-
-    made["reset"].click(reset, outputs=[*(made[name] for name in PRESET_FIELDS), made["turned"]], **QUIET)
-    made["preview"].input(
-        functools.partial(keep_option, "preview_masks"), inputs=[made["preview"]], outputs=[made["preview"]], **QUIET
-    )
 
 
 def _look_at_prompt(tab: str, page: Mapping[str, Any], made: Components, source: PageSource) -> None:
@@ -110,16 +72,13 @@ def _look_at_prompt(tab: str, page: Mapping[str, Any], made: Components, source:
 
 def _do_actions(tab: str, page: Mapping[str, Any], made: Components, answers: Answers) -> None:
     """Do an action on the fields when the script says so; it then reads what it is told."""
-    fields = {"prompt": page[f"{tab}_prompt"], **{name: made[name] for name in ACTED}}
-    view = made["view"]
 
-    def do(action: str, *values: Any) -> dict[Any, Any]:
-        changed, told = act(action, dict(zip(fields, values, strict=True)), answers)
-        answer = {fields[name]: value for name, value in changed.items()}
-        return answer | {view: json.dumps(told, ensure_ascii=False)}
+    def do(action: str, prompt: str, text: str) -> tuple[Any, str]:
+        changed, told = act_on(action, prompt, text, answers)
+        return gr.update() if changed is None else changed, json.dumps(told, ensure_ascii=False)
 
     done = made["edit"].click(
-        do, inputs=[view, *fields.values()], outputs=[*(made[name] for name in PRESET_FIELDS), view],
+        do, inputs=[made["view"], page[f"{tab}_prompt"], made["fields"]], outputs=[made["fields"], made["view"]],
         _js=_taking(tab), **QUIET,
     )  # fmt: skip
     _then_show(tab, made, done)
@@ -150,13 +109,13 @@ def _look(source: PageSource, counted: Sequence[str], asked: str, prompt: str, *
 
 
 def _pasted(name: str, words: Mapping[str, str]) -> Any:
-    """The value of one field from an infotext; an image that was made without us switches the panel off."""
+    """The value of one component from an infotext; an image that was made without us switches the panel off."""
     found = _fields_of(tuple(words.items()))
     if found is None:
         return False if name == "enabled" else None
     if name == "masks":
         return json.dumps(KEPT.of(words)) if named_masks(words) else ""
-    return found[name]
+    return found["enabled"] if name == "enabled" else format_fields(found | {"show_masks": False})
 
 
 @functools.lru_cache(maxsize=1)
@@ -166,7 +125,7 @@ def _fields_of(words: tuple[tuple[str, str], ...]) -> dict[str, Any] | None:
     return None if found is None else request_to_fields(found)
 
 
-PASTED = {name: functools.partial(_pasted, name) for name in PANEL_FIELDS if name != "show_masks"}
-"""How each field is read from an infotext. By these the host also tells which fields of one tab are those of another,
-when a picture is sent there.
+PASTED = {name: functools.partial(_pasted, name) for name in PANEL_FIELDS}
+"""How each component is read from an infotext; whether masks are shown stays. By these the host also tells which fields
+of one tab are those of another, when a picture is sent there.
 """
