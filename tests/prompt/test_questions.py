@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from clora_ext.prompt import Binding, LoraFacts, LoraRow, Question, add_words, inspect, parse_bindings
+from clora_ext.prompt.grammar import prompt_text
 from clora_ext.prompt.grammar.edits import apply_edits
 
 FACTS = {
@@ -137,7 +138,19 @@ def test_of_an_activation_text_its_first_part_is_added_without_the_subject(trigg
         (f"in the grass {BOTH}", "cow", 1, f"in the grass, zorv {BOTH}"),
         (BOTH, None, None, f"zorv {BOTH}"),
         ("", None, None, "zorv "),
+        ("a cat # a dog", None, None, "a cat, zorv # a dog"),
+        ("a cat <lora:a:1> # it", None, None, "a cat, zorv <lora:a:1> # it"),
+        ("# no cat\na cat\n# end", "cat", 1, "# no cat\na zorv cat\n# end"),
+        ("# all", None, None, "zorv # all"),
     ],
 )  # fmt: skip
 def test_words_are_added_before_a_subject_or_at_the_end(prompt: str, subject: Any, occurrence: Any, added: str):
     assert apply_edits(prompt, [add_words(prompt, "zorv", subject, occurrence)]) == added
+
+
+def test_a_prompt_is_read_once_however_often_it_is_asked_about(monkeypatch):
+    read: list[str] = []
+    lex = prompt_text.lex
+    monkeypatch.setattr(prompt_text, "lex", lambda string: read.append(string) or lex(string))
+    inspect("a prompt that nobody has read <lora:tuxcat:1> of a cat", FACTS)
+    assert len(read) == len(set(read))

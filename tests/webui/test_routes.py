@@ -67,7 +67,7 @@ def test_the_estimate_tells_the_memory_of_the_size_and_the_limit(webui: WebUI):
         answer = ask(webui, "estimate", prompt="a cat and a dog", **asked)
         amount = answer["estimate"]["extra_memory_bytes"]
         assert (
-            f", {amount / 2**20:.0f} MB more" in answer["line"] or f", {amount / 2**30:.1f} GB more" in answer["line"]
+            f", {amount / 2**20:.0f} MiB more" in answer["line"] or f", {amount / 2**30:.1f} GiB more" in answer["line"]
         )
         return amount
 

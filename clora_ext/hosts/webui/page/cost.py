@@ -86,4 +86,4 @@ def count_rows(prepared: Prepared, sampling: Sampling) -> Estimate:
 
 
 def _amount(memory: int) -> str:
-    return f"{memory / GIB:.1f} GB" if memory >= 0.1 * GIB else f"{memory / 2**20:.0f} MB"
+    return f"{memory / GIB:.1f} GiB" if memory >= 0.1 * GIB else f"{memory / 2**20:.0f} MiB"
