@@ -38,13 +38,13 @@ class Estimate:
 
     def with_step(self, image: ImagePlan, predicted: int, *, late: bool) -> "Estimate":
         """The same and one more step, which predicts ``predicted`` rows."""
-        compared = len(image.gradient_rows)
+        compared, joined = len(image.gradient_rows), len(image.joined)
         return Estimate(
             plain_rows=self.plain_rows,
             rows=self.rows + predicted,
-            gradient_rows=self.gradient_rows + image.updates * compared,
+            gradient_rows=self.gradient_rows + image.updates * compared + joined,
             most_rows=max(self.most_rows, predicted),
-            most_gradient_rows=max(self.most_gradient_rows, compared),
+            most_gradient_rows=max(self.most_gradient_rows, compared + joined),
             late_rows=predicted if late else self.late_rows,
         )
 

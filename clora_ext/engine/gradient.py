@@ -17,7 +17,7 @@ from clora_ext.core.maps import Grid
 from clora_ext.core.schedule import SamplingPoint
 from clora_ext.core.shapes import Gradient, Latent, Prediction, RecordedMaps, RowPredictions, Scalar
 from clora_ext.engine.graphs import OnMap
-from clora_ext.engine.memory import Memory
+from clora_ext.engine.memory import Memory, split_evenly
 from clora_ext.engine.port import Denoiser, Host
 from clora_ext.settings.knobs import Settings
 
@@ -69,7 +69,10 @@ class GradientResult:
 
 
 class GradientPass:
-    """One pass over the rows of ``forward``; ``then`` says what becomes of it after the last map."""
+    """One pass over the rows of ``forward``; ``then`` says what becomes of it after the last map.
+
+    Rows that show no maps are only predicted: in the call of the others where all fit into one, else in their own.
+    """
 
     def __init__(self, tools: GradientTools, step: StepFacts, forward: Forward, then: OnLastMap) -> None:
         self.tools = tools
@@ -77,6 +80,8 @@ class GradientPass:
         self.forward = forward
         self.then = then
         self.images = sorted({row.image for row in forward.rows})
+        self.compared = tuple(row for row in forward.rows if row in forward.columns)
+        """Those whose maps are."""
 
     def run(self, latent: Latent) -> GradientResult:
         """dL/dz, with L summed over images.
@@ -88,15 +93,16 @@ class GradientPass:
         memory = self.tools.memory
         if not self.tools.recorder.knows(self.step.map_grid):
             self._survey(latent)
-        *early, last = memory.groups(self.forward.rows)
+        (*early, last), alone = self._groups()
         ahead, predictions = self._ahead(latent, early)
+        predictions |= self._predicted(latent, alone)
         with torch.enable_grad():
             leaf = _leaf(latent)
             with memory.building_graph():
                 held, found = self._forward(leaf, last, self.then)
             predictions |= found
             recorded = ahead | held
-            maps = maps_by_image({row: recorded[row] for row in self.forward.rows})
+            maps = maps_by_image({row: recorded[row] for row in self.compared})
             total, separation = self._loss(maps)
             gradient, *map_gradients = torch.autograd.grad(total * self.tools.loss_scale, [leaf, *ahead.values()])
             of_row = dict(zip(ahead, map_gradients, strict=True))
@@ -105,11 +111,19 @@ class GradientPass:
         unscaled = gradient / self.tools.loss_scale
         return GradientResult(total.detach(), unscaled, separation, _detached(maps), predictions)
 
+    def _groups(self) -> tuple[list[Sequence[Row]], Sequence[Row]]:
+        """The rows in the calls in which they are differentiated, and those that are predicted by themselves."""
+        rows, memory = self.forward.rows, self.tools.memory
+        along = [row for row in rows if row not in self.forward.columns]
+        if along and memory.differentiates(len(rows)) and len(self.step.conditions.groups(rows)) == 1:
+            return [rows], []
+        return memory.groups(self.compared), along
+
     def _survey(self, latent: Latent) -> None:
         """One row finds out where the last map is (a graph of the whole UNet would take twice the memory of one up to
         there) and what a graph saves.
         """
-        first = self.forward.rows[:1]
+        first = self.compared[:1]
         self.tools.memory.survey(lambda on_map: self._forward(_leaf(latent), first, OnLastMap.STOP, on_map))
 
     def look(self, latent: Latent, groups: Sequence[Sequence[Row]]) -> RowMaps:
@@ -133,6 +147,18 @@ class GradientPass:
         for maps_of_row in found.values():
             maps_of_row.requires_grad_(True)  # noqa: FBT003 - torch's signature
         return found, predictions
+
+    def _predicted(self, latent: Latent, rows: Sequence[Row]) -> PredictionByRow:
+        """Predictions without a graph of rows whose maps nobody wants."""
+        step, tools = self.step, self.tools
+        predictions: PredictionByRow = {}
+        for part in split_evenly(rows, tools.memory.plain_rows):
+            tools.host.check_interrupt()
+            forward = replace(self.forward, rows=tuple(part))
+            with torch.no_grad(), tools.recorder.context.running(forward):
+                found = predict_rows(step.denoiser, step.conditions, latent, part)
+            predictions |= dict(zip(part, found, strict=True))
+        return predictions
 
     def _run_again(self, latent: Latent, group: Sequence[Row], of_row: Mapping[Row, RecordedMaps]) -> Gradient:
         """A group's part of the gradient, from the gradient of its maps."""

@@ -76,6 +76,10 @@ class Memory:
         """``rows`` in the parts in which they are differentiated."""
         return split_evenly(rows, self.graph_rows)
 
+    def differentiates(self, rows: int) -> bool:
+        """Whether so many rows can be differentiated at once."""
+        return self.graph_rows is None or rows <= self.graph_rows
+
     def building_graph(self) -> AbstractContextManager[None]:
         """A forward builds its graph inside."""
         return self.graphs.building(self.keeps)

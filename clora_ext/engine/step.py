@@ -131,9 +131,9 @@ class Composition:
 
     def _update(self, plan: StepPlan, facts: StepFacts, latent: Latent) -> UpdateResult:
         """The latent's updates, and the masks that the maps of the last one make."""
-        rows = plan.gradient_rows
+        rows = plan.gradient_rows + plan.joined_rows
         regions = self._regions_at(facts.size) if any(row.routed for row in rows) else None
-        forward = Forward(rows, self.columns(rows, facts), regions, facts.conditions)
+        forward = Forward(rows, self.columns(plan.gradient_rows, facts), regions, facts.conditions)
         result = update_latent(self.tools, facts, latent, plan.updates, forward)
         for image, maps in result.maps.items():
             self._read_masks(image, facts, maps)

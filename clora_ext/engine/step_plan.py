@@ -9,6 +9,9 @@ rows that are fused    cond 0 1 2         uncond 0 routed         cond 0 routed 
 kept                   cond 0 1 2, by the last gradient pass      none
 rows to predict                           uncond 0 routed         cond 0 routed      uncond 0 routed
 ```
+
+Where the unconditional row is to be ``joined``, the last gradient pass of a step that has masks before it predicts it
+too, and it is kept.
 """
 
 from collections.abc import Iterator, Sequence
@@ -50,6 +53,8 @@ class ImagePlan:
     cond: tuple[Row, ...]
     """The rows whose predictions become the conditional one, by branch; a routed row stands for all branches."""
     uncond: tuple[Row, ...]
+    joined: tuple[Row, ...]
+    """Unconditional rows that the last gradient pass takes along: it predicts them and compares no map of theirs."""
     kept: frozenset[Row]
     """Those that the last gradient pass predicts on its way."""
     reads_masks: bool
@@ -84,6 +89,11 @@ class StepPlan:
         """Of all images; conditional ones first, and a LoRA's rows together."""
         rows = _concatenated(image.gradient_rows for image in self.images if image.updates)
         return tuple(sorted(rows, key=lambda row: (row.half, row.branch)))
+
+    @property
+    def joined_rows(self) -> tuple[Row, ...]:
+        """Of all images, those that the last gradient pass takes along."""
+        return tuple(_concatenated(image.joined for image in self.images))
 
     @property
     def host_branch(self) -> int:
@@ -174,9 +184,12 @@ def _plan_image(
     found = state.found or (settings.masked and updates > 0)
     after = replace(state, found=found)
     cond, uncond = _fused_rows(settings, branches, image, point.index, after)
-    kept = frozenset(gradient_rows) & {*cond, *uncond}
+    compared = frozenset(gradient_rows) & {*cond, *uncond}
+    may_join = settings.uncond == "joined" and updates and state.found
+    joined = tuple(row for row in uncond if row not in compared) if may_join else ()
     open_masks = settings.masked and not state.locked and not (point.trial and state.found)
-    return ImagePlan(updates, gradient_rows, cond, uncond, kept, reads_masks=open_masks and not kept)
+    kept, reads_masks = compared.union(joined), open_masks and not compared
+    return ImagePlan(updates, gradient_rows, cond, uncond, joined, kept, reads_masks)
 
 
 def _is_routed(settings: Settings, state: MaskState) -> bool:

@@ -1,6 +1,6 @@
 """Updates of the latent in one step: gradient passes that move it until the concepts' maps part."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -44,12 +44,13 @@ def update_latent(tools: GradientTools, step: StepFacts, latent: Latent, times: 
     """``times`` updates of the images of ``forward``, by its rows: z' = z - alpha * dL/dz (CLoRA, section 3.3).
 
     No image's gradient reaches another. The last pass goes on to the end, without a graph after the last map, and its
-    predictions are kept; the others are cut short.
+    predictions are kept; the others are cut short, and leave rows out that show no maps.
     """
     result = UpdateResult(latent, latent, UpdateLog())
     for number in range(times):
-        then = OnLastMap.DETACH if number == times - 1 else OnLastMap.STOP
-        result = _update_once(GradientPass(tools, step, forward, then), result)
+        is_last = number == times - 1
+        then = OnLastMap.DETACH if is_last else OnLastMap.STOP
+        result = _update_once(GradientPass(tools, step, forward if is_last else _compared(forward), then), result)
     return result
 
 
@@ -62,6 +63,11 @@ def _update_once(gradient_pass: GradientPass, before: UpdateResult) -> UpdateRes
     log.separation = found.separation
     moved = _moved(latent, found.gradient, gradient_pass, log)
     return UpdateResult(latent, moved, log, found.maps, found.predictions)
+
+
+def _compared(forward: Forward) -> Forward:
+    """Without the rows that are only predicted."""
+    return replace(forward, rows=tuple(row for row in forward.rows if row in forward.columns))
 
 
 def _rms(gradient: Gradient) -> Scalar:

@@ -28,7 +28,14 @@ def test_the_papers_rounds_are_counted():
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize(
     "knobs",
-    [{}, {"uncond": "routed"}, {"uncond": "branches"}, {"route": False}, {"compose_by": "row", "maps_from": "both"}],
+    [
+        {},
+        {"uncond": "routed"},
+        {"uncond": "joined"},
+        {"uncond": "branches"},
+        {"route": False},
+        {"compose_by": "row", "maps_from": "both"},
+    ],
 )
 def test_the_estimate_is_what_the_engine_does(profile: str, knobs: dict):
     wanted = build_settings(profile, **{"lock_steady": 0, **knobs})

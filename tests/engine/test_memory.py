@@ -37,9 +37,10 @@ def _memory(limit: float, unet: nn.Module) -> Memory:
     return Memory(limit, GraphMemory(unet, _context()))
 
 
-def _step(wanted, *, graph_rows=None, plain_rows=None, keeps=GraphKeeps.ALL, most=99, images=2):
+def _step(wanted, *, graph_rows=None, plain_rows=None, keeps=GraphKeeps.ALL, most=99, images=2, longer=0, free=None):
     unet, conditions, latent = setup(3, (16, 16), images=images)
-    host = ToyHost(unet, random_loras(unet, 3), conditions)
+    conditions = {row: torch.cat([text, text[-1:].expand(longer * row.half, -1)]) for row, text in conditions.items()}
+    host = ToyHost(unet, random_loras(unet, 3), conditions, free)
     with running(host, wanted, 3, images) as (composition, toy), torch.no_grad():
         denoiser, memory = Small(unet, toy.encoded), composition.tools.memory
         denoiser.most = most
@@ -57,7 +58,15 @@ def _step(wanted, *, graph_rows=None, plain_rows=None, keeps=GraphKeeps.ALL, mos
 @pytest.mark.parametrize("profile", ["authors", "paper", "balanced", "fast"])
 @pytest.mark.parametrize("rows", [1, 3])
 def test_rows_at_once_change_nothing(profile, rows):
-    wanted = build_settings(profile, rounds=1)
+    _few_are_as_good_as_all(build_settings(profile, rounds=1), rows)
+
+
+@pytest.mark.parametrize(("profile", "rows"), [("balanced", 1), ("balanced", 3), ("fast", 1)])
+def test_rows_at_once_change_nothing_where_a_row_is_taken_along(profile, rows):
+    _few_are_as_good_as_all(build_settings(profile, rounds_at="0", rounds=1, uncond="joined"), rows)
+
+
+def _few_are_as_good_as_all(wanted, rows):
     whole, few = _step(wanted), _step(wanted, graph_rows=rows, plain_rows=rows)
     torch.testing.assert_close(few[1], whole[1], rtol=1e-9, atol=1e-11)
     torch.testing.assert_close(few[2].cond, whole[2].cond, rtol=1e-9, atol=1e-11)
@@ -65,9 +74,28 @@ def test_rows_at_once_change_nothing(profile, rows):
     assert few[0].report.steps[0].losses == pytest.approx(whole[0].report.steps[0].losses)
 
 
+@pytest.mark.parametrize("longer", [0, 3])
+@pytest.mark.parametrize("profile", ["balanced", "fast"])
+def test_a_row_is_taken_along_where_one_call_can_see_its_text(profile, longer, monkeypatch):
+    """Texts of other lengths need another call, and a graph would go on in the first to its end."""
+    ends = _ends(monkeypatch)
+    _step(build_settings(profile, uncond="joined"), longer=longer)
+    compared = 2 if profile == "fast" else 8  # of two images
+    assert [rows for rows, _ in ends][-2 if longer else -1 :] == ([2, compared] if longer else [compared + 2])
+    assert not any(graph for _, graph in ends[1:])
+
+
 @pytest.mark.parametrize("profile", ["authors", "paper", "balanced", "fast"])
 def test_no_graph_goes_beyond_the_last_map(profile, monkeypatch):
     """But for the survey of one row, which finds out where that is and keeps nothing."""
+    ends = _ends(monkeypatch)
+    _step(build_settings(profile, rounds=1))
+    assert ends[0][0] == 1
+    assert not any(graph for _, graph in ends[1:])
+
+
+def _ends(monkeypatch) -> list[tuple[int, bool]]:
+    """The rows of every call that comes to its end, and whether a graph goes as far."""
     ends = []
 
     def predict(self, latent, rows, condition):

@@ -321,6 +321,51 @@ def test_steady_masks_are_locked_early_but_not_before_their_time():
     assert first(lock_steady=1e-9, lock_after=0, lock_at=60) == 6
 
 
+@pytest.mark.parametrize(("profile", "sizes"), [("balanced", [1, 0, 0, 0, 4]), ("fast", [2, 0, 0, 0, 2])])
+def test_an_update_takes_the_unconditional_row_along_once_there_are_masks(profile: str, sizes: list[int]):
+    report, _, found = run(build_settings(profile, uncond="joined", lock_steady=0.0))
+    assert found == [*sizes, *[2] * 5]
+    compared = 3 if profile == "balanced" else 1
+    assert [step.gradient_rows for step in report.steps] == [compared, *[compared + 1] * 3, *[0] * 6]
+
+
+@pytest.mark.parametrize("memory", [0.0, 1e-6])
+def test_the_row_that_is_taken_along_is_drawn_by_the_masks_before(memory: float):
+    """One row or all at once: where an update's masks are those before it, it is the row that is predicted alone."""
+    unet, conditions, latent = setup(2, (16, 16))
+    host, moves = ToyHost(unet, random_loras(unet, 2), conditions), []
+    for uncond in ("routed", "joined"):
+        wanted = build_settings("fast", uncond=uncond, memory=memory)
+        with running(host, wanted, 2, masks=[_hard(2, (8, 8), 3)]) as (composition, denoiser), torch.no_grad():
+            move = composition.before(SamplingPoint(0, 10, 0.9), latent, denoiser)
+            moves.append((move.latent, composition.after(composition.predict(move.predict_from))))
+    (alone, apart), (along, together) = moves
+    torch.testing.assert_close(along, alone, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(together.cond, apart.cond, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(together.uncond, apart.uncond, rtol=1e-9, atol=1e-11)
+    assert not torch.equal(alone, latent)
+
+
+def test_the_row_that_is_taken_along_knows_nothing_of_the_updates_own_masks():
+    """Masks are found anew in every step here; the fused prediction is that of the last step's."""
+    unet, conditions, latent = setup(2, (16, 16))
+    wanted, row = build_settings("balanced", uncond="joined"), Row(0, 0, Half.UNCOND, routed=True)
+    with running(ToyHost(unet, random_loras(unet, 2), conditions), wanted, 2) as (composition, denoiser):
+        with torch.no_grad():
+            move = composition.before(SamplingPoint(0, 10, 0.9), latent, denoiser)
+            composition.after(composition.predict(move.predict_from))
+        before = composition.masks[0].regions
+        far = latent + 3.0 * torch.randn(latent.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        with torch.no_grad():
+            move = composition.before(SamplingPoint(1, 10, 0.8), far, denoiser)
+            fused, facts = composition.after({}), composition.facts(SamplingPoint(1, 10, 0.8), (16, 16), denoiser)
+            assert not torch.equal(composition.masks[0].regions, before)
+            regions = RegionPyramid({0: before}, composition.loras, (16, 16))
+            with composition.context.running(Forward((row,), {}, regions, facts.conditions)):
+                expected = predict_rows(denoiser, facts.conditions, far, (row,))
+    torch.testing.assert_close(fused.uncond, expected, rtol=1e-9, atol=1e-11)
+
+
 @pytest.mark.parametrize(("uncond", "sizes"), [("branches", [3, 2]), ("routed", [1, 2]), ("shared", [1, 2])])
 def test_the_unconditional_rows(uncond: str, sizes: list[int]):
     _, latent, found = run(build_settings("balanced", uncond=uncond, lock_steady=0.0))
