@@ -30,14 +30,20 @@ _log = logging.getLogger(__name__)
 class Memory:
     """The room that a composition has on its device, in rows. Before ``fit`` there is no bound.
 
-    ``limit`` is in GiB beyond a plain picture's peak; 0 for as much as is free when ``fit`` is called, which
-    ``free_bytes`` tells. ``taken`` are bytes of ours that are on the device already.
+    ``limit`` is in GiB beyond a plain picture's peak, 0 for as much as ``free_bytes`` tells. Where the ``share`` of
+    that is more than the limit, it counts instead. ``taken`` are bytes of ours that are on the device already.
     """
 
     def __init__(
-        self, limit: float, graphs: GraphMemory, taken: int = 0, free_bytes: Callable[[], float | None] = lambda: None
+        self,
+        limit: float,
+        graphs: GraphMemory,
+        taken: int = 0,
+        free_bytes: Callable[[], float | None] = lambda: None,
+        share: float = 0.0,
     ) -> None:
         self.limit = limit
+        self.share = share
         self.graphs = graphs
         self.graph_rows: int | None = None
         """Rows that are differentiated at once; None for any number."""
@@ -49,6 +55,8 @@ class Memory:
         self._notes: list[str] = []
         self._fitted: Grid | None = None
         self._room: float | None = None
+        self._plain = 0.0
+        """Bytes of a plain picture's rows."""
         self._plain_row = 0.0
         """Bytes of a row without a graph."""
         self._most = sys.maxsize
@@ -59,14 +67,15 @@ class Memory:
         if self._fitted == size:
             return
         self._fitted = size
-        room = self.limit * GIB - self._taken if self.limit else self._free_bytes()
-        if room is None:
-            return
         row = row_bytes(self.graphs.unet, size)
-        if self.limit:
-            room += 2.0 * images * row * PLAIN  # what a plain picture takes anyway
-        self._room, self._plain_row = room, row * PLAIN
-        self.plain_rows, self.graph_rows = _rows_in(room, row)
+        self._plain_row = row * PLAIN
+        self._plain = 2.0 * images * self._plain_row
+        self._room = self._found_room()
+        if self._room is not None:
+            self.plain_rows, self.graph_rows = _rows_in(self._room, row)
+
+    def _found_room(self) -> float | None:
+        return room_bytes(self.limit, self.share, self._plain - self._taken, self._free_bytes())
 
     def holds(self, rows: int) -> bool:
         """Whether what so many rows take without a graph fits at once."""
@@ -122,7 +131,9 @@ class Memory:
         return True
 
     def survey(self, forward: RunForward) -> None:
-        """Tell how many rows fit from what one row's graph would save up to its last map."""
+        """Tell how many rows fit from what one row's graph would save up to its last map, and from what is free now
+        that the whole UNet has come to the device, which some hosts only bring there for its calls.
+        """
         if self._room is None or self.keeps is GraphKeeps.AWAY:
             with torch.no_grad():
                 forward(lambda: None)
@@ -131,8 +142,9 @@ class Memory:
         for keeps in ladder[ladder.index(self.keeps) :]:
             self.keeps = keeps
             row = self.graphs.saved_bytes(forward, keeps) + self._plain_row
-            self.graph_rows = min(max(1, int(self._room / row)), self._most)
-            if row <= self._room:
+            room = self._found_room() or 0.0
+            self.graph_rows = min(max(1, int(room / row)), self._most)
+            if row <= room:
                 return
         self._notes.append(f"differentiating one row takes {row / GIB:.2f} GiB, more than there is to be taken")
 
@@ -150,21 +162,38 @@ def split_evenly(items: Sequence[Item], at_once: int | None) -> list[Sequence[It
     return [items[start:end] for start, end in pairwise(ends)]
 
 
-def extra_bytes(row: float, rows: int, graph_rows: int, limit: float, replayed: int = 0) -> float:
+def room_bytes(limit: float, share: float, plain: float, free: float | None) -> float | None:
+    """Bytes that may be taken, of which ``plain`` are a plain picture's; None for no bound.
+
+    These are ``limit`` GiB beyond it and no more than are ``free``, or the ``share`` of what is free where that is
+    more; with no limit, 0, all that is free.
+    """
+    if not limit:
+        return free
+    room = limit * GIB + plain
+    return room if free is None else max(min(room, free), share * free)
+
+
+def extra_bytes(row: float, rows: int, graph_rows: int, room: float | None, replayed: int = 0) -> float:
     """Bytes beyond a plain picture's peak, as they are counted before anything is measured.
 
     ``row`` is the unit of ``row_bytes``, ``rows`` and ``graph_rows`` are predicted and differentiated in a step, and
-    ``limit`` in GiB, 0 for none, says how many of them at once. ``replayed`` rows of a late step are predicted in
-    memory of their own, beside which there is one that is called.
+    ``room`` in bytes, None for no bound, says how many of them at once. ``replayed`` rows of a late step are predicted
+    in memory of their own, beside which there is one that is called.
     """
-    plain = 2.0 * row * PLAIN
+    plain = plain_bytes(row)
     twice = 2.0 * replayed * row * PLAIN
-    if limit:
-        most_rows, most_graph_rows = _rows_in(limit * GIB + plain, row)
+    if room is not None:
+        most_rows, most_graph_rows = _rows_in(room, row)
         rows, graph_rows = min(rows, most_rows), min(graph_rows, most_graph_rows)
-        twice = twice if twice <= limit * GIB + plain else 0.0  # it is not done then
+        twice = twice if twice <= room else 0.0  # it is not done then
     peak = max(rows * row * PLAIN, graph_rows * row * GRAPH, twice, plain)
     return peak - plain
+
+
+def plain_bytes(row: float) -> float:
+    """Bytes of one plain picture's rows, of which each is ``row`` units."""
+    return 2.0 * row * PLAIN
 
 
 def _rows_in(room: float, row: float) -> tuple[int, int]:

@@ -86,7 +86,7 @@ def compose(
     settings, unet = prepared.settings, host.unet
     context = ForwardContext(_branch_loras(prepared, cfg_scale))
     taken = sum(layer.nbytes for layer in layers)
-    memory = Memory(settings.memory, GraphMemory(unet, context), taken, host.free_bytes)
+    memory = Memory(settings.memory, GraphMemory(unet, context), taken, host.free_bytes, settings.memory_share)
     recorder = Recorder(context, layers_until(unet, settings.gradient_until))
     tools = GradientTools(host, settings, recorder, memory, _loss_scale(unet))
     known, report = [found.to(host.device) for found in masks], _report(settings, prepared.subjects)

@@ -185,6 +185,11 @@ class Settings:
         1.0, Number(0.0, 1000.0), "Extra memory (GiB)", "Extra memory (GiB)",
         "What CLoRA may take beyond a plain picture's memory. Lower: slower. 0: all that is free.",
     )  # fmt: skip
+    memory_share: float = knob(
+        0.5, Number(0.0, 1.0), "Share of free memory", "Share of free memory",
+        "Where this share of the GPU's free memory is more than Extra memory, CLoRA may take it: 0.5 is half. 0: "
+        "never.",
+    )  # fmt: skip
     switch_every: int = knob(
         5, WholeNumber(1, 100), "Switch every", "Switch every … steps", "With the method switch: when the next LoRA "
         "has its turn.",

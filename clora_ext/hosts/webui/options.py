@@ -20,7 +20,10 @@ def add_options() -> None:
     memory = shared.OptionInfo(
         BALANCED.memory, "Extra memory that composing may take, in GiB", gr.Number, section=SECTION
     )
-    memory.info("0 for as much as is free; a job that says its own and the profiles authors and paper keep theirs")
+    memory.info(
+        "more where much is free (the setting “Share of free memory”); 0 for as much as is free; a job that says its "
+        "own and the profiles authors and paper keep theirs"
+    )
     replay = _switch("Replay the late steps of a composed picture without Python (CUDA graphs)", default=False)
     replay.info("NVIDIA only; faster where the GPU waits for Python; takes as much memory again as a step")
     options = {

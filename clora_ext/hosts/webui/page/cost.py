@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
+from clora_ext.engine import device
 from clora_ext.engine.estimate import Estimate, estimate
-from clora_ext.engine.memory import GIB, extra_bytes, row_bytes
+from clora_ext.engine.memory import GIB, extra_bytes, plain_bytes, room_bytes, row_bytes
 from clora_ext.engine.prepare import Prepared
 from clora_ext.hosts.webui.page.chosen import Sampling
 from clora_ext.hosts.webui.page.pace import PACE, Load, in_words
 from clora_ext.hosts.webui.page.source import PageSource
+from clora_ext.settings.knobs import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +75,18 @@ def cost_of(source: PageSource, prepared: Prepared, sampling: Sampling) -> Cost:
         return Cost(counted, None, None, None, sampling.hires)
     row = row_bytes(unet, (sampling.height // 8, sampling.width // 8))
     replayed = counted.late_rows if source.replays() else 0
-    limit = prepared.settings.memory
-    extra = extra_bytes(row, counted.most_rows, counted.most_gradient_rows, limit, replayed)
+    room = _room(unet, row, prepared.settings)
+    extra = extra_bytes(row, counted.most_rows, counted.most_gradient_rows, room, replayed)
     model, pixels = source.model_kind(), sampling.width * sampling.height
     seconds = PACE.seconds(Load(model, pixels, counted.work, composed=prepared.composes))
     plain = PACE.seconds(Load(model, pixels, counted.plain_rows, composed=False))
     return Cost(counted, round(extra), seconds, plain, sampling.hires)
+
+
+def _room(unet: nn.Module, row: float, settings: Settings) -> float | None:
+    """Bytes that the engine may take where the UNet is now, None for no bound."""
+    free = device.free_bytes(next(unet.parameters()).device)
+    return room_bytes(settings.memory, settings.memory_share, plain_bytes(row), free)
 
 
 def count_rows(prepared: Prepared, sampling: Sampling) -> Estimate:
