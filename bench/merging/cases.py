@@ -101,7 +101,7 @@ class Case:
             {"lora": lora, "subject": XL_CONCEPTS[concept].kind, "trigger": XL_CONCEPTS[concept].trigger}
             for lora, concept in zip(loras, concepts, strict=True)
         )
-        return Prompt(name, split, text + tags, {}, tuple(concepts), None, bindings)
+        return Prompt(name, split, text + tags, dict(zip(loras, concepts, strict=True)), (), None, bindings)
 
     # -- jobs ----------------------------------------------------------------------------------------------------------
 

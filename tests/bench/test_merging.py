@@ -74,12 +74,14 @@ def test_a_merged_file_is_worn_once_plain_and_under_two_names_by_clora():
     assert worn[cases.TWO_CLORA] == ["default-8-b", "default-8-b-again"]
     bound = read_bindings(list(by_split[cases.TWO_CLORA].bindings))
     assert [binding.subject for binding in bound] == [kind_of(name) for name in by_split[cases.TWO_CLORA].wanted]
+    by_lora = by_split[cases.TWO_CLORA].subjects
+    assert list(by_lora) == worn[cases.TWO_CLORA], "its masks are judged by LoRA"
 
 
 def test_no_text_is_one_that_a_merge_has_learnt_from_or_was_tuned_by():
     told = json.loads((Path(cases.__file__).parent / "texts.json").read_text(encoding="utf-8"))
     for split in (cases.SINGLE, cases.TWO):
-        assert not set(told["reported"][split]) & {*told["tuning"][split], *PROMPTS.learned, *PROMPTS.held}
+        assert not set(told["reported"][split]) & {*told["tuning"][split], *PROMPTS.learned, *PROMPTS.held, *PROMPTS.pictured}
 
 
 def test_a_row_tells_rates_intervals_and_how_many_pictures_there_were():
