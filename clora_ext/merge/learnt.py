@@ -1,14 +1,18 @@
 """A layer's delta while it is learnt: its matrix, or two factors where those are smaller."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from clora_ext.lora.deltas import Delta, DenseDelta, LowRank
+from clora_ext.lora.deltas import DenseDelta, LowRank
 from clora_ext.lora.kinds import Shape
 from clora_ext.merge.layer import FactoredDelta, LayerDelta, MatrixDelta
 from clora_ext.merge.lowrank import truncated
+
+Addend = Callable[[nn.Module, Tensor], Tensor]
+"""What is added to the output of a layer for its input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +24,12 @@ class Learnt:
     bias: Tensor | None = None
     """It stays as it is."""
 
-    def added(self) -> Delta:
-        """What the layer adds, with the graph of ``matrices``."""
+    def __call__(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """What the layer adds for input ``x``, with the graph of ``matrices`` as they are now."""
         if len(self.matrices) == 1:
-            return DenseDelta(self.matrices[0], self.bias)
+            return DenseDelta(self.matrices[0], self.bias)(layer, x)
         up, down = self.matrices
-        return LowRank(down.reshape(-1, *self.shape[1:]), up, 1.0)
+        return LowRank(down.reshape(-1, *self.shape[1:]), up, 1.0)(layer, x)
 
     def delta(self) -> LayerDelta:
         """What was learnt."""

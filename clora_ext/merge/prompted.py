@@ -14,7 +14,7 @@ from clora_ext.core.maps import Grid
 from clora_ext.lora.deltas import Delta, DenseDelta, LowRank
 from clora_ext.lora.layers import Layers
 from clora_ext.merge.layer import FactoredDelta, LayerDelta
-from clora_ext.merge.learnt import Learnt
+from clora_ext.merge.learnt import Addend, Learnt
 from clora_ext.merge.lessons import COMPARED, Lessons, Pictures, Teacher, rows_of
 from clora_ext.merge.prompts import Prompts, filled
 from clora_ext.merge.run import See, Stage
@@ -149,7 +149,7 @@ class PromptedSource(ABC):
         """While inside, layers have these deltas, with a graph of those that are ``learnt``."""
         with (
             _changed(self.modules, fixed, self.device, self.dtype),
-            _added(self.modules, {layer: each.added() for layer, each in learnt.items()}),
+            _added(self.modules, learnt),
         ):
             yield
 
@@ -217,10 +217,10 @@ def _changed(
 
 
 @contextmanager
-def _added(modules: Layers, deltas: Mapping[str, Delta]) -> Generator[None, None, None]:
+def _added(modules: Layers, deltas: Mapping[str, Addend]) -> Generator[None, None, None]:
     """The same of deltas as layers compute them."""
 
-    def hook_for(delta: Delta) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
+    def hook_for(delta: Addend) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
         return lambda layer, args, output: output + delta(layer, args[0]).to(output.dtype)
 
     with ExitStack() as stack:

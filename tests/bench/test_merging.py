@@ -81,7 +81,12 @@ def test_a_merged_file_is_worn_once_plain_and_under_two_names_by_clora():
 def test_no_text_is_one_that_a_merge_has_learnt_from_or_was_tuned_by():
     told = json.loads((Path(cases.__file__).parent / "texts.json").read_text(encoding="utf-8"))
     for split in (cases.SINGLE, cases.TWO):
-        assert not set(told["reported"][split]) & {*told["tuning"][split], *PROMPTS.learned, *PROMPTS.held, *PROMPTS.pictured}
+        assert not set(told["reported"][split]) & {
+            *told["tuning"][split],
+            *PROMPTS.learned,
+            *PROMPTS.held,
+            *PROMPTS.pictured,
+        }
 
 
 def test_a_row_tells_rates_intervals_and_how_many_pictures_there_were():

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional as F
 
 from clora_ext.errors import SettingsError
 from clora_ext.lora.files import read_lora
@@ -15,6 +17,7 @@ from clora_ext.merge import lessons as lessons_module
 from clora_ext.merge.inputs import Ingredient, read_ingredients
 from clora_ext.merge.job import MergeJob, MergeRequest
 from clora_ext.merge.joint import Joint
+from clora_ext.merge.layer import FactoredDelta
 from clora_ext.merge.learnt import learnt_of
 from clora_ext.merge.lesson_rows import BATCH, AllLessons
 from clora_ext.merge.lessons import (
@@ -219,6 +222,24 @@ def test_the_first_gradient_is_that_of_differences(tmp_path: Path, two: list[Ing
                 losses.append(float(joint._missed(rows).double().mean()))
                 matrix[place] -= side
             assert float(gradient[place]) == pytest.approx((losses[0] - losses[1]) / (2 * far), rel=2e-2, abs=1e-5)
+
+
+def test_what_is_small_as_factors_is_learnt_as_factors():
+    torch.manual_seed(0)
+    layer, x = nn.Conv2d(6, 5, 3, padding=1), torch.randn(2, 6, 4, 4)
+    delta = FactoredDelta((5, 6, 3, 3), torch.randn(5, 2), torch.randn(2, 54))
+    with torch.no_grad():  # as a host may be when a merge begins
+        small, whole = (learnt_of(delta, rank, torch.device("cpu")) for rank in (3, 5))
+        for matrix in (*small.matrices, *whole.matrices):
+            matrix.mul_(1.0)
+    assert [len(each.matrices) for each in (small, whole)] == [2, 1]
+    torch.testing.assert_close(small.delta().matrix, delta.matrix)
+    wanted = F.conv2d(x, delta.matrix.reshape(5, 6, 3, 3), padding=1)
+    for learnt in (small, whole):
+        found = learnt(layer, x)
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+        gradients = torch.autograd.grad(found.square().sum(), learnt.matrices)
+        assert all(gradient.any() for gradient in gradients)
 
 
 # -- a whole merge -----------------------------------------------------------------------------------------------------
