@@ -154,7 +154,7 @@ class Card:
         began = time.monotonic()
         try:
             limit = self._seconds * TESTS_SHARE
-            done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=limit, check=False)
+            done = subprocess.run(words, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=limit, check=False)
         except subprocess.TimeoutExpired as late:
             told = late.stdout.decode(errors="replace") if isinstance(late.stdout, bytes) else ""
             return {"summary": f"not over within {limit:.0f} s", "output": told[-4000:]}
@@ -312,7 +312,7 @@ def clocks(device: str) -> str:
 def _answer(words: list[str]) -> str:
     """What a program prints; nothing where it is not there or fails."""
     try:
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=30, check=False)
     except OSError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
